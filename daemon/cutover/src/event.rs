@@ -1,0 +1,211 @@
+//! Everything that can happen to a cutover.
+
+use serde::{Deserialize, Serialize};
+
+use crate::policy::Policy;
+use crate::units::{Generation, Share, Timestamp, Window};
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// Someone ordered something.
+    Ordered(Order),
+    /// Time passed.
+    Tick,
+    /// The daemon came up and found this cutover in its journal.
+    Restarted,
+    /// Preflight, or the standing watch over the fleet, was carried out.
+    Checked {
+        /// Every check with its evidence.
+        checks: Vec<Check>,
+        /// When the checks were begun.
+        begun: Timestamp,
+    },
+    /// The balancer was read.
+    Read(Reading),
+    /// The balancer acknowledged a write or a restore.
+    Written {
+        /// Which one.
+        generation: Generation,
+        /// When the write was begun.
+        begun: Timestamp,
+    },
+    /// A closed stretch of time was counted, for the judge.
+    Observed(Observation),
+    /// The last moments were counted, for the tripwires.
+    Glanced(Observation),
+    /// A tripwire in our own proxies fired, and they have put the armed share back already.
+    Fired {
+        /// Which tripwire, and on which figures, in one sentence of the proxy's.
+        why: String,
+        /// The share the proxies have now.
+        share: Share,
+        /// When it fired.
+        at: Timestamp,
+    },
+    /// A gate answered.
+    GateAnswered {
+        /// Its name.
+        gate: String,
+        /// Before which step (index into the policy's steps) it was asked.
+        step: usize,
+        /// What it said.
+        answer: GateAnswer,
+    },
+    /// A command failed, or nobody knows whether it was carried out.
+    Failed {
+        /// What failed.
+        what: CommandKind,
+        /// The generation of a failed write or restore.
+        generation: Option<Generation>,
+        /// Whether to try again makes sense.
+        retry: Retry,
+        /// What went wrong, for a person.
+        error: String,
+        /// When the command was begun.
+        begun: Timestamp,
+    },
+    /// The service's policy file no longer says what this cutover runs by; `None` when it does again.
+    PolicyChanged {
+        /// In one sentence, what changed.
+        change: Option<String>,
+    },
+    /// The journal can or cannot be written.
+    Journal {
+        /// Whether it can.
+        writable: bool,
+    },
+}
+
+/// What somebody wants.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Order {
+    /// What.
+    pub verb: Verb,
+    /// Who: a person, a job, or `policy`.
+    pub actor: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// What can be ordered.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "snake_case")]
+pub enum Verb {
+    /// Begin.
+    Start,
+    /// Open a manual gate, or end a hold that waits for a person; traffic rises on evidence all the same.
+    Advance,
+    /// Stay, keep judging, no advance.
+    Hold,
+    /// Hold, and stop the budgets' clocks.
+    Pause,
+    /// End a hold or a pause.
+    Resume {
+        /// A changed policy to go on with.
+        adopt_policy: Option<Box<Policy>>,
+    },
+    /// Put back the recorded original.
+    Revert,
+    /// End the cutover and leave the weight where it is.
+    Abort,
+    /// The cutover is history: nothing can be reverted any more.
+    Close,
+}
+
+/// One check of preflight or of the standing watch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Check {
+    /// Its name, such as `target healthy`.
+    pub name: String,
+    /// What came out.
+    pub outcome: CheckOutcome,
+    /// What was seen.
+    pub evidence: String,
+    /// What to do about it; empty when nothing is to be done.
+    pub fix: String,
+}
+
+/// What came out of a check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckOutcome {
+    /// As it must be.
+    Pass,
+    /// Worth knowing; stops nothing.
+    Warn,
+    /// Not as it must be: nothing starts, nothing rises.
+    Fail,
+    /// Could not be found out: nothing starts, nothing rises.
+    Unknown,
+}
+
+/// The balancer as it was read.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reading {
+    /// The target's configured share.
+    pub share: Share,
+    /// The whole action as the balancer states it, opaque to the core; what a revert puts back.
+    pub action: serde_json::Value,
+    /// When the read was begun: a read begun before a write says nothing about it.
+    pub begun: Timestamp,
+    /// Proxies or nodes that do not have `share`, or did not answer; the share counts as configured when empty.
+    pub disagreeing: Vec<String>,
+}
+
+/// What both sides did in one window, reads and writes apart where the source of the numbers can tell them apart.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Observation {
+    /// Which stretch of time.
+    pub window: Window,
+    /// Both sides' reads; everything, where the source of the numbers cannot tell reads from writes.
+    pub reads: judge::Block,
+    /// Both sides' writes; empty where it cannot tell.
+    pub writes: judge::Block,
+}
+
+/// What a gate said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "snake_case")]
+pub enum GateAnswer {
+    /// Go on.
+    Yes,
+    /// Not yet; ask again.
+    Later,
+    /// Stay.
+    No {
+        /// Why, for a person.
+        why: String,
+    },
+}
+
+/// The commands whose failure is an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CommandKind {
+    /// Checking the fleet.
+    Check,
+    /// Reading the balancer.
+    Read,
+    /// Writing a share.
+    Write,
+    /// Putting back the original.
+    Restore,
+    /// Arming or disarming the proxies' tripwires.
+    Arm,
+    /// Counting a window.
+    Observe,
+    /// Asking a gate.
+    Gate,
+}
+
+/// Whether to try again makes sense.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Retry {
+    /// Later.
+    Later,
+    /// Never: it is refused, not late.
+    Never,
+}

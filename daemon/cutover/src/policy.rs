@@ -1,0 +1,386 @@
+//! What the operator wants. A value of type [`Policy`] is already sound: parsing is the only way to one from text.
+//!
+//! Durations are whole milliseconds, shares of requests run from 0 to 1, weights are per mille.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::units::{Share, Weight};
+
+/// Durations as whole milliseconds in the journal.
+mod millis {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_u64(u64::try_from(value.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        u64::deserialize(deserializer).map(Duration::from_millis)
+    }
+}
+
+/// One service's policy, whole and sound.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Policy {
+    /// The service's name; names the cutover, its alerts and its files.
+    pub service: String,
+    /// Where the weights live.
+    pub balancer: BalancerPolicy,
+    /// The cluster that has the traffic.
+    pub source: SidePolicy,
+    /// The cluster that shall get it.
+    pub target: SidePolicy,
+    /// Whether the cutover relies on captured traffic.
+    pub capture: CaptureNeed,
+    /// How the source is recorded before the shift.
+    pub baseline: BaselinePolicy,
+    /// The ladder.
+    pub shift: ShiftPolicy,
+    /// What the judge asks.
+    pub guards: Vec<GuardPolicy>,
+    /// The greatest chance, over the whole cutover, of reverting a healthy target (0 to 1).
+    pub false_revert_max: f64,
+    /// Absolute limits that revert at once.
+    pub tripwires: Vec<Tripwire>,
+    /// What happens while something is unknown.
+    pub unknown: UnknownPolicy,
+    /// What must say yes before a step, and what is asked after a revert.
+    pub gates: Vec<Gate>,
+    /// When traffic may rise.
+    pub windows: WindowPolicy,
+    /// What is done when someone else changed the weights.
+    pub drift: DriftPolicy,
+    /// How a revert is carried out.
+    pub revert: RevertPolicy,
+    /// When the source counts as drained.
+    pub drain: DrainPolicy,
+    /// Who is told.
+    pub alerts: Vec<AlertPolicy>,
+}
+
+/// Where the weights live.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum BalancerPolicy {
+    /// Our own proxies.
+    Listener {
+        /// Control APIs of the proxies, as `unix:PATH` or `HOST:PORT`; empty when the daemon's own `[proxy]` is meant.
+        proxies: Vec<String>,
+    },
+}
+
+/// One side as our own proxies reach it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SidePolicy {
+    /// `http://HOST:PORT` or `https://HOST:PORT`, one for each endpoint.
+    pub endpoints: Vec<String>,
+    /// Header fields set on each request to this side; an empty value removes the field.
+    pub headers: BTreeMap<String, String>,
+    /// Where the `Authorization` value for this side comes from: `env:NAME` or `file:PATH`; never the value itself.
+    pub authorization: Option<String>,
+}
+
+/// Whether the cutover relies on captured traffic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CaptureNeed {
+    /// Preflight and every step that moves writes ask for capture without loss.
+    Required,
+    /// Nothing asks.
+    NotNeeded,
+}
+
+/// How the source is recorded before the shift.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BaselinePolicy {
+    /// How long the source is recorded at the start of a cutover.
+    #[serde(with = "millis")]
+    pub record: Duration,
+    /// Fewer recorded intervals than this make the baseline thin, and a thin baseline judges nothing.
+    pub intervals_min: u32,
+}
+
+/// The ladder and its pace.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShiftPolicy {
+    /// The shares, in order; none lower than the one before it, the last one is all of the traffic.
+    pub steps: Vec<Share>,
+    /// What a split means for writes.
+    pub writes: Writes,
+    /// How long one judged interval is.
+    #[serde(with = "millis")]
+    pub interval: Duration,
+    /// How long a step is baked at least.
+    #[serde(with = "millis")]
+    pub bake_min: Duration,
+    /// How long a step may bake before `unknown.on_timeout` decides.
+    #[serde(with = "millis")]
+    pub bake_max: Duration,
+    /// What is not judged at the beginning of a step, after the weight is confirmed.
+    #[serde(with = "millis")]
+    pub warm_up: Duration,
+    /// How long after a write a read must have begun to be believed.
+    #[serde(with = "millis")]
+    pub settle: Duration,
+    /// How far the observed share may lie from the configured one, as a share of requests (0 to 1).
+    pub share_tolerance: f64,
+    /// Fewest requests of the target on a step before it may end.
+    pub requests_min: u64,
+    /// How many times one write or read is tried before the cutover halts (or, on a revert, is stuck).
+    pub attempts_max: u32,
+    /// What a start does when the target has weight already.
+    pub on_weighted_start: WeightedStart,
+}
+
+/// What a split means for writes: a write that went to one cluster only is the price of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Writes {
+    /// Writes stay with the source until one final step.
+    Last,
+    /// Writes are split like reads.
+    Split,
+}
+
+/// What a start does when the target has weight already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WeightedStart {
+    /// Refuse to start.
+    Refuse,
+    /// Take it as it is; it earns nothing.
+    Adopt,
+}
+
+/// One guard of the judge as the policy states it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GuardPolicy {
+    /// The guard and its tolerance.
+    pub guard: judge::Guard,
+    /// Fewest requests of the target on a step before this guard may pass.
+    pub requests_min: u64,
+    /// What this guard does to an advance while it is unknown.
+    pub on_unknown: OnUnknown,
+}
+
+/// What an unknown guard does to an advance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnUnknown {
+    /// The step does not end.
+    Hold,
+    /// The guard is left out of the decision to advance; it still reverts.
+    Ignore,
+}
+
+/// An absolute limit that reverts at once, looked at in each fast interval.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tripwire {
+    /// What is limited.
+    pub kind: TripwireKind,
+    /// The limit: a share of the target's requests (0 to 1), or milliseconds for `latency`.
+    pub limit: f64,
+    /// Fewest requests of the target in the window before it may fire.
+    pub requests_min: u64,
+    /// Over how long the target is looked at.
+    #[serde(with = "millis")]
+    pub window: Duration,
+    /// It does not fire while the source is itself above this (same unit as `limit`): then the world is broken.
+    pub source_limit: f64,
+}
+
+/// What a tripwire limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TripwireKind {
+    /// The share of requests the target answered with 5XX or failed.
+    Errors,
+    /// The share of requests whose client left, or that timed out, before the target answered.
+    Unanswered,
+    /// The 99th percentile of the time to the first response byte, in milliseconds.
+    Latency,
+}
+
+/// What happens while something is unknown.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UnknownPolicy {
+    /// How long, in all, a step may hold because something is unknown.
+    #[serde(with = "millis")]
+    pub hold_budget: Duration,
+    /// How long, at a stretch, the target may carry traffic with no data at all before the cutover reverts.
+    #[serde(with = "millis")]
+    pub blind_budget: Duration,
+    /// What a spent hold budget or a bake past its maximum does.
+    pub on_timeout: OnTimeout,
+}
+
+/// What a spent budget does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnTimeout {
+    /// Stay and call a human.
+    Hold,
+    /// Go back to the last step that passed, once; then hold.
+    StepBack,
+    /// Put back the original.
+    Revert,
+}
+
+/// Something outside that must say yes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Gate {
+    /// Its name, unique in the policy.
+    pub name: String,
+    /// Before which step it is asked.
+    pub before: GateBefore,
+    /// How it is asked.
+    pub kind: GateKind,
+    /// How long it has to answer.
+    #[serde(with = "millis")]
+    pub timeout: Duration,
+    /// What no answer in that time means.
+    pub on_timeout: GateTimeout,
+}
+
+/// Before which step a gate is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GateBefore {
+    /// Before each step.
+    EachStep,
+    /// Before the first step at or above this weight (of any class).
+    Weight(Weight),
+    /// Before the step that moves the writes.
+    Writes,
+}
+
+/// How a gate is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum GateKind {
+    /// A person says `tidegate advance`.
+    Manual,
+    /// A program: exit 0 is yes, any other is no. It gets the cutover as JSON on stdin.
+    Command {
+        /// Program and arguments; no shell in between.
+        argv: Vec<String>,
+    },
+    /// A URL: 200 is yes, 202 is "ask again", anything else is no.
+    Webhook {
+        /// Where the signed request goes.
+        url: String,
+        /// Where the signing secret comes from: `env:NAME` or `file:PATH`.
+        secret: Option<String>,
+    },
+}
+
+/// What a gate without an answer means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GateTimeout {
+    /// Stay and call a human.
+    Hold,
+    /// Go on as if it had said yes.
+    Continue,
+    /// Put back the original.
+    Revert,
+}
+
+/// When traffic may rise. Reverts are never bound to a window.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WindowPolicy {
+    /// IANA name of the zone the times are in.
+    pub zone: String,
+    /// When a rise may begin; empty means always.
+    pub allow: Vec<ChangeWindow>,
+    /// Nothing rises while this is set.
+    pub freeze: bool,
+}
+
+/// One weekly stretch in which traffic may rise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangeWindow {
+    /// Days of the week, Monday is 1 and Sunday 7.
+    pub days: Vec<u8>,
+    /// Minutes after local midnight at which it opens.
+    pub from_minute: u16,
+    /// Minutes after local midnight at which it closes; 1440 is the end of the day. Not before `from_minute`.
+    pub to_minute: u16,
+}
+
+/// What is done when someone else changed the weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DriftPolicy {
+    /// Stay, judge on, call a human.
+    Halt,
+    /// Take the foreign weight as ours; it earns nothing.
+    Adopt,
+    /// Write ours again.
+    Enforce,
+}
+
+/// How a revert is carried out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RevertPolicy {
+    /// How long a revert may stay unconfirmed before the cutover is stuck.
+    #[serde(with = "millis")]
+    pub deadline: Duration,
+    /// How long the original is read and written again after a confirmed revert, against writes that land late.
+    #[serde(with = "millis")]
+    pub reassert: Duration,
+    /// For how long replies of our own proxies carry `Connection: close` after a revert; zero for never.
+    #[serde(with = "millis")]
+    pub close_connections: Duration,
+}
+
+/// When the source counts as drained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DrainPolicy {
+    /// For how long the source must have had no request at all.
+    #[serde(with = "millis")]
+    pub quiet: Duration,
+    /// How long the drain may take.
+    #[serde(with = "millis")]
+    pub timeout: Duration,
+    /// What a drain past its time-out does.
+    pub on_timeout: DrainTimeout,
+    /// For how long replies of our own proxies carry `Connection: close` at the beginning of the drain.
+    #[serde(with = "millis")]
+    pub close_connections: Duration,
+}
+
+/// What a drain past its time-out does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DrainTimeout {
+    /// Go on waiting and call a human.
+    Hold,
+    /// Take what still comes to the source as explained, and say so in the dossier.
+    Accept,
+    /// Put back the original.
+    Revert,
+}
+
+/// Who is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum AlertPolicy {
+    /// A Standard Webhooks receiver.
+    Webhook {
+        /// Where it goes.
+        url: String,
+        /// Where the signing secret comes from: `env:NAME` or `file:PATH`.
+        secret: Option<String>,
+    },
+    /// A program that gets the alert as JSON on stdin.
+    Command {
+        /// Program and arguments; no shell in between.
+        argv: Vec<String>,
+    },
+}

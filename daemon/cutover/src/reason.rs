@@ -1,0 +1,12 @@
+//! Why something was decided: the same words in the journal, on the screen, in alerts and in the dossier.
+
+use serde::{Deserialize, Serialize};
+
+/// Why. `kind` is stable and short, for machines; `text` is one sentence for a person.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Reason {
+    /// A stable word, such as `verdict_fail`.
+    pub kind: String,
+    /// One sentence, with the numbers.
+    pub text: String,
+}
