@@ -33,6 +33,9 @@ pub struct GuardVerdict {
     pub guard: GuardKind,
     /// What is proven.
     pub verdict: Verdict,
+    /// Whether the guard judges at all here. `false` (the baseline is thin or absent) leaves it out of the overall
+    /// verdict: what is off can neither stop a step nor let it pass.
+    pub on: bool,
     /// What the target was compared with.
     pub reference: Reference,
     /// The reference's figure on this step: a share of requests (0 to 1), or milliseconds for latency and exchange.
@@ -53,4 +56,75 @@ pub struct GuardVerdict {
     pub requests_missing: Option<u64>,
     /// All of it in one sentence for a person.
     pub sentence: String,
+}
+
+/// What all guards together say after the last block.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Judgement {
+    /// Fail when the evidence of all guards together reaches `evidence_max`, or an alarm says revert; pass when every
+    /// guard that is on passes and no alarm says hold; unknown otherwise.
+    pub verdict: Verdict,
+    /// One verdict per guard, in the order of the policy.
+    pub guards: Vec<GuardVerdict>,
+    /// Evidence against the target over all guards, as a factor: 1 is none.
+    pub evidence: f64,
+    /// Where the cutover reverts: 1 / `false_revert_max`.
+    pub evidence_max: f64,
+    /// The chance that a target within tolerance would ever have looked this bad (0 to 1): 1 / the greatest evidence.
+    pub p_value: f64,
+    /// How long this step has been judged, in milliseconds; blocks without traffic on both sides do not count.
+    pub judged_millis: u64,
+    /// What else is wrong, most urgent first.
+    pub alarms: Vec<Alarm>,
+}
+
+impl Judgement {
+    /// Whether a step may end when the guards in `ignored` may stay unknown: nothing fails, no alarm holds, and every
+    /// other guard that is on passes, of which there is at least one.
+    pub fn passes_without(&self, ignored: &[GuardKind]) -> bool {
+        let mut needed = self.guards.iter().filter(|g| g.on && !ignored.contains(&g.guard)).peekable();
+        self.verdict != Verdict::Fail
+            && self.alarms.iter().all(|alarm| alarm.act == Act::Tell)
+            && needed.peek().is_some()
+            && needed.all(|guard| guard.verdict == Verdict::Pass)
+    }
+}
+
+/// Something that no guard measures, and that must not wait for one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Alarm {
+    /// What is wrong.
+    pub kind: AlarmKind,
+    /// What it asks for.
+    pub act: Act,
+    /// In one sentence for a person.
+    pub sentence: String,
+}
+
+/// What an alarm is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AlarmKind {
+    /// The target fails most requests while the source fails few.
+    TargetFailing,
+    /// The target should have had requests and had none.
+    TargetSilent,
+    /// Neither side had a request.
+    BothSilent,
+    /// The observed share is not the weight's.
+    ShareMismatch,
+    /// The last block could not be used: its counts contradict each other.
+    BadBlock,
+}
+
+/// What an alarm asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Act {
+    /// Tell a person; nothing else.
+    Tell,
+    /// Do not raise the target's share.
+    Hold,
+    /// Revert.
+    Revert,
 }
