@@ -1,0 +1,206 @@
+//! The command line: one file per verb, each with its arguments and what it does.
+//!
+//! A verb is a struct that derives [`clap::Args`] and has `run(self, &Context) -> anyhow::Result<Exit>`. `run` is not
+//! async, because the proxy brings runtimes of its own; verbs that talk to the daemon use [`Context::block_on`].
+//! Data goes to stdout and words go to stderr; with `--json`, stdout is JSON and nothing else. This is the only place,
+//! with `main`, that prints and that uses `anyhow`: everything below it has errors of its own.
+
+mod completions;
+mod demo;
+mod man;
+mod policy;
+mod proxy;
+mod report;
+mod watch;
+
+use std::ffi::OsString;
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+
+/// How a verb ended; the numbers are documented and scripts rely on them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// 0: it did what was asked; a cutover that was followed is done.
+    Done,
+    /// 1: it could not.
+    Error,
+    /// 2: the command line or a file makes no sense.
+    Usage,
+    /// 3: the cutover was reverted.
+    Reverted,
+    /// 4: a revert could not be confirmed; a human is needed.
+    Stuck,
+    /// 5: an operator ended the cutover.
+    Aborted,
+}
+
+impl Exit {
+    /// The number the process ends with.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Error => 1,
+            Self::Usage => 2,
+            Self::Reverted => 3,
+            Self::Stuck => 4,
+            Self::Aborted => 5,
+        }
+    }
+}
+
+/// Moves live traffic from one cluster to another, step by step, and takes it back when it must.
+///
+/// Exit codes: 0 done, 1 error, 2 usage, 3 reverted, 4 stuck (a human is needed), 5 aborted.
+#[derive(Debug, Parser)]
+#[command(name = "tidegate", version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What every verb can be told.
+    #[command(flatten)]
+    pub context: Context,
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What every verb can be told.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Context {
+    /// Print JSON to stdout, and nothing else there.
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Where the daemon's control API is: `unix:PATH` or `HOST:PORT` (which needs `TIDEGATE_TOKEN`).
+    #[arg(
+        long,
+        global = true,
+        env = "TIDEGATE_API",
+        default_value = "unix:/run/tidegate/api.sock",
+        value_name = "ADDR"
+    )]
+    pub api: String,
+}
+
+impl Context {
+    /// Runs a future to its end on a runtime of this thread.
+    ///
+    /// # Errors
+    /// When the runtime cannot be made, or the future's own error.
+    pub fn block_on<T>(&self, future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+        tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(future)
+    }
+
+    /// Prints one JSON value on a line of its own.
+    ///
+    /// # Errors
+    /// When stdout cannot be written, as after `| head`.
+    pub fn print_json(&self, value: &impl serde::Serialize) -> anyhow::Result<()> {
+        let mut line = serde_json::to_vec(value)?;
+        line.push(b'\n');
+        std::io::stdout().lock().write_all(&line)?;
+        Ok(())
+    }
+
+    /// Prints text as it is.
+    ///
+    /// # Errors
+    /// When stdout cannot be written.
+    pub fn print(&self, text: &str) -> anyhow::Result<()> {
+        std::io::stdout().lock().write_all(text.as_bytes())?;
+        Ok(())
+    }
+
+    /// Asks on the terminal and takes only `yes` or `y` for one. Without a terminal the answer is no: a script says
+    /// `--yes`.
+    ///
+    /// # Errors
+    /// When the terminal cannot be read.
+    pub fn confirm(&self, question: &str) -> anyhow::Result<bool> {
+        if !std::io::stdin().is_terminal() {
+            anyhow::bail!("cannot ask `{question}` without a terminal; say --yes if it shall be done");
+        }
+        let mut stderr = std::io::stderr().lock();
+        write!(stderr, "{question} [y/N] ")?;
+        stderr.flush()?;
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer)?;
+        Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    }
+}
+
+/// What can be done. The first sentence of each is what `--help` and the man page say.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Show a whole cutover on this machine, with servers and load of its own.
+    Demo(demo::Demo),
+    /// Run the data plane: relay requests and split them by weight.
+    Proxy(proxy::Proxy),
+    /// Check, show, plan and sample policy files.
+    Policy(policy::Policy),
+    /// Watch a cutover live.
+    Watch(watch::Watch),
+    /// Write the dossier of a cutover.
+    Report(report::Report),
+    /// Print the completions for a shell.
+    Completions(completions::Completions),
+    /// Print or write the man pages.
+    Man(man::Man),
+}
+
+impl Verb {
+    fn run(self, context: &Context) -> anyhow::Result<Exit> {
+        match self {
+            Self::Demo(verb) => verb.run(context),
+            Self::Proxy(verb) => verb.run(context),
+            Self::Policy(verb) => verb.run(context),
+            Self::Watch(verb) => verb.run(context),
+            Self::Report(verb) => verb.run(context),
+            Self::Completions(verb) => verb.run(context),
+            Self::Man(verb) => verb.run(context),
+        }
+    }
+}
+
+/// The whole command line, for completions and man pages.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Parses `args`, runs the verb and says how it ended. Errors are printed to stderr, each cause after its effect.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are no errors: clap prints them to stdout and says so in its exit code.
+            let usage = error.exit_code() != 0;
+            drop(error.print());
+            return ExitCode::from(if usage { Exit::Usage.code() } else { Exit::Done.code() });
+        }
+    };
+    match cli.verb.run(&cli.context) {
+        Ok(exit) => ExitCode::from(exit.code()),
+        Err(error) => {
+            // A reader that has gone (`tidegate history | head`) is no failure of ours.
+            if error.chain().any(is_broken_pipe) {
+                return ExitCode::from(Exit::Done.code());
+            }
+            drop(writeln!(std::io::stderr().lock(), "tidegate: {error:#}"));
+            ExitCode::from(Exit::Error.code())
+        }
+    }
+}
+
+fn is_broken_pipe(cause: &(dyn std::error::Error + 'static)) -> bool {
+    cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Proves that no verb's arguments contradict each other (clap checks that only when asked).
+    #[test]
+    fn the_command_line_is_consistent() {
+        command().debug_assert();
+    }
+}
