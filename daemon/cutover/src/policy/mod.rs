@@ -71,7 +71,32 @@ pub enum BalancerPolicy {
     Listener {
         /// Control APIs of the proxies, as `unix:PATH` or `HOST:PORT`; empty when the daemon's own `[proxy]` is meant.
         proxies: Vec<String>,
+        /// Which failed requests the daemon's own proxy tries once more, on the other side.
+        retry: ProxyRetry,
+        /// What keeps a client on one side, if anything does; only for the daemon's own proxy.
+        sticky: Option<Sticky>,
     },
+}
+
+/// Which failed requests our own proxy tries once more, on the other side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProxyRetry {
+    /// None.
+    None,
+    /// Reads of which no response byte was relayed. A retried request counts as a failure of the target all the same.
+    #[default]
+    Reads,
+}
+
+/// What keeps a client on one side.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sticky {
+    /// The hash of the header field of this name.
+    Header(String),
+    /// The hash of the cookie of this name.
+    Cookie(String),
 }
 
 /// One side as our own proxies reach it.
@@ -108,7 +133,8 @@ pub struct BaselinePolicy {
 /// The ladder and its pace.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ShiftPolicy {
-    /// The shares, in order; none lower than the one before it, the last one is all of the traffic.
+    /// The shares, in order; none lower than the one before it, the last one is all of the traffic. Empty for a policy
+    /// that only captures: such a cutover is never started.
     pub steps: Vec<Share>,
     /// What a split means for writes.
     pub writes: Writes,
