@@ -7,6 +7,7 @@
 //! | `GET /v1/counters` | | [`Counters`] |
 //! | `PUT /v1/tripwires` | [`Armed`] or `null` | [`Status`] |
 //! | `PUT /v1/close` | [`CloseConnections`] | [`Status`] |
+//! | `PUT /v1/reload` | | [`Status`], once new connections get the certificate that lies on disk now |
 //! | `GET /health` | | 200 when it serves, 503 when it drains |
 
 use judge::Counts;
@@ -203,4 +204,11 @@ pub struct ClientCounters {
     pub tls_failed: u64,
     /// Requests by how many came before them on their connection: 0, 1, 2-9, 10-99, 100 and more.
     pub requests_by_reuse: [u64; 5],
+}
+
+/// What the answer to a refused call says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// What is wrong, and what to do.
+    pub error: String,
 }

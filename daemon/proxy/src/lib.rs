@@ -1,8 +1,18 @@
 //! The data plane: an HTTP/1.1 reverse proxy that relays the client's own bytes and splits requests by weight.
 //!
-//! It knows weights, sides and counters, and nothing of cutovers: whoever drives it does so over [`api`].
-//!
-//! From the pure to the wet: `wire` (framing without I/O), `relay` (spans between two sockets), `sides` (which
-//! upstream), `count` (what happened), `listen` (sockets and TLS), `control` (the HTTP API).
+//! It knows weights, sides and counters, and nothing of cutovers: whoever drives it does so over [`api`], in this
+//! process through a [`Handle`], in another through a [`client::Client`].
 
 pub mod api;
+pub mod class;
+pub mod client;
+mod clock;
+pub mod config;
+mod count;
+mod handle;
+mod split;
+mod state;
+
+pub use config::Config;
+pub use handle::{Handle, Proxy, StartError};
+pub use state::Refused;
