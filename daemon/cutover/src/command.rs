@@ -21,13 +21,18 @@ pub enum Command {
         generation: Generation,
     },
     /// Put back the recorded original action, whole; answered by `Written` or `Failed`.
+    ///
+    /// It goes before everything else: a write that is under way is given up, if it can be, and answered as failed.
     Restore {
         /// The action as it was read before the first write.
         action: serde_json::Value,
         /// The number of this write.
         generation: Generation,
     },
-    /// Let our own proxies put back `share` by themselves when a tripwire fires. Nothing to do for other balancers.
+    /// Let our own proxies put back `share` by themselves when a tripwire fires; answered by `Armed` or `Failed`.
+    ///
+    /// It holds until `Disarm`: a proxy that comes back is armed again without being asked for. Other balancers have
+    /// nothing to do and answer `Armed` at once.
     Arm {
         /// The limits.
         tripwires: Vec<Tripwire>,
@@ -38,7 +43,8 @@ pub enum Command {
     Disarm,
     /// Count a closed window for the judge; answered by `Observed`.
     Observe(Window),
-    /// Ask a gate; answered by `GateAnswered`.
+    /// Ask a gate; answered by `GateAnswered` or `Failed`. Asked once for each step, again only after "later" and after
+    /// a restart: `CUTOVER/STEP/GATE` is the idempotency key. Not sent for manual gates.
     AskGate {
         /// Its name in the policy.
         gate: String,
@@ -52,14 +58,14 @@ pub enum Command {
     },
     /// Tell people.
     Alert(Alert),
-    /// Send a `Tick` then, at the latest.
+    /// Send a `Tick` then, at the latest. At most one in a decision; it takes the place of the one before.
     WakeAt(Timestamp),
 }
 
 /// One change of an alert episode.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Alert {
-    /// One id from opened to closed: `CUTOVER/TOPIC/NUMBER`.
+    /// One id from opened to closed: `CUTOVER/TOPIC/NUMBER`, where NUMBER counts the cutover's episodes.
     pub episode: String,
     /// Which change.
     pub change: Episode,

@@ -13,7 +13,8 @@ pub enum Event {
     Ordered(Order),
     /// Time passed.
     Tick,
-    /// The daemon came up and found this cutover in its journal.
+    /// The daemon came up and found this cutover in its journal. The first event after each start; nothing that was
+    /// asked for before it is answered after it.
     Restarted,
     /// Preflight, or the standing watch over the fleet, was carried out.
     Checked {
@@ -33,8 +34,11 @@ pub enum Event {
     },
     /// A closed stretch of time was counted, for the judge.
     Observed(Observation),
-    /// The last moments were counted, for the tripwires.
+    /// The last moments were counted, for the tripwires. Sent each second or so while [`crate::Cutover::watched`], one
+    /// for each distinct `window` of the policy's tripwires; its window is that long (a quarter more or less).
     Glanced(Observation),
+    /// The proxies hold the armed revert (or the balancer has none to arm).
+    Armed,
     /// A tripwire in our own proxies fired, and they have put the armed share back already.
     Fired {
         /// Which tripwire, and on which figures, in one sentence of the proxy's.
@@ -95,7 +99,7 @@ pub struct Order {
 pub enum Verb {
     /// Begin.
     Start,
-    /// Open a manual gate, or end a hold that waits for a person; traffic rises on evidence all the same.
+    /// Open the gates that wait for a person, or try again what halted; traffic rises on evidence all the same.
     Advance,
     /// Stay, keep judging, no advance.
     Hold,
@@ -115,7 +119,7 @@ pub enum Verb {
 }
 
 /// One check of preflight or of the standing watch.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Check {
     /// Its name, such as `target healthy`.
     pub name: String,
@@ -146,7 +150,9 @@ pub enum CheckOutcome {
 pub struct Reading {
     /// The target's configured share.
     pub share: Share,
-    /// The whole action as the balancer states it, opaque to the core; what a revert puts back.
+    /// The whole action as the balancer states it, opaque to the core; what a revert puts back. A revert is confirmed by
+    /// a read whose action equals the recorded one, so nothing may be in it that changes by itself (no generation, no
+    /// time).
     pub action: serde_json::Value,
     /// When the read was begun: a read begun before a write says nothing about it.
     pub begun: Timestamp,

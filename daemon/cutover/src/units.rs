@@ -117,6 +117,16 @@ impl Timestamp {
     }
 }
 
+/// In UTC to the second: `2026-01-31T02:25:00Z`; the bare milliseconds where the calendar ends.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_second(self.0.div_euclid(1000)) {
+            Ok(moment) => write!(f, "{moment}"),
+            Err(_) => write!(f, "{} ms", self.0),
+        }
+    }
+}
+
 /// A stretch of time: from (inclusive) to (exclusive).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Window {
@@ -124,6 +134,13 @@ pub struct Window {
     pub from: Timestamp,
     /// Where it ends; not before `from`.
     pub to: Timestamp,
+}
+
+impl Window {
+    /// How long it is.
+    pub fn length(self) -> Duration {
+        self.to.since(self.from)
+    }
 }
 
 /// The number of a balancer write; each write of a cutover has a higher one than those before it.

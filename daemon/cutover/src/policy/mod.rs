@@ -10,16 +10,16 @@ use serde::{Deserialize, Serialize};
 use crate::units::{Share, Weight};
 
 /// Durations as whole milliseconds in the journal.
-mod millis {
+pub(crate) mod millis {
     use std::time::Duration;
 
     use serde::{Deserialize, Deserializer, Serializer};
 
-    pub(super) fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_u64(u64::try_from(value.as_millis()).unwrap_or(u64::MAX))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
         u64::deserialize(deserializer).map(Duration::from_millis)
     }
 }
@@ -45,6 +45,13 @@ pub struct Policy {
     pub guards: Vec<GuardPolicy>,
     /// The greatest chance, over the whole cutover, of reverting a healthy target (0 to 1).
     pub false_revert_max: f64,
+    /// How long one burst of trouble may last and still count as one accident (60 s); shorter reverts sooner and is
+    /// less robust. See `judge::Guards::burst_millis`.
+    #[serde(with = "millis")]
+    pub burst: Duration,
+    /// What lets a step end, beside `shift`: how much harm the next step may do. Its bake times are not used; those of
+    /// `shift` are.
+    pub pass: judge::Pass,
     /// Absolute limits that revert at once.
     pub tripwires: Vec<Tripwire>,
     /// What happens while something is unknown.

@@ -1,0 +1,43 @@
+//! What a revert costs: the writes that only the target has.
+//!
+//! A split of writes sends each of them to one cluster alone. What the target took since the first share of writes is
+//! not on the source, so a revert loses sight of it until it is replayed. The figure counts requests, as far as the
+//! intervals counted so far reach; bulk requests hold many documents each.
+
+use serde::{Deserialize, Serialize};
+
+use crate::cutover::Cutover;
+use crate::units::Timestamp;
+
+/// What a revert costs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Price {
+    /// Since when writes may have gone to the target alone; `None` when none ever did, and a revert loses nothing.
+    pub since: Option<Timestamp>,
+    /// Requests that the target took as writes since then, as far as they were counted.
+    pub writes: u64,
+    /// The end of what was counted; what came after it is not in `writes`.
+    pub counted_to: Timestamp,
+    /// Whether `writes` may hold reads as well, because the counts cannot tell them apart.
+    pub reads_among_them: bool,
+    /// All of it in one sentence for a person.
+    pub text: String,
+}
+
+/// The price of reverting `cutover` at `now`.
+pub fn price(cutover: &Cutover, now: Timestamp) -> Price {
+    let counted_to = cutover.evidence.counted_to.min(now);
+    let reads_among_them = cutover.writes_unclassed;
+    let text = match cutover.writes_since {
+        None => "a revert loses nothing: no write went to the target alone".to_owned(),
+        Some(since) => {
+            let seconds = counted_to.since(since).as_secs();
+            let what = if reads_among_them { "requests (reads among them)" } else { "writes" };
+            format!(
+                "a revert is lossy: {} {what} went to the target alone since {since}, counted for {seconds} s",
+                cutover.writes_on_target
+            )
+        }
+    };
+    Price { since: cutover.writes_since, writes: cutover.writes_on_target, counted_to, reads_among_them, text }
+}
