@@ -12,6 +12,7 @@ mod count;
 mod handle;
 mod split;
 mod state;
+pub mod wire;
 
 pub use config::Config;
 pub use handle::{Handle, Proxy, StartError};

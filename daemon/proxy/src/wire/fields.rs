@@ -1,0 +1,1 @@
+//! Fields by name.
