@@ -7,6 +7,7 @@
 
 mod completions;
 mod demo;
+mod demo_upstream;
 mod man;
 mod policy;
 mod proxy;
@@ -133,6 +134,9 @@ impl Context {
 pub enum Verb {
     /// Show a whole cutover on this machine, with servers and load of its own.
     Demo(demo::Demo),
+    /// One cluster of the demo.
+    #[command(hide = true)]
+    DemoUpstream(demo_upstream::DemoUpstream),
     /// Run the data plane: relay requests and split them by weight.
     Proxy(proxy::Proxy),
     /// Check, show, plan and sample policy files.
@@ -151,6 +155,7 @@ impl Verb {
     fn run(self, context: &Context) -> anyhow::Result<Exit> {
         match self {
             Self::Demo(verb) => verb.run(context),
+            Self::DemoUpstream(verb) => verb.run(context),
             Self::Proxy(verb) => verb.run(context),
             Self::Policy(verb) => verb.run(context),
             Self::Watch(verb) => verb.run(context),
