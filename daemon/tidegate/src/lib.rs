@@ -1,8 +1,23 @@
 //! The daemon, its adapters and its command line, as a library: the binary is one call into [`cli`], and `tidegate demo`
 //! and the tests run the same control loop in their own process.
 //!
-//! Reading order: [`cli`] (what a person can say), [`demo`] (a whole cutover on one machine).
+//! Reading order: [`port`] and the ports ([`balancer`], [`metrics`], [`fleet`], [`gate`], [`store`], [`alert`]), each
+//! with its adapters in files of their own, then [`cli`] (what a person can say) and [`demo`] (a whole cutover on one
+//! machine).
 
+pub mod alert;
+pub mod balancer;
 pub mod cli;
 pub mod clock;
 pub mod demo;
+pub mod events;
+pub mod fleet;
+pub mod gate;
+pub mod metrics;
+pub mod outbound;
+pub mod port;
+pub mod program;
+pub mod secret;
+pub mod store;
+#[cfg(test)]
+mod testing;

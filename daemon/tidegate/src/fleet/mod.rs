@@ -1,0 +1,17 @@
+//! What must be healthy and large enough before traffic moves, and while it does. The port, and in files of their own
+//! the adapters: [`endpoints`] (the endpoints of both sides as our own proxies and a request of ours see them).
+
+//pub mod endpoints;
+
+use cutover::event::Check;
+
+use crate::port::Answer;
+
+/// Something that can tell whether both sides are fit for traffic.
+pub trait Fleet: Send + Sync {
+    /// Makes every check, in preflight and again and again while a cutover runs.
+    ///
+    /// # Errors
+    /// When not even an unknown outcome can be told; a check that could not be made is in the list as unknown.
+    fn check(&self) -> Answer<'_, Vec<Check>>;
+}

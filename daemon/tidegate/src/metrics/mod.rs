@@ -1,0 +1,32 @@
+//! Where the numbers come from. The port, and in files of their own the adapters: [`proxy`] (our own counters).
+//!
+//! Counts, never rates; and what is not there is an error, never a zero: missing data is unknown, and unknown is never
+//! a pass.
+
+//pub mod proxy;
+
+use std::time::Duration;
+
+use cutover::event::Observation;
+use cutover::{Timestamp, Window};
+
+use crate::port::Answer;
+
+/// Something that counts what both sides do.
+pub trait MetricSource: Send + Sync {
+    /// What both sides did in a closed window, once the window is over and its counts are settled: the answer waits for
+    /// that, up to the caller's deadline. The age of the data is the time since [`Window::to`].
+    ///
+    /// Windows that touch share no request and lose none.
+    ///
+    /// # Errors
+    /// When the counts of the whole window are not known, now or for good.
+    fn observe(&self, window: Window) -> Answer<'_, Observation>;
+
+    /// What both sides did in about the last `length`, at once and without waiting for anything to settle: for
+    /// tripwires.
+    ///
+    /// # Errors
+    /// When this source has no fast counts, or has none of the last moments.
+    fn glance(&self, now: Timestamp, length: Duration) -> Answer<'_, Observation>;
+}

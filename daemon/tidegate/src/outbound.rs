@@ -1,0 +1,138 @@
+//! Signed JSON to a URL, by the rules of Standard Webhooks (<https://www.standardwebhooks.com>): what alerts and gates
+//! send. It sends once; who calls decides on trying again and gives the deadline.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use cutover::Timestamp;
+use hmac::{Hmac, Mac as _};
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use sha2::Sha256;
+
+use crate::port::{BoxError, in_one_line};
+use crate::secret::{self, Secret, SecretError};
+
+/// The most of an answer that is read; it is shown to a person, not parsed.
+const ANSWER_BYTES_MAX: usize = 16 * 1024;
+
+/// Sends signed JSON. Clones share connections.
+#[derive(Clone)]
+pub struct Outbound {
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+}
+
+/// What a receiver answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// Its status.
+    pub status: StatusCode,
+    /// The beginning of its body, as text.
+    pub text: String,
+}
+
+/// Why nothing came back.
+#[derive(Debug, thiserror::Error)]
+pub enum OutboundError {
+    /// The secret could not be read.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// The URL, or what was made of it, is no request.
+    #[error("cannot post to `{url}`: {why}")]
+    Url {
+        /// The URL as configured.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// No answer.
+    #[error("cannot post to `{url}`: {why}")]
+    NoAnswer {
+        /// The URL as configured.
+        url: String,
+        /// What went wrong.
+        why: String,
+    },
+}
+
+impl Outbound {
+    /// Trusts the authorities of the Mozilla programme, which are compiled in.
+    ///
+    /// # Errors
+    /// When the TLS provider offers no protocol version, which is a fault of the build.
+    pub fn new() -> Result<Self, BoxError> {
+        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())?
+            .https_or_http()
+            .enable_http1()
+            .build();
+        Ok(Self { client: Client::builder(TokioExecutor::new()).build(connector) })
+    }
+
+    /// Posts `body` to `url` as message `id`, signed with what `secret` refers to, if anything.
+    ///
+    /// # Errors
+    /// When there is no answer; an answer with any status is not an error.
+    pub async fn post(
+        &self,
+        url: &str,
+        secret: Option<&str>,
+        id: &str,
+        now: Timestamp,
+        body: &serde_json::Value,
+    ) -> Result<Answered, OutboundError> {
+        let wrong = |why: String| OutboundError::Url { url: url.to_owned(), why };
+        let body = body.to_string();
+        let seconds = now.0.div_euclid(1000);
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri(url)
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::USER_AGENT, concat!("tidegate/", env!("CARGO_PKG_VERSION")))
+            .header("webhook-id", id)
+            .header("webhook-timestamp", seconds);
+        if let Some(reference) = secret {
+            request = request.header("webhook-signature", sign(&secret::read(reference)?, id, seconds, &body));
+        }
+        let request = request.body(Full::new(Bytes::from(body))).map_err(|error| wrong(error.to_string()))?;
+        let lost = |why: String| OutboundError::NoAnswer { url: url.to_owned(), why };
+        let answer = self.client.request(request).await.map_err(|error| lost(in_one_line(&error)))?;
+        let status = answer.status();
+        // What cannot be read of the body is left out: the status alone says what the receiver did.
+        let text = match Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await {
+            Ok(body) => String::from_utf8_lossy(&body.to_bytes()).into_owned(),
+            Err(_) => String::new(),
+        };
+        Ok(Answered { status, text })
+    }
+}
+
+/// The value of `webhook-signature`: `v1,` and the base64 of HMAC-SHA256 over id, timestamp and body. A secret that
+/// begins with `whsec_` is base64, as the standard has it; any other is taken as it is.
+fn sign(secret: &Secret, id: &str, seconds: i64, body: &str) -> String {
+    let key = secret
+        .reveal()
+        .strip_prefix("whsec_")
+        .and_then(|encoded| BASE64.decode(encoded).ok())
+        .unwrap_or_else(|| secret.reveal().as_bytes().to_vec());
+    let mut mac = Hmac::<Sha256>::new_from_slice(&key).expect("HMAC takes keys of any length");
+    mac.update(format!("{id}.{seconds}.{body}").as_bytes());
+    format!("v1,{}", BASE64.encode(mac.finalize().into_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Proves the signature against the vector that the libraries of the standard are tested with.
+    #[test]
+    fn the_signature_is_that_of_the_standard() {
+        let secret = Secret::new("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+        let signature = sign(&secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, r#"{"test": 2432232314}"#);
+        assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+    }
+}
