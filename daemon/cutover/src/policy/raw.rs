@@ -37,6 +37,8 @@ pub struct Document {
     pub shift: Shift,
     /// What the target is compared with the source on.
     pub guards: Guards,
+    /// What lets a step end: how much harm the next step may do to the service as a whole.
+    pub pass: Pass,
     /// Absolute limits that take the traffic back at once, by name.
     pub tripwires: BTreeMap<String, Trip>,
     /// What happens while something is not known.
@@ -166,6 +168,8 @@ pub enum Step {
 pub struct Guards {
     /// The greatest chance, over the whole cutover, that a healthy target is reverted.
     pub false_revert_max: Option<formats::Percent>,
+    /// How long one burst of trouble may last and still count as one accident. Shorter reverts sooner and is less robust.
+    pub burst: Option<formats::Period>,
     /// Server errors: 5XX and what the side failed to answer.
     pub errors: Guard,
     /// Everything that is not 2XX or 3XX: the success ratio, seen from its other end.
@@ -194,6 +198,31 @@ pub struct Guard {
     pub requests_min: Option<u64>,
     /// What this guard does to an advance while it is unknown.
     pub on_unknown: Option<OnUnknown>,
+}
+
+/// What lets a step end. A budget is a share of all requests of the service: the smaller the next step, the less proof
+/// of the target it takes to keep it.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Pass {
+    /// The greatest chance, for each step, that a target which does more harm than this passes.
+    pub wrong_pass_max: Option<formats::Percent>,
+    /// Server errors: how much worse than the source the target may be and still pass. Above the guard's tolerance.
+    pub errors_tolerance: Option<formats::Tolerance>,
+    /// Server errors: the share of all requests that may fail on top of that.
+    pub errors_budget: Option<formats::Percent>,
+    /// Answers that are not 2XX or 3XX: how much worse than the source the target may be and still pass.
+    pub success_tolerance: Option<formats::Tolerance>,
+    /// Answers that are not 2XX or 3XX: the share of all requests that may be so on top of that.
+    pub success_budget: Option<formats::Percent>,
+    /// Latency and exchange: how much slower than the source's quantiles an answer may be and still count as fast.
+    pub latency_tolerance: Option<formats::Tolerance>,
+    /// Latency and exchange: the shares of all requests that may become slower than the source's median, 90th and 99th
+    /// percentile.
+    #[schemars(length(min = 3, max = 3))]
+    pub latency_budgets: Option<Vec<formats::Percent>>,
+    /// No step ends while the evidence against the target is this high: 1 is none, 20 reverts at a risk of 5 %.
+    pub suspicion_max: Option<f64>,
 }
 
 /// One absolute limit.

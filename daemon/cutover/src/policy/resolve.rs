@@ -181,8 +181,10 @@ impl Resolver<'_> {
             target,
             capture,
             baseline: self.baseline(&document.baseline, &shift)?,
+            pass: self.pass(&document.pass, &guards),
             guards,
             false_revert_max: self.false_revert_max(&document.guards),
+            burst: self.burst(&document.guards, &shift)?,
             tripwires,
             unknown: self.unknown(&document.unknown, &shift)?,
             gates,
@@ -489,7 +491,12 @@ impl Resolver<'_> {
                 );
             }
             list.push(GuardPolicy {
-                guard: judge::Guard { kind, ratio: 1.0 + tolerance, margin: extra, weight: importance },
+                guard: judge::Guard {
+                    kind,
+                    ratio: if timed { whole_buckets(1.0 + tolerance) } else { 1.0 + tolerance },
+                    margin: if timed { 0.0 } else { extra },
+                    weight: importance,
+                },
                 requests_min: guard.requests_min.unwrap_or(0),
                 on_unknown: guard.on_unknown.unwrap_or(OnUnknown::Hold),
             });
@@ -502,6 +509,100 @@ impl Resolver<'_> {
             );
         }
         list
+    }
+
+    fn burst(&mut self, guards: &raw::Guards, shift: &ShiftPolicy) -> Option<Duration> {
+        let burst = guards.burst?.0;
+        if burst < shift.interval && !self.bad(&["guards.burst", "shift.interval"]) {
+            self.wrong(
+                self.later_of("guards.burst", "shift.interval"),
+                format!(
+                    "a burst of {} is shorter than an interval of {}",
+                    period_text(burst),
+                    period_text(shift.interval)
+                ),
+                "`burst` is at least one interval; 60s is what the error rates were measured with",
+            );
+        }
+        Some(burst)
+    }
+
+    fn pass(&mut self, pass: &raw::Pass, guards: &[GuardPolicy]) -> judge::Pass {
+        use judge::GuardKind as Kind;
+        let usual = judge::Pass::default();
+        let ratio = |tolerance: Option<formats::Tolerance>| tolerance.map(|tolerance| 1.0 + tolerance.0);
+        let share = |share: Option<formats::Percent>| share.map(|share| share.0);
+        let mut budgets = usual.latency_budgets;
+        if let Some(said) = &pass.latency_budgets {
+            match said[..] {
+                [median, ninety, last] => budgets = [median.0, ninety.0, last.0],
+                _ => self.wrong(
+                    "pass.latency_budgets",
+                    format!("{} budgets do not fit three quantiles", said.len()),
+                    "write three: for the median, the 90th and the 99th percentile, such as `[\"5 %\", \"2 %\", \"0.5 %\"]`",
+                ),
+            }
+        }
+        let resolved = judge::Pass {
+            wrong_pass_max: share(pass.wrong_pass_max).unwrap_or(usual.wrong_pass_max),
+            errors_ratio: ratio(pass.errors_tolerance).unwrap_or(usual.errors_ratio),
+            errors_budget: share(pass.errors_budget).unwrap_or(usual.errors_budget),
+            success_ratio: ratio(pass.success_tolerance).unwrap_or(usual.success_ratio),
+            success_budget: share(pass.success_budget).unwrap_or(usual.success_budget),
+            latency_ratio: ratio(pass.latency_tolerance).map_or(usual.latency_ratio, whole_buckets),
+            latency_budgets: budgets,
+            suspicion_max: pass.suspicion_max.unwrap_or(usual.suspicion_max),
+            ..usual
+        };
+        if !(0.0001..=0.5).contains(&resolved.wrong_pass_max) && !self.bad(&["pass.wrong_pass_max"]) {
+            let what =
+                format!("a risk of {} % to pass a bad target cannot be kept", tenths(resolved.wrong_pass_max * 100.0));
+            self.wrong("pass.wrong_pass_max", what, "use 0.01 to 50 %; 5 % is usual");
+        }
+        if resolved.suspicion_max <= 1.0 && !self.bad(&["pass.suspicion_max"]) {
+            let what = format!(
+                "with `suspicion_max = {}` no step ever ends: without any evidence it stands at 1",
+                resolved.suspicion_max
+            );
+            self.wrong("pass.suspicion_max", what, "3 is usual");
+        }
+        let budgets = [
+            ("errors_budget", resolved.errors_budget),
+            ("success_budget", resolved.success_budget),
+            ("latency_budgets", budgets.iter().copied().fold(1.0, f64::min)),
+        ];
+        for (key, budget) in budgets {
+            let path = join("pass", key);
+            if budget <= 0.0 && !self.bad(&[&path]) {
+                self.wrong(
+                    &path,
+                    "a budget of 0 % takes more proof than any traffic can give",
+                    "0.1 % is usual for errors",
+                );
+            }
+        }
+        // Between the two lies a target that is never reverted and never passed.
+        let pairs = [
+            (Kind::Errors, "errors", resolved.errors_ratio),
+            (Kind::Success, "success", resolved.success_ratio),
+            (Kind::Latency, "latency", resolved.latency_ratio),
+            (Kind::Exchange, "latency", resolved.latency_ratio),
+        ];
+        for (kind, name, passed) in pairs {
+            let Some(guard) = guards.iter().find(|guard| guard.guard.kind == kind) else { continue };
+            let path = format!("pass.{name}_tolerance");
+            let told = format!("guards.{}.tolerance", if kind == Kind::Exchange { "exchange" } else { name });
+            if passed < guard.guard.ratio - 1e-9 && !self.bad(&[&path, &told]) {
+                let what = format!(
+                    "a target up to {} % worse is tolerated, but one more than {} % worse does not pass: between the two a step bakes for ever",
+                    tenths((guard.guard.ratio - 1.0) * 100.0),
+                    tenths((passed - 1.0) * 100.0)
+                );
+                let at = self.later_of(&told, &path).to_owned();
+                self.wrong(&at, what, format!("make `{path}` at least as wide as `{told}`"));
+            }
+        }
+        resolved
     }
 
     fn tripwires(&mut self, tripwires: &BTreeMap<String, raw::Trip>) -> Vec<Tripwire> {
@@ -741,6 +842,16 @@ fn windows(windows: &raw::Windows) -> WindowPolicy {
         allow,
         freeze: windows.freeze.unwrap_or(false),
     }
+}
+
+/// The ratio of a whole number of latency buckets, when this one is as good as that.
+///
+/// Buckets grow by 2^(1/16) and the judge rounds a ratio up to whole ones, so `"14 %"`, meant as the three buckets of
+/// 13.88 %, would become four.
+fn whole_buckets(ratio: f64) -> f64 {
+    let whole = (ratio.log2() * 16.0).round() / 16.0;
+    let nearest = whole.exp2();
+    if (nearest - ratio).abs() < 0.0025 { nearest } else { ratio }
 }
 
 /// A number of percent with as many decimals as it has.
