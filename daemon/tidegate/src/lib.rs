@@ -2,8 +2,8 @@
 //! and the tests run the same control loop in their own process.
 //!
 //! Reading order: [`port`] and the ports ([`balancer`], [`metrics`], [`fleet`], [`gate`], [`store`], [`alert`]), each
-//! with its adapters in files of their own, then [`cli`] (what a person can say) and [`demo`] (a whole cutover on one
-//! machine).
+//! with its adapters in files of their own, then [`cli`] (what a person can say), [`screen`] (what `watch` shows) and
+//! [`demo`] (a whole cutover on one machine).
 
 pub mod alert;
 pub mod balancer;
@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod outbound;
 pub mod port;
 pub mod program;
+pub mod screen;
 pub mod secret;
 pub mod store;
 #[cfg(test)]

@@ -8,7 +8,10 @@
 //! writer that lost its lease without noticing is refused by the store itself. On one machine an operating system lock
 //! keeps a second daemon out altogether; an engine shared by several daemons needs the token.
 
+pub mod sample;
 pub mod sqlite;
+
+pub use sample::Sample;
 
 use cutover::{Command, Cutover, Event, Reason, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -111,6 +114,19 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// As for `append`.
     fn save<'a>(&'a self, lease: &'a Lease, state: &'a Cutover) -> Answer<'a, ()>;
+
+    /// Keeps one counted interval beside the journal, for charts and for whoever computes the numbers again. The newest
+    /// [`sample::SAMPLES_MAX`] of a cutover are kept.
+    ///
+    /// # Errors
+    /// As for `append`.
+    fn keep<'a>(&'a self, lease: &'a Lease, cutover: &'a str, sample: &'a Sample) -> Answer<'a, ()>;
+
+    /// The kept intervals of a cutover, oldest first.
+    ///
+    /// # Errors
+    /// As for `load`.
+    fn samples<'a>(&'a self, cutover: &'a str) -> Answer<'a, Vec<Sample>>;
 
     /// The latest state of each service's last cutover.
     ///

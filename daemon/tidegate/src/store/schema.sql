@@ -31,6 +31,14 @@ CREATE TABLE state (
     body    TEXT    NOT NULL
 ) STRICT;
 
+-- One row for each counted interval, so that charts and numbers can be computed again. Not part of the chain.
+CREATE TABLE sample (
+    cutover TEXT    NOT NULL,
+    at      INTEGER NOT NULL,             -- the interval's end, milliseconds since 1970
+    body    TEXT    NOT NULL,             -- counts, shares and verdicts, as JSON
+    PRIMARY KEY (cutover, at)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE lease (
     service TEXT    PRIMARY KEY,
     token   INTEGER NOT NULL,

@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 
-use super::{Draft, ENTRIES_MAX, Entry, Fate, Lease, Outgoing, Query, Store, StoreError};
+use super::sample::SAMPLES_MAX;
+use super::{Draft, ENTRIES_MAX, Entry, Fate, Lease, Outgoing, Query, Sample, Store, StoreError};
 use crate::port::{Answer, PortError};
 
 /// The layout this version reads and writes, kept in SQLite's `user_version`.
@@ -355,6 +356,84 @@ fn save(connection: &mut Connection, lease: &Lease, body: &str) -> Result<(), St
     transaction.commit().map_err(failed)
 }
 
+fn keep(
+    connection: &mut Connection,
+    lease: &Lease,
+    cutover: &str,
+    at: Timestamp,
+    body: &str,
+) -> Result<(), StoreError> {
+    let failed = unusable("save to");
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    check_lease(&transaction, lease, "save to")?;
+    // An interval that is counted again after a restart replaces the first count.
+    transaction
+        .execute("INSERT OR REPLACE INTO sample (cutover, at, body) VALUES (?, ?, ?)", params![cutover, at.0, body])
+        .map_err(failed)?;
+    transaction
+        .execute(
+            "DELETE FROM sample WHERE cutover = ?1 AND at <=
+                 (SELECT at FROM sample WHERE cutover = ?1 ORDER BY at DESC LIMIT 1 OFFSET ?2)",
+            params![cutover, SAMPLES_MAX],
+        )
+        .map_err(failed)?;
+    transaction.commit().map_err(failed)
+}
+
+fn samples(connection: &Connection, cutover: &str) -> Result<Vec<Sample>, StoreError> {
+    let failed = unusable("read");
+    let mut statement = connection.prepare("SELECT body FROM sample WHERE cutover = ? ORDER BY at").map_err(failed)?;
+    let rows = statement.query_map([cutover], |row| row.get::<_, String>(0)).map_err(failed)?;
+    rows.map(|row| {
+        serde_json::from_str(&row.map_err(failed)?).map_err(|error| StoreError::Unusable {
+            doing: "read",
+            why: format!("a kept interval of `{cutover}` is of a form that this version does not know: {error}"),
+        })
+    })
+    .collect()
+}
+
+/// A whole cutover as the journal in a directory has it: its entries and its kept intervals, oldest first. Takes no
+/// lock and changes nothing, so that it works beside a running daemon and without one. `cutover` is an id or a
+/// service, whose last cutover is meant then.
+///
+/// # Errors
+/// As for [`verify`]; and when there is no such cutover.
+pub fn read(dir: &Path, cutover: &str) -> Result<(Vec<Entry>, Vec<Sample>), StoreError> {
+    let path = dir.join(FILE);
+    let shown = path.display().to_string();
+    let refused = |error: rusqlite::Error| StoreError::Open { path: shown.clone(), why: error.to_string() };
+    let connection = Connection::open_with_flags(&path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(refused)?;
+    check_layout(&connection, &shown)?;
+    verify_connection(&connection, &shown)?;
+    let id: Option<String> = connection
+        .query_row(
+            "SELECT cutover FROM entry WHERE cutover = ?1 OR service = ?1 ORDER BY id DESC LIMIT 1",
+            [cutover],
+            |row| row.get(0),
+        )
+        .optional()
+        .map_err(unusable("read"))?;
+    let Some(id) = id else {
+        return Err(StoreError::Unusable {
+            doing: "read",
+            why: format!("it has no cutover or service `{cutover}`; `tidegate history` lists what it has"),
+        });
+    };
+    let mut entries = Vec::new();
+    loop {
+        let after = entries.last().map_or(0, |entry: &Entry| entry.id);
+        let query = Query { cutover: Some(id.clone()), after, limit: ENTRIES_MAX, ..Query::default() };
+        let more = history(&connection, &query)?;
+        if more.is_empty() {
+            break;
+        }
+        entries.extend(more);
+    }
+    let samples = samples(&connection, &id)?;
+    Ok((entries, samples))
+}
+
 fn load(connection: &Connection) -> Result<Vec<Cutover>, StoreError> {
     let failed = unusable("read");
     let sql = format!(
@@ -461,6 +540,16 @@ impl Store for Sqlite {
     fn save<'a>(&'a self, lease: &'a Lease, state: &'a Cutover) -> Answer<'a, ()> {
         let (lease, body) = (lease.clone(), to_json(state));
         self.call("save to", move |connection| save(connection, &lease, &body))
+    }
+
+    fn keep<'a>(&'a self, lease: &'a Lease, cutover: &'a str, sample: &'a Sample) -> Answer<'a, ()> {
+        let (lease, cutover, at, body) = (lease.clone(), cutover.to_owned(), sample.at(), to_json(sample));
+        self.call("save to", move |connection| keep(connection, &lease, &cutover, at, &body))
+    }
+
+    fn samples<'a>(&'a self, cutover: &'a str) -> Answer<'a, Vec<Sample>> {
+        let cutover = cutover.to_owned();
+        self.call("read", move |connection| samples(connection, &cutover))
     }
 
     fn load(&self) -> Answer<'_, Vec<Cutover>> {

@@ -225,3 +225,42 @@ async fn the_outbox_keeps_what_was_not_sent() {
     assert_eq!(ids(START).await, []);
     assert_eq!(ids(later).await, [("b".to_owned(), 1)]);
 }
+
+fn sample(second: i64, requests: u64) -> Sample {
+    let counts = |requests| judge::Counts { requests, status_2xx: requests, ..judge::Counts::default() };
+    let window =
+        cutover::Window { from: Timestamp(START.0 + (second - 1) * 1000), to: Timestamp(START.0 + second * 1000) };
+    let reads = judge::Block { millis: 1000, source: counts(requests), target: counts(1) };
+    let observation = cutover::Observation { window, reads, writes: judge::Block::default() };
+    Sample::new(observation, &cutover("search"))
+}
+
+/// Proves that counted intervals come back in order beside their cutover's entries, that one counted again replaces
+/// the first count, and that reading takes no lock.
+#[tokio::test]
+async fn intervals_are_kept_beside_the_journal() {
+    let dir = TempDir::new().unwrap();
+    let store = Sqlite::open(dir.path()).unwrap();
+    let lease = store.lease("search", "test", START).await.unwrap();
+    store.append(&lease, draft("search", "begun")).await.unwrap();
+    for (second, requests) in [(2, 20), (1, 10), (2, 22)] {
+        store.keep(&lease, "search-1", &sample(second, requests)).await.unwrap();
+    }
+    let expected = vec![sample(1, 10), sample(2, 22)];
+    assert_eq!(store.samples("search-1").await.unwrap(), expected);
+    let (entries, samples) = read(dir.path(), "search").unwrap();
+    assert_eq!((entries.len(), samples), (1, expected));
+    assert!(read(dir.path(), "other").unwrap_err().to_string().contains("no cutover or service `other`"));
+}
+
+/// Proves that a writer whose lease was taken over cannot keep an interval.
+#[tokio::test]
+async fn a_fenced_writer_keeps_nothing() {
+    let dir = TempDir::new().unwrap();
+    let store = Sqlite::open(dir.path()).unwrap();
+    let old = store.lease("search", "old", START).await.unwrap();
+    store.lease("search", "new", START).await.unwrap();
+    let error = store.keep(&old, "search-1", &sample(1, 10)).await.unwrap_err();
+    assert!(error.to_string().contains("taken over"), "{error}");
+    assert_eq!(store.samples("search-1").await.unwrap(), Vec::new());
+}
