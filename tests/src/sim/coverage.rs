@@ -1,0 +1,125 @@
+//! Which (phase, event) pairs the worlds have reached.
+
+use std::collections::BTreeMap;
+
+use cutover::event::Verb;
+use cutover::{Event, Phase};
+
+/// Every phase, in the order of a cutover.
+pub const PHASES: [&str; 12] = [
+    "pending",
+    "preflight",
+    "baseline",
+    "gated",
+    "shifting",
+    "baking",
+    "draining",
+    "done",
+    "reverting",
+    "reverted",
+    "aborted",
+    "stuck",
+];
+
+/// Every kind of event; orders by their verb.
+pub const EVENTS: [&str; 21] = [
+    "tick",
+    "restarted",
+    "checked",
+    "read",
+    "written",
+    "observed",
+    "glanced",
+    "armed",
+    "fired",
+    "gate_answered",
+    "failed",
+    "policy_changed",
+    "journal",
+    "start",
+    "advance",
+    "hold",
+    "pause",
+    "resume",
+    "revert",
+    "abort",
+    "close",
+];
+
+/// The event's name in [`EVENTS`].
+pub fn name(event: &Event) -> &'static str {
+    match event {
+        Event::Tick => "tick",
+        Event::Restarted => "restarted",
+        Event::Checked { .. } => "checked",
+        Event::Read(_) => "read",
+        Event::Written { .. } => "written",
+        Event::Observed(_) => "observed",
+        Event::Glanced(_) => "glanced",
+        Event::Armed => "armed",
+        Event::Fired { .. } => "fired",
+        Event::GateAnswered { .. } => "gate_answered",
+        Event::Failed { .. } => "failed",
+        Event::PolicyChanged { .. } => "policy_changed",
+        Event::Journal { .. } => "journal",
+        Event::Ordered(order) => match order.verb {
+            Verb::Start => "start",
+            Verb::Advance => "advance",
+            Verb::Hold => "hold",
+            Verb::Pause => "pause",
+            Verb::Resume { .. } => "resume",
+            Verb::Revert => "revert",
+            Verb::Abort => "abort",
+            Verb::Close => "close",
+        },
+    }
+}
+
+/// How often each pair was reached.
+#[derive(Clone, Debug, Default)]
+pub struct Coverage(BTreeMap<(&'static str, &'static str), u64>);
+
+impl Coverage {
+    /// Counts one decision.
+    pub fn reached(&mut self, phase: &Phase, event: &Event) {
+        *self.0.entry((phase.name(), name(event))).or_default() += 1;
+    }
+
+    /// Adds the counts of `other`.
+    pub fn merge(&mut self, other: &Self) {
+        for (pair, count) in &other.0 {
+            *self.0.entry(*pair).or_default() += count;
+        }
+    }
+
+    /// How often a pair was reached.
+    pub fn count(&self, phase: &str, event: &str) -> u64 {
+        self.0.iter().find(|((p, e), _)| *p == phase && *e == event).map_or(0, |(_, count)| *count)
+    }
+
+    /// Pairs that were not reached and have no reason not to be.
+    pub fn unexplained(&self) -> Vec<(&'static str, &'static str)> {
+        pairs().filter(|&(p, e)| self.count(p, e) == 0 && unreachable(p, e).is_none()).collect()
+    }
+}
+
+/// Every pair.
+pub fn pairs() -> impl Iterator<Item = (&'static str, &'static str)> {
+    PHASES.into_iter().flat_map(|phase| EVENTS.into_iter().map(move |event| (phase, event)))
+}
+
+/// Why a pair cannot be reached, if it cannot. The core answers it all the same: the transition table shows how.
+pub fn unreachable(phase: &str, event: &str) -> Option<&'static str> {
+    let before_writes = matches!(phase, "pending" | "preflight" | "baseline");
+    match event {
+        "written" if before_writes => Some("nothing was written yet"),
+        "fired" if before_writes => Some("nothing was armed yet"),
+        "armed" if matches!(phase, "pending" | "preflight" | "baseline") => Some("nothing was armed yet"),
+        "gate_answered" if before_writes => Some("no gate was asked yet"),
+        "glanced" if matches!(phase, "pending" | "preflight" | "baseline" | "done" | "aborted") => {
+            Some("the shell looks at the last moments only while a cutover is watched")
+        }
+        "checked" | "read" | "observed" | "failed" if phase == "pending" => Some("nothing was asked for yet"),
+        _ => None,
+    }
+}
