@@ -1,5 +1,9 @@
 //! What the operator wants. A value of type [`Policy`] is already sound: parsing is the only way to one from text.
 //!
+//! The way there: [`parse`] reads one layer (a file, an environment variable, the built-in defaults) against the schema of
+//! [`raw`], [`merge`] puts layers over one another, [`resolve`] makes a policy of them or says everything that is wrong.
+//! [`read`] does all three for a file that stands alone. Nothing here opens files: the text is an argument.
+//!
 //! Durations are whole milliseconds, shares of requests run from 0 to 1, weights are per mille.
 
 use std::collections::BTreeMap;
@@ -8,6 +12,32 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::units::{Share, Weight};
+
+pub mod formats;
+mod layer;
+mod problem;
+pub mod raw;
+mod resolve;
+mod shape;
+#[cfg(test)]
+mod tests;
+mod words;
+
+pub use layer::{BUILTIN, Layer, builtin, parse, parse_variable};
+pub use problem::{Problem, Severity};
+pub use resolve::{Resolved, merge, resolve};
+pub use shape::schema;
+
+/// Reads a policy that stands alone: its own text over the built-in defaults. `name` is how problems call the file.
+///
+/// # Errors
+/// Everything that is wrong with it, warnings included, in the order of the text.
+pub fn read(text: &str, name: &str) -> Result<Policy, Vec<Problem>> {
+    let layer = parse(text, name);
+    let layers = [builtin(), &layer];
+    let Resolved { policy, problems } = resolve(&layers, &merge(&layers));
+    policy.ok_or(problems)
+}
 
 /// Durations as whole milliseconds in the journal.
 pub(crate) mod millis {
@@ -86,7 +116,7 @@ pub enum BalancerPolicy {
 }
 
 /// Which failed requests our own proxy tries once more, on the other side.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ProxyRetry {
     /// None.
@@ -118,7 +148,7 @@ pub struct SidePolicy {
 }
 
 /// Whether the cutover relies on captured traffic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CaptureNeed {
     /// Preflight and every step that moves writes ask for capture without loss.
@@ -171,7 +201,7 @@ pub struct ShiftPolicy {
 }
 
 /// What a split means for writes: a write that went to one cluster only is the price of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Writes {
     /// Writes stay with the source until one final step.
@@ -181,7 +211,7 @@ pub enum Writes {
 }
 
 /// What a start does when the target has weight already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum WeightedStart {
     /// Refuse to start.
@@ -202,7 +232,7 @@ pub struct GuardPolicy {
 }
 
 /// What an unknown guard does to an advance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnUnknown {
     /// The step does not end.
@@ -228,7 +258,7 @@ pub struct Tripwire {
 }
 
 /// What a tripwire limits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum TripwireKind {
     /// The share of requests the target answered with 5XX or failed.
@@ -253,7 +283,7 @@ pub struct UnknownPolicy {
 }
 
 /// What a spent budget does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnTimeout {
     /// Stay and call a human.
@@ -313,7 +343,7 @@ pub enum GateKind {
 }
 
 /// What a gate without an answer means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum GateTimeout {
     /// Stay and call a human.
@@ -347,7 +377,7 @@ pub struct ChangeWindow {
 }
 
 /// What is done when someone else changed the weights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum DriftPolicy {
     /// Stay, judge on, call a human.
@@ -389,7 +419,7 @@ pub struct DrainPolicy {
 }
 
 /// What a drain past its time-out does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum DrainTimeout {
     /// Go on waiting and call a human.

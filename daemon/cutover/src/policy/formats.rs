@@ -1,0 +1,754 @@
+//! The little languages inside values: durations, percents, endpoints, windows, ladders.
+//!
+//! Each is a type that can only hold what was understood, a word (`format` in the JSON Schema) by which the checker finds
+//! its parser, and a parser that says what is wrong *and* what to write instead. Nothing here knows about files or lines.
+
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, de};
+
+use super::{ChangeWindow, GateBefore, Sticky};
+use crate::units::Weight;
+
+/// No policy waits longer than this for anything; it keeps all sums of durations far from overflow.
+const PERIOD_MAX: Duration = Duration::from_hours(366 * 24);
+
+/// A tolerance above this (a factor of eleven) guards nothing.
+const TOLERANCE_MAX: f64 = 10.0;
+
+/// More steps than this are no ladder: each is baked, alerted on and journalled.
+pub(super) const STEPS_MAX: usize = 100;
+
+/// The longest service name; it becomes part of file names and alert ids.
+const NAME_BYTES_MAX: usize = 64;
+
+/// What is wrong with a value, and what to write instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mistake {
+    /// What is wrong, with the value.
+    pub(super) what: String,
+    /// What to write instead; empty when nobody can say.
+    pub(super) hint: String,
+}
+
+impl Mistake {
+    fn new(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self { what: what.into(), hint: hint.into() }
+    }
+}
+
+/// A scalar as it stands in a file.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Input<'a> {
+    Text(&'a str),
+    Number(f64),
+}
+
+/// A value with a little language of its own.
+trait Format: Sized {
+    /// Its `format` in the schema.
+    const NAME: &'static str;
+    /// Whether a bare number is one, too.
+    const NUMBERS: bool;
+    /// What an editor shows as an example.
+    const EXAMPLE: &'static str;
+
+    fn read(input: Input<'_>) -> Result<Self, Mistake>;
+}
+
+/// Gives a [`Format`] its place in the schema and reads it from the checked document.
+macro_rules! formats {
+    ($($type:ident),* $(,)?) => {
+        $(
+            impl JsonSchema for $type {
+                fn inline_schema() -> bool {
+                    true
+                }
+
+                fn schema_name() -> std::borrow::Cow<'static, str> {
+                    <$type as Format>::NAME.into()
+                }
+
+                fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                    if <$type as Format>::NUMBERS {
+                        json_schema!({"type": ["string", "number"], "format": <$type as Format>::NAME, "examples": [<$type as Format>::EXAMPLE]})
+                    } else {
+                        json_schema!({"type": "string", "format": <$type as Format>::NAME, "examples": [<$type as Format>::EXAMPLE]})
+                    }
+                }
+            }
+
+            impl<'de> Deserialize<'de> for $type {
+                fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                    let value = serde_json::Value::deserialize(deserializer)?;
+                    let input = match &value {
+                        serde_json::Value::String(text) => Input::Text(text),
+                        serde_json::Value::Number(number) => Input::Number(number.as_f64().unwrap_or(f64::NAN)),
+                        _ => return Err(de::Error::custom(concat!("not a ", stringify!($type)))),
+                    };
+                    <$type as Format>::read(input).map_err(|mistake| de::Error::custom(mistake.what))
+                }
+            }
+        )*
+
+        /// Reads a value of the named format only to see what is wrong with it. An unknown format is anything.
+        pub(super) fn check(format: &str, input: Input<'_>) -> Result<(), Mistake> {
+            match format {
+                $(<$type as Format>::NAME => <$type as Format>::read(input).map(drop),)*
+                _ => Ok(()),
+            }
+        }
+    };
+}
+
+formats!(
+    Name,
+    Control,
+    StickyBy,
+    Endpoint,
+    Url,
+    Secret,
+    Period,
+    Percent,
+    Tolerance,
+    StepPercent,
+    Ladder,
+    Limit,
+    Before,
+    Zone,
+    Weekly,
+);
+
+/// The name of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name(pub String);
+
+impl Format for Name {
+    const NAME: &'static str = "name";
+    const NUMBERS: bool = false;
+    const EXAMPLE: &'static str = "orders-search";
+
+    fn read(input: Input<'_>) -> Result<Self, Mistake> {
+        let text = text_of(input, "a name", Self::EXAMPLE)?;
+        if text.is_empty() || text.len() > NAME_BYTES_MAX {
+            return Err(Mistake::new(
+                format!("the name is {} characters long", text.len()),
+                format!("use 1 to {NAME_BYTES_MAX} letters, digits, `-`, `_` or `.`"),
+            ));
+        }
+        let fine = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if !text.chars().all(fine) || !text.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+            let mended: String = text.chars().map(|c| if fine(c) { c } else { '-' }).collect();
+            let mended = mended.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
+            return Err(Mistake::new(
+                format!("`{text}` cannot be a name: it becomes part of file names and alert ids"),
+                format!(
+                    "use letters, digits, `-`, `_` and `.`, beginning with a letter or digit{}",
+                    if mended.is_empty() { String::new() } else { format!(", such as `{mended}`") }
+                ),
+            ));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// The control address of a proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control(pub String);
+
+impl Format for Control {
+    const NAME: &'static str = "control-address";
+    const NUMBERS: bool = false;
+    const EXAMPLE: &'static str = "unix:/run/tidegate/proxy.sock";
+
+    fn read(input: Input<'_>) -> Result<Self, Mistake> {
+        let text = text_of(input, "a control address", Self::EXAMPLE)?;
+        let fine = match text.strip_prefix("unix:") {
+            Some(path) => path.starts_with('/'),
+            None => !text.contains("://") && host_and_port(text).is_some_and(|(_, port)| port.is_some()),
+        };
+        if fine {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Mistake::new(
+                format!("`{text}` is not the control address of a proxy"),
+                "write `unix:/absolute/path.sock` or `HOST:PORT`",
+            ))
+        }
+    }
+}
+
+/// What keeps a client on one side.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StickyBy(pub Sticky);
+
+impl Format for StickyBy {
+    const NAME: &'static str = "sticky";
+    const NUMBERS: bool = false;
+    const EXAMPLE: &'static str = "header:X-Client-Id";
+
+    fn read(input: Input<'_>) -> Result<Self, Mistake> {
+        let text = text_of(input, "stickiness", Self::EXAMPLE)?;
+        match text.split_once(':') {
+            Some(("header", name)) if is_field_name(name) => Ok(Self(Sticky::Header(name.to_owned()))),
+            Some(("cookie", name)) if is_field_name(name) => Ok(Self(Sticky::Cookie(name.to_owned()))),
+            _ => Err(Mistake::new(
+                format!("`{text}` names neither a header nor a cookie"),
+                "write `header:NAME` or `cookie:NAME`",
+            )),
+        }
+    }
+}
+
+/// One endpoint of a side, with its port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint(pub String);
+
+impl Format for Endpoint {
+    const NAME: &'static str = "endpoint";
+    const NUMBERS: bool = false;
+    const EXAMPLE: &'static str = "http://10.0.0.1:9200";
+
+    fn read(input: Input<'_>) -> Result<Self, Mistake> {
+        let text = text_of(input, "an endpoint", Self::EXAMPLE)?;
+        let (scheme, port_default, rest) = scheme_of(text)?;
+        let authority = rest.strip_suffix('/').unwrap_or(rest);
+        if authority.contains('@') {
+            return Err(Mistake::new(
+                "an endpoint carries no user and password",
+                "say `authorization = \"env:NAME\"` or `\"file:PATH\"` for the side",
+            ));
+        }
+        if authority.contains(['/', '?', '#']) {
+            return Err(Mistake::new(
+                format!("`{text}` has a path: an endpoint is an address, and requests keep their own path"),
+                format!("write `{scheme}://{}`", authority.split(['/', '?', '#']).next().unwrap_or_default()),
+            ));
+        }
+        match host_and_port(authority) {
+            Some((host, port)) => Ok(Self(format!("{scheme}://{host}:{}", port.unwrap_or(port_default)))),
+            None => {
+                Err(Mistake::new(format!("`{text}` is not an endpoint"), format!("write it as `{scheme}://HOST:PORT`")))
+            }
+        }
+    }
+}
+
+/// Where a webhook goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Url(pub String);
+
+impl Format for Url {
+    const NAME: &'static str = "http-url";
+    const NUMBERS: bool = false;
+    const EXAMPLE: &'static str = "https://hooks.example.com/tidegate";
+
+    fn read(input: Input<'_>) -> Result<Self, Mistake> {
+        let text = text_of(input, "a URL", Self::EXAMPLE)?;
+        let (_, _, rest) = scheme_of(text)?;
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        if host_and_port(authority).is_some() && text.chars().all(|c| c.is_ascii_graphic()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Mistake::new(format!("`{text}` is not a URL"), format!("write it as `{}`", Self::EXAMPLE)))
+        }
+    }
+}
+
+/// Where a secret comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Secret(pub String);
+
+impl Format for Secret {
+    const NAME: &'static str = "secret-reference";
+    const NUMBERS: bool = false;
+    const EXAMPLE: &'static str = "env:TARGET_AUTHORIZATION";
+
+    fn read(input: Input<'_>) -> Result<Self, Mistake> {
+        let text = text_of(input, "a reference to a secret", Self::EXAMPLE)?;
+        match text.split_once(':') {
+            Some(("env" | "file", name)) if !name.is_empty() => Ok(Self(text.to_owned())),
+            // The value is not repeated: it may be the secret itself.
+            _ => Err(Mistake::new(
+                "a secret is never written into a policy",
+                "say where it comes from: `env:NAME` or `file:PATH`",
+            )),
+        }
+    }
+}
+
+/// A length of time, with its unit: `90s`, `5m`, `1h30m`, `250ms`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Period(pub Duration);
+
+/// The units of a duration, the longest first, with the words people write for them.
+const UNITS: [(&str, u64, &[&str]); 5] = [
+    ("d", 86_400_000, &["day", "days"]),
+    ("h", 3_600_000, &["hr", "hrs", "hour", "hours"]),
+    ("m", 60_000, &["min", "mins", "minute", "minutes"]),
+    ("s", 1000, &["sec", "secs", "second", "seconds"]),
+    ("ms", 1, &["msec", "msecs", "milli", "millis", "millisecond", "milliseconds"]),
+];
+
+impl Format for Period {
+    const NAME: &'static str = "period";
+    const NUMBERS: bool = false;
+    const EXAMPLE: &'static str = "5m";
+
+    fn read(input: Input<'_>) -> Result<Self, Mistake> {
+        let text = text_of(input, "a duration with its unit", Self::EXAMPLE)?;
+        let wrong = |hint: String| Mistake::new(format!("`{text}` is not a duration"), hint);
+        let usual = "write a number and its unit, such as `250ms`, `90s`, `5m`, `1h30m` or `2d`";
+        match read_period(text) {
+            Some(period) if period <= PERIOD_MAX => Ok(Self(period)),
+            Some(_) => Err(Mistake::new(format!("`{text}` is longer than a year"), "the longest duration is `366d`")),
+            None => {
+                Err(wrong(mended_period(text).map_or_else(|| usual.to_owned(), |mended| format!("write `{mended}`"))))
+            }
+        }
+    }
+}
+
+/// Reads `1h30m` and the like: whole numbers, each with a unit, the units descending.
+fn read_period(text: &str) -> Option<Duration> {
+    let mut rest = text;
+    let mut millis: u64 = 0;
+    let mut last = u64::MAX;
+    while !rest.is_empty() {
+        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let number: u64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let letters = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_alphabetic()).len();
+        let &(_, unit, _) = UNITS.iter().find(|(name, ..)| *name == &rest[..letters])?;
+        rest = &rest[letters..];
+        if unit >= last {
+            return None;
+        }
+        last = unit;
+        millis = millis.checked_add(number.checked_mul(unit)?)?;
+    }
+    (!text.is_empty()).then(|| Duration::from_millis(millis))
+}
+
+/// What somebody who wrote `5 mins`, `1.5h` or `PT5M` meant, if it can be guessed.
+fn mended_period(text: &str) -> Option<String> {
+    let text = text.trim().to_ascii_lowercase();
+    let text = text.strip_prefix("pt").unwrap_or(&text).replace([' ', ',', '_'], "");
+    let mut millis = 0.0;
+    let mut rest = text.as_str();
+    while !rest.is_empty() {
+        let digits = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').len();
+        let number: f64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let letters = rest.len() - rest.trim_start_matches(|c: char| c.is_ascii_alphabetic()).len();
+        let word = if letters == 0 && rest.is_empty() { "s" } else { &rest[..letters] };
+        let &(_, unit, _) = UNITS.iter().find(|(name, _, words)| *name == word || words.contains(&word))?;
+        rest = &rest[letters..];
+        millis += number * unit as f64;
+    }
+    let longest = PERIOD_MAX.as_millis() as f64;
+    (!text.is_empty() && millis.is_finite() && (0.0..=longest).contains(&millis))
+        .then(|| period_text(Duration::from_millis(millis.round() as u64)))
+}
+
+/// A duration as a policy file says it: `1h30m`.
+pub fn period_text(period: Duration) -> String {
+    let mut rest = u64::try_from(period.as_millis()).unwrap_or(u64::MAX);
+    let mut text = String::new();
+    for (name, unit, _) in UNITS {
+        if rest >= unit {
+            text.extend([(rest / unit).to_string().as_str(), name]);
+            rest %= unit;
+        }
+    }
+    if text.is_empty() { "0s".to_owned() } else { text }
+}
+
+/// A share of something, written in percent (`5`, `"5 %"`, `"0.01 %"`), held from 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Percent(pub f64);
+
+impl Format for Percent {
+    const NAME: &'static str = "percent";
+    const NUMBERS: bool = true;
+    const EXAMPLE: &'static str = "5 %";
+
+    fn read(input: Input<'_>) -> Result<Self, Mistake> {
+        let percent = read_percent(input, "5 %")?;
+        if (0.0..=100.0).contains(&percent) {
+            Ok(Self(percent / 100.0))
+        } else {
+            Err(Mistake::new(format!("{percent} % is no share"), "a share is 0 to 100 percent"))
+        }
+    }
+}
+
+/// How much worse something may be, written in percent, held as a fraction: `"10 %"` is 0.1.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tolerance(pub f64);
+
+impl Format for Tolerance {
+    const NAME: &'static str = "tolerance";
+    const NUMBERS: bool = true;
+    const EXAMPLE: &'static str = "10 %";
+
+    fn read(input: Input<'_>) -> Result<Self, Mistake> {
+        let percent = read_percent(input, "10 %")?;
+        if (0.0..=TOLERANCE_MAX * 100.0).contains(&percent) {
+            Ok(Self(percent / 100.0))
+        } else if percent < 0.0 {
+            Err(Mistake::new(
+                format!("a tolerance of {percent} % asks the target to be better than the source"),
+                "a tolerance is 0 % or more; 10 % lets the target be 10 % worse",
+            ))
+        } else {
+            Err(Mistake::new(
+                format!("a tolerance of {percent} % guards nothing"),
+                format!("at most {} %; switch the guard off with `enabled = false`", TOLERANCE_MAX * 100.0),
+            ))
+        }
+    }
+}
+
+/// The share of a step: percent with at most one decimal, since weights are per mille.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StepPercent(pub Weight);
+
+impl Format for StepPercent {
+    const NAME: &'static str = "step-percent";
+    const NUMBERS: bool = true;
+    const EXAMPLE: &'static str = "12.5 %";
+
+    fn read(input: Input<'_>) -> Result<Self, Mistake> {
+        let percent = read_percent(input, "12.5")?;
+        if !(0.0..=100.0).contains(&percent) {
+            return Err(Mistake::new(format!("{percent} % is no share of the traffic"), "a step is 0 to 100 percent"));
+        }
+        let tenths = (percent * 10.0).round();
+        if (percent * 10.0 - tenths).abs() > 1e-6 {
+            return Err(Mistake::new(
+                format!("{percent} % has more than one decimal, and weights are per mille"),
+                format!("write {}", tenths / 10.0),
+            ));
+        }
+        Weight::new(tenths as u16).map(Self).ok_or_else(|| Mistake::new("no share", ""))
+    }
+}
+
+/// The nearest share to one of a step that has too many decimals.
+pub(super) fn rounded(format: &str, input: Input<'_>) -> Option<f64> {
+    let percent = read_percent(input, "").ok().filter(|percent| (0.0..=100.0).contains(percent))?;
+    (format == StepPercent::NAME).then_some((percent * 10.0).round() / 10.0)
+}
+
+/// A ladder by rule: `linear 10`, `exponential 2 from 0.5 to 90`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ladder(pub Vec<Weight>);
+
+impl Format for Ladder {
+    const NAME: &'static str = "ladder";
+    const NUMBERS: bool = false;
+    const EXAMPLE: &'static str = "linear 10";
+
+    fn read(input: Input<'_>) -> Result<Self, Mistake> {
+        let text = text_of(input, "a ladder", Self::EXAMPLE)?;
+        let forms =
+            "write a list such as `[1, 5, 20, 50, 95, 100]`, or `\"linear 10\"`, or `\"exponential 2 from 1 to 95\"`";
+        let wrong = |what: String| Mistake::new(what, forms);
+        let mut words = text.split_whitespace().filter(|word| *word != "%").peekable();
+        let rule = words.next().unwrap_or_default();
+        if rule != "linear" && rule != "exponential" {
+            return Err(wrong(format!("`{text}` is not a ladder")));
+        }
+        let number = |word: Option<&str>| -> Result<f64, Mistake> {
+            let word = word.ok_or_else(|| wrong(format!("`{text}` ends where a number is due")))?;
+            let number = word.trim_end_matches('%').parse().ok().filter(|number: &f64| number.is_finite());
+            number.ok_or_else(|| wrong(format!("`{word}` in `{text}` is not a number")))
+        };
+        let by = match words.peek() {
+            Some(word) if !matches!(*word, "from" | "to" | "by") => Some(number(words.next())?),
+            _ => None,
+        };
+        let (mut by, mut from, mut to) = (by, None, None);
+        while let Some(word) = words.next() {
+            let slot = match word {
+                "from" => &mut from,
+                "to" => &mut to,
+                "by" => &mut by,
+                _ => return Err(wrong(format!("`{word}` in `{text}` is not understood"))),
+            };
+            *slot = Some(number(words.next())?);
+        }
+        let by = by.unwrap_or(if rule == "linear" { 10.0 } else { 2.0 });
+        let from = from.unwrap_or(if rule == "linear" { by } else { 1.0 });
+        let to = to.unwrap_or(95.0);
+        rungs(rule, by, from, to).map(Self)
+    }
+}
+
+/// The rungs of a ladder by rule, the last one 100 percent.
+fn rungs(rule: &str, by: f64, from: f64, to: f64) -> Result<Vec<Weight>, Mistake> {
+    let tenth = |percent: f64| (percent * 10.0).round().clamp(0.0, 1000.0) as u16;
+    if !(0.1..=100.0).contains(&from) || !(0.1..=100.0).contains(&to) || from > to {
+        return Err(Mistake::new(
+            format!("a ladder from {from} % to {to} % has no rungs"),
+            "both lie between 0.1 and 100, and `from` is not above `to`",
+        ));
+    }
+    let grows = if rule == "linear" { by >= 0.1 } else { by >= 1.01 };
+    if !grows {
+        return Err(Mistake::new(
+            format!("a {rule} ladder by {by} does not rise"),
+            if rule == "linear" {
+                "write `linear 10` for steps of 10 %"
+            } else {
+                "write `exponential 2` to double each step"
+            },
+        ));
+    }
+    let mut rungs = Vec::new();
+    let mut at = from;
+    while tenth(at) < tenth(to) && rungs.len() <= STEPS_MAX {
+        if rungs.last().is_none_or(|last: &u16| *last < tenth(at)) {
+            rungs.push(tenth(at));
+        }
+        // A factor close to one moves less than a tenth at first: a tenth is the least there is.
+        at = if rule == "linear" { at + by } else { (at * by).max(at + 0.1) };
+    }
+    rungs.push(tenth(to));
+    if tenth(to) < 1000 {
+        rungs.push(1000);
+    }
+    if rungs.len() > STEPS_MAX {
+        return Err(Mistake::new(format!("this ladder has more than {STEPS_MAX} steps"), "take larger steps"));
+    }
+    Ok(rungs.into_iter().filter_map(Weight::new).collect())
+}
+
+/// The limit of a tripwire.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Limit {
+    /// A share of the target's requests, 0 to 1.
+    Share(f64),
+    /// A time to the first byte.
+    Time(Duration),
+}
+
+impl Format for Limit {
+    const NAME: &'static str = "limit";
+    const NUMBERS: bool = true;
+    const EXAMPLE: &'static str = "50 %";
+
+    fn read(input: Input<'_>) -> Result<Self, Mistake> {
+        match input {
+            Input::Text(text) if !text.contains('%') && text.contains(|c: char| c.is_ascii_alphabetic()) => {
+                Period::read(input).map(|Period(time)| Self::Time(time))
+            }
+            _ => Percent::read(input).map(|Percent(share)| Self::Share(share)),
+        }
+    }
+}
+
+/// Before which step a gate is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Before(pub GateBefore);
+
+impl Format for Before {
+    const NAME: &'static str = "gate-before";
+    const NUMBERS: bool = true;
+    const EXAMPLE: &'static str = "each-step";
+
+    fn read(input: Input<'_>) -> Result<Self, Mistake> {
+        match input {
+            Input::Text("each-step") => Ok(Self(GateBefore::EachStep)),
+            Input::Text("writes") => Ok(Self(GateBefore::Writes)),
+            Input::Text(text) if text.contains(|c: char| c.is_ascii_alphabetic()) => Err(Mistake::new(
+                format!("`{text}` names no step"),
+                "write `each-step`, `writes`, or a share such as `50` for the first step that reaches it",
+            )),
+            _ => StepPercent::read(input).map(|StepPercent(weight)| Self(GateBefore::Weight(weight))),
+        }
+    }
+}
+
+/// A time zone that is compiled in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Zone(pub String);
+
+impl Format for Zone {
+    const NAME: &'static str = "time-zone";
+    const NUMBERS: bool = false;
+    const EXAMPLE: &'static str = "Europe/Berlin";
+
+    fn read(input: Input<'_>) -> Result<Self, Mistake> {
+        let text = text_of(input, "a time zone", Self::EXAMPLE)?;
+        // The compiled-in data, whatever the machine has: a decision must come out the same everywhere.
+        let zones = jiff::tz::TimeZoneDatabase::bundled();
+        match zones.get(text).ok().and_then(|zone| zone.iana_name().map(str::to_owned)) {
+            Some(name) => Ok(Self(name)),
+            None => Err(Mistake::new(
+                format!("there is no time zone `{text}`"),
+                nearest_zone(&zones, text).map_or_else(
+                    || "use an IANA name such as `Europe/Berlin` or `UTC`".to_owned(),
+                    |name| format!("did you mean `{name}`?"),
+                ),
+            )),
+        }
+    }
+}
+
+fn nearest_zone(zones: &jiff::tz::TimeZoneDatabase, text: &str) -> Option<String> {
+    let wanted = text.to_ascii_lowercase().replace(' ', "_");
+    let names: Vec<String> = zones.available().map(|name| name.as_str().to_owned()).collect();
+    let city = names.iter().find(|name| name.to_ascii_lowercase().rsplit('/').next() == Some(wanted.as_str()));
+    let near = || super::words::nearest(text, names.iter().map(String::as_str));
+    city.cloned().or_else(|| near().map(str::to_owned))
+}
+
+/// A weekly stretch of time; two, when it goes past midnight.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Weekly(pub Vec<ChangeWindow>);
+
+/// The days as people write them; the first three letters are enough.
+const DAYS: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"];
+
+impl Format for Weekly {
+    const NAME: &'static str = "change-window";
+    const NUMBERS: bool = false;
+    const EXAMPLE: &'static str = "Mon-Thu 09:00-16:00";
+
+    fn read(input: Input<'_>) -> Result<Self, Mistake> {
+        let text = text_of(input, "a window", Self::EXAMPLE)?;
+        let wrong = |what: String| {
+            Mistake::new(what, "write days and times, such as `Mon-Thu 09:00-16:00` or `daily 22:00-02:00`")
+        };
+        let (days, times) = text.trim().rsplit_once(' ').ok_or_else(|| wrong(format!("`{text}` is not a window")))?;
+        let days = read_days(days).ok_or_else(|| wrong(format!("`{days}` names no days of the week")))?;
+        let (from, to) = times
+            .split_once('-')
+            .and_then(|(from, to)| Some((minute_of_day(from)?, minute_of_day(to)?)))
+            .ok_or_else(|| wrong(format!("`{times}` is not a stretch of the day")))?;
+        if from == to {
+            return Err(Mistake::new(
+                format!("the window `{text}` closes when it opens"),
+                "write `00:00-24:00` for the whole day",
+            ));
+        }
+        if from < to {
+            return Ok(Self(vec![ChangeWindow { days, from_minute: from, to_minute: to }]));
+        }
+        // Past midnight: the evening of these days and the morning of the days after them.
+        let mut after: Vec<u8> = days.iter().map(|day| day % 7 + 1).collect();
+        after.sort_unstable();
+        let evening = ChangeWindow { days, from_minute: from, to_minute: 1440 };
+        let morning = ChangeWindow { days: after, from_minute: 0, to_minute: to };
+        Ok(Self(if to == 0 { vec![evening] } else { vec![evening, morning] }))
+    }
+}
+
+/// The days named by `daily`, `Mon`, `Mon-Fri` or `Mon,Wed,Sat-Sun`; Monday is 1.
+fn read_days(text: &str) -> Option<Vec<u8>> {
+    if text.eq_ignore_ascii_case("daily") {
+        return Some((1..=7).collect());
+    }
+    let mut days = std::collections::BTreeSet::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (mut day, last) = (day_of_week(first.trim())?, day_of_week(last.trim())?);
+        days.insert(day);
+        while day != last {
+            day = day % 7 + 1;
+            days.insert(day);
+        }
+    }
+    Some(days.into_iter().collect())
+}
+
+fn day_of_week(text: &str) -> Option<u8> {
+    let text = text.to_ascii_lowercase();
+    let index = DAYS.iter().position(|day| text.len() >= 3 && day.starts_with(&text))?;
+    u8::try_from(index + 1).ok()
+}
+
+/// Minutes after midnight of `HH:MM`; `24:00` is the end of the day.
+fn minute_of_day(text: &str) -> Option<u16> {
+    let (hour, minute) = text.split_once(':')?;
+    let digits = |part: &str| part.len() <= 2 && !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    if !digits(hour) || !digits(minute) || minute.len() != 2 {
+        return None;
+    }
+    let (hour, minute): (u16, u16) = (hour.parse().ok()?, minute.parse().ok()?);
+    ((hour < 24 && minute < 60) || (hour == 24 && minute == 0)).then_some(hour * 60 + minute)
+}
+
+/// The text, or what to write when a number stands there.
+fn text_of<'a>(input: Input<'a>, what: &str, example: &str) -> Result<&'a str, Mistake> {
+    match input {
+        Input::Text(text) => Ok(text),
+        Input::Number(number) => {
+            Err(Mistake::new(format!("{number} is not {what}"), format!("write it as text: `\"{example}\"`")))
+        }
+    }
+}
+
+/// A number of percent, from a bare number or from text with or without the sign.
+fn read_percent(input: Input<'_>, example: &str) -> Result<f64, Mistake> {
+    let number = match input {
+        Input::Number(number) => Some(number),
+        Input::Text(text) => text.trim().trim_end_matches('%').trim_end().parse().ok(),
+    };
+    number.filter(|number| number.is_finite()).ok_or_else(|| {
+        let given = match input {
+            Input::Number(number) => number.to_string(),
+            Input::Text(text) => text.to_owned(),
+        };
+        Mistake::new(format!("`{given}` is not a percentage"), format!("write it as `{example}`"))
+    })
+}
+
+/// The scheme, its port, and what follows.
+fn scheme_of(text: &str) -> Result<(&'static str, u16, &str), Mistake> {
+    if let Some(rest) = text.strip_prefix("http://") {
+        Ok(("http", 80, rest))
+    } else if let Some(rest) = text.strip_prefix("https://") {
+        Ok(("https", 443, rest))
+    } else {
+        let bare = text.split_once("://").map_or(text, |(_, rest)| rest);
+        Err(Mistake::new(
+            format!("`{text}` does not begin with `http://` or `https://`"),
+            format!("write `http://{bare}` or `https://{bare}`"),
+        ))
+    }
+}
+
+/// Host and port of `HOST`, `HOST:PORT` or `[V6]:PORT`.
+fn host_and_port(text: &str) -> Option<(&str, Option<u16>)> {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (address, after) = rest.split_once(']')?;
+            address.parse::<std::net::Ipv6Addr>().ok()?;
+            (&text[..address.len() + 2], if after.is_empty() { None } else { Some(after.strip_prefix(':')?) })
+        }
+        None => match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        },
+    };
+    let named = host.starts_with('[') || host.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
+    if host.is_empty() || !named {
+        return None;
+    }
+    match port {
+        None => Some((host, None)),
+        Some(port) if port.bytes().all(|b| b.is_ascii_digit()) => {
+            port.parse().ok().filter(|port: &u16| *port > 0).map(|port| (host, Some(port)))
+        }
+        Some(_) => None,
+    }
+}
+
+/// Whether this can be the name of a header field or a cookie (RFC 9110 5.6.2, `token`).
+pub(super) fn is_field_name(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+}

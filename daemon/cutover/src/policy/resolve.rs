@@ -1,0 +1,860 @@
+//! From layers to a sound [`Policy`]: what is missing, and what contradicts what.
+//!
+//! Each layer was checked for itself before. Here they are looked at together, with the value that won: a step ladder from
+//! one file may not fit a bake time from another. Every problem points at the layer that said the value.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::formats::{self, Limit, STEPS_MAX, period_text};
+use super::layer::{Layer, join};
+use super::problem::{Problem, Severity};
+use super::raw::{self, AskKind, BalancerKind, Document, TellKind};
+use super::{
+    AlertPolicy, BalancerPolicy, BaselinePolicy, CaptureNeed, ChangeWindow, DrainPolicy, DriftPolicy, Gate, GateBefore,
+    GateKind, GateTimeout, GuardPolicy, OnTimeout, OnUnknown, Policy, ProxyRetry, RevertPolicy, ShiftPolicy,
+    SidePolicy, Tripwire, TripwireKind, UnknownPolicy, WeightedStart, WindowPolicy, Writes,
+};
+use crate::units::{Share, Weight};
+
+/// The proxies look at their tripwires this often; a shorter window would be empty.
+const TRIP_WINDOW_MIN: Duration = Duration::from_millis(100);
+
+/// A tripwire that needs longer than this to see something is no tripwire.
+const TRIP_WINDOW_MAX: Duration = Duration::from_hours(1);
+
+/// With the last comparison below this weight, most of the traffic moves without one.
+const LAST_COMPARED_MIN: Weight = match Weight::new(800) {
+    Some(weight) => weight,
+    None => Weight::ALL,
+};
+
+/// A policy and what is worth a second thought about it; or, without a policy, everything that stands in its way.
+#[derive(Clone, Debug)]
+pub struct Resolved {
+    /// The policy, if nothing stands in its way.
+    pub policy: Option<Policy>,
+    /// Problems of the layers themselves and of their sum.
+    pub problems: Vec<Problem>,
+}
+
+/// The layers' values in one, later layers over earlier ones; tables are merged, everything else replaces.
+pub fn merge(layers: &[&Layer]) -> Value {
+    fn over(below: &mut Value, above: &Value) {
+        match (below, above) {
+            (Value::Object(below), Value::Object(above)) => {
+                for (key, value) in above {
+                    over(below.entry(key.clone()).or_insert(Value::Null), value);
+                }
+            }
+            (below, above) => *below = above.clone(),
+        }
+    }
+    let mut merged = Value::Object(serde_json::Map::new());
+    for layer in layers {
+        over(&mut merged, &layer.value);
+    }
+    merged
+}
+
+/// Makes a policy of the merged value of some layers, given lowest first; the layers say where each value came from.
+///
+/// `layers` must not be empty, and the last one that is a file should be the service's own: what is missing is reported
+/// there.
+pub fn resolve(layers: &[&Layer], merged: &Value) -> Resolved {
+    let mut problems: Vec<Problem> = layers.iter().flat_map(|layer| layer.problems.iter().cloned()).collect();
+    let home = layers.iter().rev().find(|layer| !layer.is_variable()).or(layers.last());
+    let document: Document = match serde_json::from_value(merged.clone()) {
+        Ok(document) => document,
+        Err(error) => {
+            // Each layer was checked against the schema of this very type, so this is a bug of ours; say so.
+            let at = |layer: &&Layer| {
+                let what = format!("the policy passed its schema but cannot be read: {error}");
+                layer.problem("", Severity::Error, what, "please report this as a bug".to_owned())
+            };
+            problems.extend(home.map(at));
+            return Resolved { policy: None, problems };
+        }
+    };
+    let mut resolver = Resolver { layers, home: home.copied(), problems };
+    let policy = resolver.policy(&document);
+    let mut problems = resolver.problems;
+    let order = |problem: &Problem| {
+        let layer = layers.iter().position(|layer| layer.name == problem.file);
+        (std::cmp::Reverse(layer), problem.span.start)
+    };
+    problems.sort_by_key(order);
+    problems.dedup();
+    let sound = problems.iter().all(|problem| problem.severity == Severity::Warning);
+    Resolved { policy: policy.filter(|_| sound), problems }
+}
+
+struct Resolver<'a> {
+    layers: &'a [&'a Layer],
+    home: Option<&'a Layer>,
+    problems: Vec<Problem>,
+}
+
+impl Resolver<'_> {
+    /// Reports at the value that won, or at the nearest table around it, or at the beginning of the service's file.
+    fn report(&mut self, path: &str, severity: Severity, what: impl Into<String>, hint: impl Into<String>) {
+        let mut at = path;
+        loop {
+            if let Some(layer) = self.layers.iter().rev().find(|layer| layer.says(at) && !layer.is_builtin()) {
+                self.problems.push(layer.problem(at, severity, what.into(), hint.into()));
+                return;
+            }
+            match at.rfind(['.', '[']) {
+                Some(end) => at = &at[..end],
+                None => break,
+            }
+        }
+        if let Some(home) = self.home.or(self.layers.last().copied()) {
+            self.problems.push(home.problem("", severity, what.into(), hint.into()));
+        }
+    }
+
+    fn wrong(&mut self, path: &str, what: impl Into<String>, hint: impl Into<String>) {
+        self.report(path, Severity::Error, what, hint);
+    }
+
+    fn doubt(&mut self, path: &str, what: impl Into<String>, hint: impl Into<String>) {
+        self.report(path, Severity::Warning, what, hint);
+    }
+
+    /// Whether one of these was left out as wrong, so that nothing may be concluded from it.
+    fn bad(&self, paths: &[&str]) -> bool {
+        paths.iter().any(|path| {
+            let mut at = *path;
+            loop {
+                if self.layers.iter().any(|layer| layer.is_bad(at)) {
+                    return true;
+                }
+                match at.rfind(['.', '[']) {
+                    // Only what holds this value counts, not its bad neighbours.
+                    Some(end) => at = &at[..end],
+                    None => return false,
+                }
+                if !self.layers.iter().any(|layer| layer.is_left_out(at)) {
+                    return false;
+                }
+            }
+        })
+    }
+
+    /// A value that must be there; what is missing is reported unless it is there and wrong.
+    fn need<T>(&mut self, value: Option<T>, path: &str, what: &str, hint: &str) -> Option<T> {
+        if value.is_none() && !self.bad(&[path]) {
+            self.wrong(path, format!("{what} is missing: say `{path}`"), hint);
+        }
+        value
+    }
+
+    fn policy(&mut self, document: &Document) -> Option<Policy> {
+        let service = self.need(
+            document.service.clone(),
+            "service",
+            "the service's name",
+            "write `service = \"NAME\"` at the top of the file",
+        );
+        let capture = document.capture.need.unwrap_or(CaptureNeed::NotNeeded);
+        let shift = self.shift(&document.shift, capture);
+        let moves = shift.as_ref().is_none_or(|shift| !shift.steps.is_empty());
+        let source = self.side(&document.source, "source", true);
+        let target = self.side(&document.target, "target", moves);
+        self.sides(&source, &target);
+        let guards = self.guards(&document.guards);
+        let tripwires = self.tripwires(&document.tripwires);
+        if moves && guards.is_empty() && !self.bad(&["guards"]) {
+            self.wrong("guards", "every guard is off, so no step could be judged", "leave at least `errors` on");
+        } else if moves && tripwires.is_empty() && !self.bad(&["tripwires"]) {
+            self.doubt("tripwires", "no tripwire is armed: an outage reverts in minutes and not in seconds", "");
+        }
+        let shift = shift?;
+        let gates = self.gates(&document.gates, &shift);
+        let policy = Policy {
+            service: service?.0,
+            balancer: balancer(&document.balancer),
+            source,
+            target,
+            capture,
+            baseline: self.baseline(&document.baseline, &shift)?,
+            pass: self.pass(&document.pass, &guards),
+            guards,
+            false_revert_max: self.false_revert_max(&document.guards),
+            burst: self.burst(&document.guards, &shift)?,
+            tripwires,
+            unknown: self.unknown(&document.unknown, &shift)?,
+            gates,
+            windows: windows(&document.windows),
+            drift: document.drift.unwrap_or(DriftPolicy::Halt),
+            revert: self.revert(&document.revert)?,
+            drain: self.drain(&document.drain)?,
+            alerts: self.alerts(&document.alerts),
+            shift,
+        };
+        Some(policy)
+    }
+
+    fn side(&mut self, side: &raw::Side, name: &str, needed: bool) -> SidePolicy {
+        let path = join(name, "endpoints");
+        let endpoints: Vec<String> = side.endpoints.iter().flatten().map(|endpoint| endpoint.0.clone()).collect();
+        if needed && endpoints.is_empty() && !self.bad(&[&path]) {
+            let hint = format!("write `endpoints = [\"http://HOST:PORT\"]` under `[{name}]`");
+            self.wrong(&path, format!("the {name} has no endpoints: say `{path}`"), hint);
+        }
+        let mut seen = BTreeSet::new();
+        for (index, endpoint) in endpoints.iter().enumerate() {
+            if !seen.insert(endpoint) {
+                let at = format!("{path}[{index}]");
+                self.wrong(
+                    &at,
+                    format!("`{endpoint}` is named twice"),
+                    "it would get twice the requests; name it once",
+                );
+            }
+        }
+        for (field, value) in &side.headers {
+            let at = join(&join(name, "headers"), field);
+            if !formats::is_field_name(field) {
+                self.wrong(&at, format!("`{field}` cannot be the name of a header field"), "letters, digits and `-`");
+            } else if ["connection", "content-length", "transfer-encoding", "upgrade", "te", "trailer"]
+                .contains(&field.to_ascii_lowercase().as_str())
+            {
+                self.wrong(&at, format!("`{field}` belongs to the framing of a message"), "it cannot be overridden");
+            } else if field.eq_ignore_ascii_case("authorization") {
+                let hint = format!("say `authorization = \"env:NAME\"` under `[{name}]`");
+                self.wrong(&at, "a secret is never written into a policy", hint);
+            }
+            if value.bytes().any(|b| b < b' ' && b != b'\t' || b == 0x7f) {
+                self.wrong(&at, "a header value has no line breaks or control characters", "write it on one line");
+            }
+        }
+        SidePolicy {
+            endpoints,
+            headers: side.headers.clone(),
+            authorization: side.authorization.as_ref().map(|secret| secret.0.clone()),
+        }
+    }
+
+    fn sides(&mut self, source: &SidePolicy, target: &SidePolicy) {
+        for (index, endpoint) in target.endpoints.iter().enumerate() {
+            if source.endpoints.contains(endpoint) {
+                self.doubt(
+                    &format!("target.endpoints[{index}]"),
+                    format!("`{endpoint}` is on both sides, so there is nothing to compare"),
+                    "fine for a rehearsal; otherwise one of the two is a slip",
+                );
+            }
+        }
+    }
+
+    fn shift(&mut self, shift: &raw::Shift, capture: CaptureNeed) -> Option<ShiftPolicy> {
+        let writes = self.need(
+            shift.writes,
+            "shift.writes",
+            "what a split means for writes",
+            "write `writes = \"last\"` (they stay with the source until the last step) or `writes = \"split\"`",
+        );
+        let steps = self.steps(shift.steps.as_ref()?, writes, capture);
+        let period = |period: Option<formats::Period>| period.map_or(Duration::ZERO, |period| period.0);
+        let resolved = ShiftPolicy {
+            steps,
+            writes: writes.unwrap_or(Writes::Last),
+            interval: period(shift.interval),
+            bake_min: period(shift.bake_min),
+            bake_max: period(shift.bake_max),
+            warm_up: period(shift.warm_up),
+            settle: period(shift.settle),
+            share_tolerance: shift.share_tolerance.map_or(0.05, |share| share.0),
+            requests_min: shift.requests_min.unwrap_or(0),
+            attempts_max: shift.attempts_max.unwrap_or(1),
+            on_weighted_start: shift.on_weighted_start.unwrap_or(WeightedStart::Refuse),
+        };
+        self.pace(&resolved);
+        writes.map(|_| resolved)
+    }
+
+    /// What the times of a step must be to each other.
+    fn pace(&mut self, shift: &ShiftPolicy) {
+        let text = period_text;
+        if !self.bad(&["shift.interval"]) && (shift.interval.is_zero() || shift.interval.subsec_nanos() > 0) {
+            self.wrong(
+                "shift.interval",
+                format!("an interval of {} cannot be judged: counters are merged each second", text(shift.interval)),
+                "use whole seconds, such as `1s` or `10s`",
+            );
+        }
+        if !self.bad(&["shift.bake_min", "shift.bake_max"]) && shift.bake_min > shift.bake_max {
+            let path = self.later_of("shift.bake_min", "shift.bake_max");
+            self.wrong(
+                path,
+                format!("a step must bake at least {} and at most {}", text(shift.bake_min), text(shift.bake_max)),
+                "`bake_min` is not above `bake_max`",
+            );
+        }
+        if !self.bad(&["shift.warm_up", "shift.interval", "shift.bake_max"])
+            && shift.warm_up + shift.interval > shift.bake_max
+        {
+            let path = self.later_of("shift.warm_up", "shift.bake_max");
+            self.wrong(
+                path,
+                format!(
+                    "a warm-up of {} leaves nothing to judge in a bake of at most {}",
+                    text(shift.warm_up),
+                    text(shift.bake_max)
+                ),
+                "make `warm_up` shorter or `bake_max` longer",
+            );
+        }
+        if !self.bad(&["shift.share_tolerance"]) && !(0.001..=0.5).contains(&shift.share_tolerance) {
+            self.wrong(
+                "shift.share_tolerance",
+                format!("a share tolerance of {} % is impossible", tenths(shift.share_tolerance * 100.0)),
+                "chance alone moves a share by a point or two; use 0.1 to 50 %",
+            );
+        }
+        if !self.bad(&["shift.settle", "shift.bake_max"]) && shift.settle > shift.bake_max {
+            self.wrong("shift.settle", "a step could end before its weight has settled", "make `settle` shorter");
+        }
+    }
+
+    /// The path that the higher layer says: the other one was there first.
+    fn later_of<'p>(&self, one: &'p str, other: &'p str) -> &'p str {
+        let rank = |path: &str| self.layers.iter().rposition(|layer| layer.says(path));
+        if rank(one) >= rank(other) { one } else { other }
+    }
+
+    fn steps(&mut self, steps: &raw::Steps, writes: Option<Writes>, capture: CaptureNeed) -> Vec<Share> {
+        let path = "shift.steps";
+        let list = match steps {
+            raw::Steps::Shorthand(ladder) => ladder.0.iter().map(|weight| numbered(*weight, writes)).collect(),
+            raw::Steps::List(list) => self.list(list, writes),
+        };
+        if self.bad(&[path]) {
+            return list;
+        }
+        if list.is_empty() {
+            if capture != CaptureNeed::Required {
+                self.wrong(
+                    path,
+                    "no step, and no capture either: this policy does nothing",
+                    "list the shares, such as `[1, 5, 20, 50, 95, 100]`; to capture only, say `need = \"required\"` under `[capture]`",
+                );
+            }
+            return list;
+        }
+        if list.len() > STEPS_MAX {
+            self.wrong(path, format!("{} steps are no ladder", list.len()), format!("use at most {STEPS_MAX}"));
+        }
+        let mut before = Share::NONE;
+        for (index, share) in list.iter().enumerate() {
+            let at = format!("{path}[{index}]");
+            if share == &before {
+                let what = if index == 0 {
+                    "a step of 0 % moves nothing".to_owned()
+                } else {
+                    format!("the step {share} is there twice")
+                };
+                self.wrong(&at, what, "each step moves more than the one before it; leave this one out");
+            } else if before.reads > share.reads || before.writes > share.writes {
+                let what = format!("the step {share} goes down from {before}");
+                self.wrong(&at, what, "a ladder only rises; going down is what `revert` is for");
+            }
+            before = *share;
+        }
+        let end = format!("{path}[{}]", list.len() - 1);
+        if before == Share::ALL {
+            let compared = list.iter().rev().nth(1).map_or(Weight::NONE, |share| share.reads);
+            if compared < LAST_COMPARED_MIN {
+                self.doubt(
+                    &end,
+                    format!(
+                        "the last comparison with the source is made at {compared}; from there everything moves at once"
+                    ),
+                    "put a step such as 95 before the last one",
+                );
+            }
+        } else {
+            let what = format!("the last step is {before}, and the rest would stay with the source for ever");
+            self.wrong(&end, what, "end the ladder with 100");
+        }
+        list
+    }
+
+    fn list(&mut self, list: &[raw::Step], writes: Option<Writes>) -> Vec<Share> {
+        let mut shares = Vec::new();
+        for (index, step) in list.iter().enumerate() {
+            shares.push(match *step {
+                raw::Step::Percent(percent) => numbered(percent.0, writes),
+                raw::Step::Apart { reads, writes: moved } => {
+                    let share = Share { reads: reads.0, writes: moved.0 };
+                    if writes == Some(Writes::Last) && share.writes > Weight::NONE && share != Share::ALL {
+                        self.wrong(
+                            &format!("shift.steps[{index}]"),
+                            format!(
+                                "this step moves {} of the writes, but `writes = \"last\"` keeps them back",
+                                share.writes
+                            ),
+                            "say `writes = \"split\"`, or let the writes wait for the last step",
+                        );
+                    }
+                    share
+                }
+            });
+        }
+        shares
+    }
+
+    fn baseline(&mut self, baseline: &raw::Baseline, shift: &ShiftPolicy) -> Option<BaselinePolicy> {
+        let record = baseline.record?.0;
+        let intervals_min = baseline.intervals_min?;
+        let seconds = shift.interval.as_secs_f64();
+        if seconds > 0.0 && record.as_secs_f64() / seconds < f64::from(intervals_min) && !record.is_zero() {
+            let path = self.later_of("baseline.record", "baseline.intervals_min");
+            self.doubt(
+                path,
+                format!(
+                    "{} of recording give fewer than {intervals_min} intervals of {}: the baseline will be thin and judge nothing",
+                    period_text(record),
+                    period_text(shift.interval)
+                ),
+                "record longer; the source of the same minute judges all the same",
+            );
+        }
+        Some(BaselinePolicy { record, intervals_min })
+    }
+
+    fn false_revert_max(&mut self, guards: &raw::Guards) -> f64 {
+        let risk = guards.false_revert_max.map_or(0.05, |share| share.0);
+        if !(0.0001..=0.5).contains(&risk) && !self.bad(&["guards.false_revert_max"]) {
+            self.wrong(
+                "guards.false_revert_max",
+                format!("a false-revert risk of {} % cannot be kept", tenths(risk * 100.0)),
+                "use 0.01 to 50 %; 5 % is usual",
+            );
+        }
+        risk
+    }
+
+    fn guards(&mut self, guards: &raw::Guards) -> Vec<GuardPolicy> {
+        use judge::GuardKind as Kind;
+        let kinds = [
+            (Kind::Errors, "errors", &guards.errors),
+            (Kind::Success, "success", &guards.success),
+            (Kind::Latency, "latency", &guards.latency),
+            (Kind::Exchange, "exchange", &guards.exchange),
+            (Kind::Baseline, "baseline", &guards.baseline),
+        ];
+        let mut list = Vec::new();
+        for (kind, name, guard) in kinds {
+            let path = join("guards", name);
+            if !guard.enabled.unwrap_or(true) {
+                continue;
+            }
+            let tolerance = guard.tolerance.map_or(0.1, |tolerance| tolerance.0);
+            let extra = guard.extra.map_or(0.0, |extra| extra.0);
+            let timed = matches!(kind, Kind::Latency | Kind::Exchange);
+            if timed && guard.extra.is_some() {
+                self.wrong(
+                    &join(&path, "extra"),
+                    format!("`{name}` is a time, and `extra` is a share of requests"),
+                    "leave it out",
+                );
+            } else if !timed && extra >= 1.0 {
+                self.wrong(
+                    &join(&path, "extra"),
+                    "with 100 % extra every answer may be wrong",
+                    "0.01 % is usual for errors",
+                );
+            }
+            let silent = !self.bad(&[&join(&path, "tolerance"), &join(&path, "extra")]);
+            if silent && tolerance <= 0.0 && extra <= 0.0 {
+                self.wrong(
+                    &join(&path, "tolerance"),
+                    "a tolerance of 0 % can never be shown to hold, so no step would end",
+                    if timed {
+                        "4.4 % is usual, 9 to 14 % for other hardware"
+                    } else {
+                        "10 % is usual, or allow some `extra`"
+                    },
+                );
+            }
+            let importance = guard.importance.unwrap_or(1.0);
+            if importance <= 0.0 && !self.bad(&[&join(&path, "importance")]) {
+                self.wrong(
+                    &join(&path, "importance"),
+                    format!("an importance of {importance} gives the guard no say"),
+                    "use a number above 0, or switch the guard off with `enabled = false`",
+                );
+            }
+            list.push(GuardPolicy {
+                guard: judge::Guard {
+                    kind,
+                    ratio: if timed { whole_buckets(1.0 + tolerance) } else { 1.0 + tolerance },
+                    margin: if timed { 0.0 } else { extra },
+                    weight: importance,
+                },
+                requests_min: guard.requests_min.unwrap_or(0),
+                on_unknown: guard.on_unknown.unwrap_or(OnUnknown::Hold),
+            });
+        }
+        if !list.is_empty() && list.iter().all(|guard| guard.on_unknown == OnUnknown::Ignore) {
+            self.wrong(
+                "guards",
+                "every guard says `on_unknown = \"ignore\"`, so traffic would rise without any evidence",
+                "let at least one guard hold",
+            );
+        }
+        list
+    }
+
+    fn burst(&mut self, guards: &raw::Guards, shift: &ShiftPolicy) -> Option<Duration> {
+        let burst = guards.burst?.0;
+        if burst < shift.interval && !self.bad(&["guards.burst", "shift.interval"]) {
+            self.wrong(
+                self.later_of("guards.burst", "shift.interval"),
+                format!(
+                    "a burst of {} is shorter than an interval of {}",
+                    period_text(burst),
+                    period_text(shift.interval)
+                ),
+                "`burst` is at least one interval; 60s is what the error rates were measured with",
+            );
+        }
+        Some(burst)
+    }
+
+    fn pass(&mut self, pass: &raw::Pass, guards: &[GuardPolicy]) -> judge::Pass {
+        use judge::GuardKind as Kind;
+        let usual = judge::Pass::default();
+        let ratio = |tolerance: Option<formats::Tolerance>| tolerance.map(|tolerance| 1.0 + tolerance.0);
+        let share = |share: Option<formats::Percent>| share.map(|share| share.0);
+        let mut budgets = usual.latency_budgets;
+        if let Some(said) = &pass.latency_budgets {
+            match said[..] {
+                [median, ninety, last] => budgets = [median.0, ninety.0, last.0],
+                _ => self.wrong(
+                    "pass.latency_budgets",
+                    format!("{} budgets do not fit three quantiles", said.len()),
+                    "write three: for the median, the 90th and the 99th percentile, such as `[\"5 %\", \"2 %\", \"0.5 %\"]`",
+                ),
+            }
+        }
+        let resolved = judge::Pass {
+            wrong_pass_max: share(pass.wrong_pass_max).unwrap_or(usual.wrong_pass_max),
+            errors_ratio: ratio(pass.errors_tolerance).unwrap_or(usual.errors_ratio),
+            errors_budget: share(pass.errors_budget).unwrap_or(usual.errors_budget),
+            success_ratio: ratio(pass.success_tolerance).unwrap_or(usual.success_ratio),
+            success_budget: share(pass.success_budget).unwrap_or(usual.success_budget),
+            latency_ratio: ratio(pass.latency_tolerance).map_or(usual.latency_ratio, whole_buckets),
+            latency_budgets: budgets,
+            suspicion_max: pass.suspicion_max.unwrap_or(usual.suspicion_max),
+            ..usual
+        };
+        if !(0.0001..=0.5).contains(&resolved.wrong_pass_max) && !self.bad(&["pass.wrong_pass_max"]) {
+            let what =
+                format!("a risk of {} % to pass a bad target cannot be kept", tenths(resolved.wrong_pass_max * 100.0));
+            self.wrong("pass.wrong_pass_max", what, "use 0.01 to 50 %; 5 % is usual");
+        }
+        if resolved.suspicion_max <= 1.0 && !self.bad(&["pass.suspicion_max"]) {
+            let what = format!(
+                "with `suspicion_max = {}` no step ever ends: without any evidence it stands at 1",
+                resolved.suspicion_max
+            );
+            self.wrong("pass.suspicion_max", what, "3 is usual");
+        }
+        let budgets = [
+            ("errors_budget", resolved.errors_budget),
+            ("success_budget", resolved.success_budget),
+            ("latency_budgets", budgets.iter().copied().fold(1.0, f64::min)),
+        ];
+        for (key, budget) in budgets {
+            let path = join("pass", key);
+            if budget <= 0.0 && !self.bad(&[&path]) {
+                self.wrong(
+                    &path,
+                    "a budget of 0 % takes more proof than any traffic can give",
+                    "0.1 % is usual for errors",
+                );
+            }
+        }
+        // Between the two lies a target that is never reverted and never passed.
+        let pairs = [
+            (Kind::Errors, "errors", resolved.errors_ratio),
+            (Kind::Success, "success", resolved.success_ratio),
+            (Kind::Latency, "latency", resolved.latency_ratio),
+            (Kind::Exchange, "latency", resolved.latency_ratio),
+        ];
+        for (kind, name, passed) in pairs {
+            let Some(guard) = guards.iter().find(|guard| guard.guard.kind == kind) else { continue };
+            let path = format!("pass.{name}_tolerance");
+            let told = format!("guards.{}.tolerance", if kind == Kind::Exchange { "exchange" } else { name });
+            if passed < guard.guard.ratio - 1e-9 && !self.bad(&[&path, &told]) {
+                let what = format!(
+                    "a target up to {} % worse is tolerated, but one more than {} % worse does not pass: between the two a step bakes for ever",
+                    tenths((guard.guard.ratio - 1.0) * 100.0),
+                    tenths((passed - 1.0) * 100.0)
+                );
+                let at = self.later_of(&told, &path).to_owned();
+                self.wrong(&at, what, format!("make `{path}` at least as wide as `{told}`"));
+            }
+        }
+        resolved
+    }
+
+    fn tripwires(&mut self, tripwires: &BTreeMap<String, raw::Trip>) -> Vec<Tripwire> {
+        tripwires.iter().filter_map(|(name, trip)| self.tripwire(name, trip)).collect()
+    }
+
+    fn tripwire(&mut self, name: &str, trip: &raw::Trip) -> Option<Tripwire> {
+        let path = join("tripwires", name);
+        if trip.enabled == Some(false) {
+            return None;
+        }
+        let named = match name {
+            "errors" => Some(TripwireKind::Errors),
+            "unanswered" => Some(TripwireKind::Unanswered),
+            "latency" => Some(TripwireKind::Latency),
+            _ => None,
+        };
+        let hint = match super::words::nearest(name, ["errors", "errors-lasting", "unanswered", "latency"].into_iter())
+        {
+            Some(near) if trip.kind.is_none() => {
+                format!("write `kind = \"errors\"`, or did you mean `[tripwires.{near}]`?")
+            }
+            _ => "write `kind = \"errors\"`, `\"unanswered\"` or `\"latency\"`".to_owned(),
+        };
+        let kind = self.need(trip.kind.or(named), &join(&path, "kind"), "what this tripwire limits", &hint)?;
+        let at = join(&path, "limit");
+        let limit =
+            self.need(trip.limit, &at, "the limit", "write `limit = \"50 %\"`, or `limit = \"800ms\"` for latency")?;
+        let limit = self.limit(kind, limit, &at)?;
+        if limit <= 0.0 {
+            self.wrong(&at, "a limit of 0 fires at once", "50 % is usual for errors");
+            return None;
+        }
+        let at = join(&path, "source_limit");
+        let source_limit = match trip.source_limit {
+            Some(source_limit) => self.limit(kind, source_limit, &at)?,
+            None => limit,
+        };
+        let window = trip.window.map_or(Duration::from_secs(1), |window| window.0);
+        let at = join(&path, "window");
+        if !(TRIP_WINDOW_MIN..=TRIP_WINDOW_MAX).contains(&window) && !self.bad(&[&at]) {
+            self.wrong(
+                &at,
+                format!("a tripwire cannot look at {}", period_text(window)),
+                format!("use {} to {}; seconds are usual", period_text(TRIP_WINDOW_MIN), period_text(TRIP_WINDOW_MAX)),
+            );
+        }
+        Some(Tripwire { kind, limit, requests_min: trip.requests_min.unwrap_or(20), window, source_limit })
+    }
+
+    /// A limit in the unit of its kind: a share from 0 to 1, or milliseconds.
+    fn limit(&mut self, kind: TripwireKind, limit: Limit, path: &str) -> Option<f64> {
+        match (kind, limit) {
+            (TripwireKind::Latency, Limit::Time(time)) => Some(time.as_secs_f64() * 1000.0),
+            (TripwireKind::Errors | TripwireKind::Unanswered, Limit::Share(share)) => Some(share),
+            (TripwireKind::Latency, Limit::Share(_)) => {
+                self.wrong(path, "a limit on latency is a time", "write `\"800ms\"`");
+                None
+            }
+            (TripwireKind::Errors | TripwireKind::Unanswered, Limit::Time(_)) => {
+                self.wrong(path, "this limit is a share of requests, not a time", "write `\"50 %\"`");
+                None
+            }
+        }
+    }
+
+    fn unknown(&mut self, unknown: &raw::Unknown, shift: &ShiftPolicy) -> Option<UnknownPolicy> {
+        let policy = UnknownPolicy {
+            hold_budget: unknown.hold_budget?.0,
+            blind_budget: unknown.blind_budget?.0,
+            on_timeout: unknown.on_timeout.unwrap_or(OnTimeout::Hold),
+        };
+        if !self.bad(&["unknown.blind_budget", "shift.interval", "shift.settle"])
+            && policy.blind_budget < shift.interval + shift.settle
+        {
+            let path = self.later_of("unknown.blind_budget", "shift.interval");
+            self.wrong(
+                path,
+                format!(
+                    "a blind budget of {} is spent before the first interval of {} can be seen, so every step would revert",
+                    period_text(policy.blind_budget),
+                    period_text(shift.interval)
+                ),
+                "allow at least two intervals and the settle time",
+            );
+        }
+        Some(policy)
+    }
+
+    fn gates(&mut self, gates: &BTreeMap<String, raw::Gate>, shift: &ShiftPolicy) -> Vec<Gate> {
+        gates.iter().filter_map(|(name, gate)| self.gate(name, gate, shift)).collect()
+    }
+
+    fn gate(&mut self, name: &str, gate: &raw::Gate, shift: &ShiftPolicy) -> Option<Gate> {
+        let path = join("gates", name);
+        let hint = "write `kind = \"manual\"`, `\"command\"` or `\"webhook\"`";
+        let asked = self.need(gate.kind, &join(&path, "kind"), "how the gate is asked", hint);
+        let hint = "write `before = \"each-step\"`, `\"writes\"`, or a share such as `50`";
+        let before = self.need(gate.before, &join(&path, "before"), "before which step the gate is asked", hint);
+        if before.is_some_and(|before| before.0 == GateBefore::Writes) && shift.writes == Writes::Split {
+            let at = join(&path, "before");
+            self.wrong(
+                &at,
+                "with `writes = \"split\"` no step moves the writes by themselves",
+                "name a share, such as `before = 50`",
+            );
+        }
+        let timeout = gate.timeout.map_or(Duration::from_hours(1), |timeout| timeout.0);
+        if timeout.is_zero() && !self.bad(&[&join(&path, "timeout")]) {
+            self.wrong(&join(&path, "timeout"), "a gate without time to answer is no gate", "write `timeout = \"1h\"`");
+        }
+        let kind = match asked? {
+            AskKind::Manual => {
+                self.stray(
+                    &path,
+                    "a manual gate",
+                    &[("argv", gate.argv.is_some()), ("url", gate.url.is_some()), ("secret", gate.secret.is_some())],
+                );
+                GateKind::Manual
+            }
+            AskKind::Command => {
+                self.stray(&path, "a command", &[("url", gate.url.is_some()), ("secret", gate.secret.is_some())]);
+                GateKind::Command { argv: self.argv(gate.argv.as_ref(), &path)? }
+            }
+            AskKind::Webhook => {
+                self.stray(&path, "a webhook", &[("argv", gate.argv.is_some())]);
+                let url = self.url(gate.url.as_ref(), &path)?;
+                GateKind::Webhook { url, secret: gate.secret.as_ref().map(|secret| secret.0.clone()) }
+            }
+        };
+        let on_timeout = gate.on_timeout.unwrap_or(GateTimeout::Hold);
+        Some(Gate { name: name.to_owned(), before: before?.0, kind, timeout, on_timeout })
+    }
+
+    fn alerts(&mut self, alerts: &BTreeMap<String, raw::Receiver>) -> Vec<AlertPolicy> {
+        alerts.iter().filter_map(|(name, receiver)| self.alert(name, receiver)).collect()
+    }
+
+    fn alert(&mut self, name: &str, receiver: &raw::Receiver) -> Option<AlertPolicy> {
+        let path = join("alerts", name);
+        let hint = "write `kind = \"webhook\"` or `\"command\"`";
+        match self.need(receiver.kind, &join(&path, "kind"), "how this receiver is reached", hint)? {
+            TellKind::Webhook => {
+                self.stray(&path, "a webhook", &[("argv", receiver.argv.is_some())]);
+                let url = self.url(receiver.url.as_ref(), &path)?;
+                Some(AlertPolicy::Webhook { url, secret: receiver.secret.as_ref().map(|secret| secret.0.clone()) })
+            }
+            TellKind::Command => {
+                self.stray(
+                    &path,
+                    "a command",
+                    &[("url", receiver.url.is_some()), ("secret", receiver.secret.is_some())],
+                );
+                Some(AlertPolicy::Command { argv: self.argv(receiver.argv.as_ref(), &path)? })
+            }
+        }
+    }
+
+    /// Keys that make no sense beside a kind.
+    fn stray(&mut self, path: &str, kind: &str, keys: &[(&str, bool)]) {
+        for (key, _) in keys.iter().filter(|(_, said)| *said) {
+            self.wrong(&join(path, key), format!("{kind} has no `{key}`"), "leave it out, or change `kind`");
+        }
+    }
+
+    fn argv(&mut self, argv: Option<&Vec<String>>, path: &str) -> Option<Vec<String>> {
+        let at = join(path, "argv");
+        let hint = "write `argv = [\"/usr/local/bin/check\", \"--fast\"]`; no shell is involved";
+        let argv = self.need(argv.cloned(), &at, "the program", hint)?;
+        match argv.first() {
+            Some(program) if !program.trim().is_empty() => Some(argv),
+            _ => {
+                self.wrong(&at, "there is no program to run", hint);
+                None
+            }
+        }
+    }
+
+    fn url(&mut self, url: Option<&formats::Url>, path: &str) -> Option<String> {
+        let hint = "write `url = \"https://HOST/PATH\"`";
+        self.need(url.map(|url| url.0.clone()), &join(path, "url"), "where the request goes", hint)
+    }
+
+    fn revert(&mut self, revert: &raw::Revert) -> Option<RevertPolicy> {
+        let deadline = revert.deadline?.0;
+        if deadline < Duration::from_secs(1) && !self.bad(&["revert.deadline"]) {
+            self.wrong(
+                "revert.deadline",
+                format!("no revert is confirmed in {}", period_text(deadline)),
+                "30s is usual",
+            );
+        }
+        Some(RevertPolicy { deadline, reassert: revert.reassert?.0, close_connections: revert.close_connections?.0 })
+    }
+
+    fn drain(&mut self, drain: &raw::Drain) -> Option<DrainPolicy> {
+        let (quiet, timeout) = (drain.quiet?.0, drain.timeout?.0);
+        if quiet > timeout && !self.bad(&["drain.quiet", "drain.timeout"]) {
+            let path = self.later_of("drain.quiet", "drain.timeout");
+            self.wrong(
+                path,
+                format!("{} of quiet do not fit into a drain of {}", period_text(quiet), period_text(timeout)),
+                "make `quiet` shorter or `timeout` longer",
+            );
+        }
+        Some(DrainPolicy {
+            quiet,
+            timeout,
+            on_timeout: drain.on_timeout?,
+            close_connections: drain.close_connections?.0,
+        })
+    }
+}
+
+/// The share that a bare number on the ladder means.
+fn numbered(weight: Weight, writes: Option<Writes>) -> Share {
+    match writes {
+        Some(Writes::Last) if weight < Weight::ALL => Share { reads: weight, writes: Weight::NONE },
+        _ => Share::both(weight),
+    }
+}
+
+fn balancer(balancer: &raw::Balancer) -> BalancerPolicy {
+    match balancer.kind.unwrap_or(BalancerKind::Listener) {
+        BalancerKind::Listener => BalancerPolicy::Listener {
+            proxies: balancer.proxies.iter().flatten().map(|control| control.0.clone()).collect(),
+            retry: balancer.retry.unwrap_or(ProxyRetry::Reads),
+            sticky: balancer.sticky.as_ref().map(|sticky| sticky.0.clone()),
+        },
+    }
+}
+
+fn windows(windows: &raw::Windows) -> WindowPolicy {
+    let allow: Vec<ChangeWindow> = windows.allow.iter().flatten().flat_map(|weekly| weekly.0.clone()).collect();
+    WindowPolicy {
+        zone: windows.zone.as_ref().map_or_else(|| "UTC".to_owned(), |zone| zone.0.clone()),
+        allow,
+        freeze: windows.freeze.unwrap_or(false),
+    }
+}
+
+/// The ratio of a whole number of latency buckets, when this one is as good as that.
+///
+/// Buckets grow by 2^(1/16) and the judge rounds a ratio up to whole ones, so `"14 %"`, meant as the three buckets of
+/// 13.88 %, would become four.
+fn whole_buckets(ratio: f64) -> f64 {
+    let whole = (ratio.log2() * 16.0).round() / 16.0;
+    let nearest = whole.exp2();
+    if (nearest - ratio).abs() < 0.0025 { nearest } else { ratio }
+}
+
+/// A number of percent with as many decimals as it has.
+fn tenths(percent: f64) -> f64 {
+    (percent * 1000.0).round() / 1000.0
+}
