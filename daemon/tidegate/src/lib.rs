@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod outbound;
 pub mod port;
 pub mod program;
+pub mod proxies;
 pub mod screen;
 pub mod secret;
 pub mod store;

@@ -3,7 +3,7 @@
 //! Everything written is absolute and repeatable, and nothing written is believed before it was read: a write that
 //! timed out may land later, even after a revert, and most balancers have no conditional write.
 
-//pub mod listener;
+pub mod listener;
 
 use cutover::event::Reading;
 use cutover::policy::Tripwire;

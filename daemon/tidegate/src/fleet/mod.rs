@@ -1,7 +1,7 @@
 //! What must be healthy and large enough before traffic moves, and while it does. The port, and in files of their own
 //! the adapters: [`endpoints`] (the endpoints of both sides as our own proxies and a request of ours see them).
 
-//pub mod endpoints;
+pub mod endpoints;
 
 use cutover::event::Check;
 

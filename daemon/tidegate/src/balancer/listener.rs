@@ -1,0 +1,295 @@
+//! Weights in our own proxies: one or many, in this process or behind their control API.
+//!
+//! A share counts as configured when every proxy has it; one that has not, or does not answer, is named. Each write
+//! carries a number, and a proxy refuses one that is older than the last it applied, so that a write which was given up
+//! cannot land after a revert. A proxy that comes up again without the current share is given it by [`Balancer::watch`],
+//! which also reports tripwires that proxies fired by themselves.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard};
+
+use cutover::event::Reading;
+use cutover::policy::{Tripwire, TripwireKind};
+use cutover::{Generation, Share, Timestamp, Weight};
+use proxy::api::{Armed, Limit, LimitKind, Status};
+use serde_json::Value;
+
+use super::{Balancer, Fired};
+use crate::port::{Answer, PortError};
+use crate::proxies::{Remote, RemoteError, each};
+
+/// Our own proxies as a balancer, for one cutover.
+pub struct Listener {
+    proxies: Vec<Remote>,
+    /// Added to each generation, so that the writes of a cutover have higher numbers than those of the one before.
+    base: u64,
+    wanted: Mutex<Wanted>,
+}
+
+/// What proxies shall be armed with.
+#[derive(Clone, Default)]
+enum Arming {
+    /// This process was not told yet; a proxy keeps what it has.
+    #[default]
+    Untold,
+    /// Nothing.
+    Nothing,
+    /// This.
+    These(Armed),
+}
+
+/// What this balancer was last told to do: what a proxy that comes up is given.
+#[derive(Default)]
+struct Wanted {
+    /// Each proxy's share and the number of the write, from the first write of this process on.
+    shares: Option<(BTreeMap<String, Share>, u64)>,
+    /// What proxies shall be armed with.
+    arming: Arming,
+    /// Tripwires that were reported, by proxy: the instance and the number of its own change.
+    reported: BTreeMap<String, (String, u64)>,
+}
+
+impl Listener {
+    /// The proxies of a cutover that was started at `started`; the time makes its numbers higher than those of every
+    /// earlier one.
+    pub fn new(proxies: Vec<Remote>, started: Timestamp) -> Self {
+        Self { proxies, base: u64::try_from(started.0).unwrap_or_default(), wanted: Mutex::default() }
+    }
+
+    fn wanted(&self) -> MutexGuard<'_, Wanted> {
+        self.wanted.lock().expect("nobody panics while holding it")
+    }
+
+    async fn put(&self, shares: BTreeMap<String, Share>, generation: u64, always: bool) -> Result<(), PortError> {
+        self.wanted().shares = Some((shares.clone(), generation));
+        let answers = each(&self.proxies, |proxy| {
+            let share = shares.get(proxy.name()).copied().unwrap_or_default();
+            async move { set(&proxy, share, generation, always).await }
+        })
+        .await;
+        all(answers)
+    }
+}
+
+/// Sets one proxy's share. A proxy that has applied a later change refuses: someone else wrote, or its tripwire fired.
+/// A revert goes over both; a share of ours goes over a foreign write, but not over a tripwire, which says that the
+/// target must not have it.
+async fn set(proxy: &Remote, share: Share, generation: u64, always: bool) -> Result<(), RemoteError> {
+    match proxy.set_weight(share, generation).await {
+        Ok(_) => Ok(()),
+        Err(error) if error.outdated => {
+            let status = proxy.status().await?;
+            match &status.fired {
+                Some(fired) if !always => Err(RemoteError {
+                    why: format!("the proxy at {} keeps the share of its tripwire: {}", proxy.name(), fired.why),
+                    transient: true,
+                    outdated: true,
+                }),
+                _ => proxy.set_weight(share, status.generation.saturating_add(1)).await.map(drop),
+            }
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// One error that names every proxy that failed, or none. It may be retried when any of them may.
+fn all<T>(answers: Vec<(Remote, Result<T, RemoteError>)>) -> Result<(), PortError> {
+    let failed: Vec<RemoteError> = answers.into_iter().filter_map(|(_, answer)| answer.err()).collect();
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let transient = failed.iter().any(|error| error.transient);
+    let why = failed.iter().map(|error| error.why.as_str()).collect::<Vec<_>>().join("; ");
+    Err(RemoteError { why, transient, outdated: false }.of("balancer"))
+}
+
+fn share_of(status: &Status) -> Share {
+    // A proxy never says more than 1000; one that did would count as having everything.
+    let weight = |per_mille| Weight::new(per_mille).unwrap_or(Weight::ALL);
+    Share { reads: weight(status.reads), writes: weight(status.writes) }
+}
+
+/// Each proxy's share by its name: what is recorded before the first write and put back by a revert.
+fn action_of(shares: &BTreeMap<String, Share>) -> Value {
+    serde_json::json!({ "listener": shares })
+}
+
+fn shares_of(action: &Value) -> Option<BTreeMap<String, Share>> {
+    serde_json::from_value(action.get("listener")?.clone()).ok()
+}
+
+fn limits(tripwires: &[Tripwire]) -> Vec<Limit> {
+    tripwires
+        .iter()
+        .map(|tripwire| Limit {
+            kind: match tripwire.kind {
+                TripwireKind::Errors => LimitKind::Errors,
+                TripwireKind::Unanswered => LimitKind::Unanswered,
+                TripwireKind::Latency => LimitKind::Latency,
+            },
+            limit: tripwire.limit,
+            requests_min: tripwire.requests_min,
+            window_millis: u64::try_from(tripwire.window.as_millis()).unwrap_or(u64::MAX),
+            source_limit: tripwire.source_limit,
+        })
+        .collect()
+}
+
+/// The share that most proxies have; of two that as many have, the one that gives the target more, since what is
+/// believed too high is corrected and what is believed too low is not.
+fn prevailing(shares: &BTreeMap<String, Share>) -> Option<Share> {
+    let mut votes: Vec<(usize, u32, Share)> = Vec::new();
+    for share in shares.values() {
+        match votes.iter_mut().find(|(_, _, known)| known == share) {
+            Some((count, ..)) => *count += 1,
+            None => votes.push((1, u32::from(share.reads.per_mille()) + u32::from(share.writes.per_mille()), *share)),
+        }
+    }
+    votes.into_iter().max_by_key(|(count, weight, _)| (*count, *weight)).map(|(_, _, share)| share)
+}
+
+impl Balancer for Listener {
+    fn read(&self, begun: Timestamp) -> Answer<'_, Reading> {
+        Box::pin(async move {
+            let answers = each(&self.proxies, |proxy| async move { proxy.status().await }).await;
+            let mut shares = BTreeMap::new();
+            let mut disagreeing = Vec::new();
+            let mut errors = Vec::new();
+            for (proxy, answer) in answers {
+                match answer {
+                    Ok(status) => drop(shares.insert(proxy.name().to_owned(), share_of(&status))),
+                    Err(error) => {
+                        disagreeing.push(format!("{} (no answer)", proxy.name()));
+                        errors.push(error.why);
+                    }
+                }
+            }
+            let Some(share) = prevailing(&shares) else {
+                return Err(PortError::later("balancer", errors.join("; ")));
+            };
+            for (name, other) in shares.iter().filter(|(_, other)| **other != share) {
+                disagreeing.push(format!("{name} ({other})"));
+            }
+            Ok(Reading { share, action: action_of(&shares), begun, disagreeing })
+        })
+    }
+
+    fn write(&self, share: Share, generation: Generation) -> Answer<'_, ()> {
+        let shares = self.proxies.iter().map(|proxy| (proxy.name().to_owned(), share)).collect();
+        Box::pin(self.put(shares, self.base.saturating_add(generation.0), false))
+    }
+
+    fn restore<'a>(&'a self, action: &'a Value, generation: Generation) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let Some(recorded) = shares_of(action) else {
+                return Err(PortError::never("balancer", format!("`{action}` is not an action of our own proxies")));
+            };
+            // A proxy that was added since then gets the lowest of the recorded shares.
+            let lowest = recorded.values().copied().min_by_key(|share| (share.reads, share.writes)).unwrap_or_default();
+            let shares = self
+                .proxies
+                .iter()
+                .map(|proxy| (proxy.name().to_owned(), recorded.get(proxy.name()).copied().unwrap_or(lowest)))
+                .collect();
+            self.put(shares, self.base.saturating_add(generation.0), true).await
+        })
+    }
+
+    fn arm<'a>(&'a self, tripwires: &'a [Tripwire], share: Share) -> Answer<'a, ()> {
+        let armed =
+            Armed { reads: share.reads.per_mille(), writes: share.writes.per_mille(), limits: limits(tripwires) };
+        self.wanted().arming = Arming::These(armed.clone());
+        Box::pin(async move {
+            let answers = each(&self.proxies, |proxy| {
+                let armed = armed.clone();
+                async move { proxy.arm(Some(&armed)).await }
+            })
+            .await;
+            all(answers)
+        })
+    }
+
+    fn disarm(&self) -> Answer<'_, ()> {
+        self.wanted().arming = Arming::Nothing;
+        Box::pin(async move { all(each(&self.proxies, |proxy| async move { proxy.arm(None).await }).await) })
+    }
+
+    fn close_connections(&self, now: Timestamp, until: Timestamp) -> Answer<'_, ()> {
+        let millis = u64::try_from(until.since(now).as_millis()).unwrap_or(u64::MAX);
+        Box::pin(
+            async move { all(each(&self.proxies, |proxy| async move { proxy.close_connections(millis).await }).await) },
+        )
+    }
+
+    fn watch(&self) -> Answer<'_, Vec<Fired>> {
+        Box::pin(async move {
+            let answers = each(&self.proxies, |proxy| async move { proxy.status().await }).await;
+            let mut fired = Vec::new();
+            let mut errors = Vec::new();
+            let mut answered = 0;
+            for (proxy, answer) in answers {
+                match answer {
+                    Ok(status) => {
+                        answered += 1;
+                        fired.extend(self.notice(&proxy, &status));
+                        if let Err(error) = self.mend(&proxy, &status).await {
+                            errors.push(error.why);
+                        }
+                    }
+                    Err(error) => errors.push(error.why),
+                }
+            }
+            if fired.is_empty() && answered == 0 {
+                return Err(PortError::later("balancer", errors.join("; ")));
+            }
+            Ok(fired)
+        })
+    }
+}
+
+impl Listener {
+    /// A tripwire of this cutover that was not reported yet. From then on no proxy is given the share of before: what
+    /// follows is the core's to say.
+    fn notice(&self, proxy: &Remote, status: &Status) -> Option<Fired> {
+        let fired = status.fired.as_ref().filter(|fired| fired.generation > self.base)?;
+        let mark = (status.instance.clone(), fired.generation);
+        let mut wanted = self.wanted();
+        if wanted.reported.get(proxy.name()) == Some(&mark) {
+            return None;
+        }
+        wanted.reported.insert(proxy.name().to_owned(), mark);
+        wanted.shares = None;
+        Some(Fired {
+            why: format!("{}: {}", proxy.name(), fired.why),
+            share: share_of(status),
+            at: Timestamp(fired.at_millis),
+        })
+    }
+
+    /// Gives a proxy that came up again what it lacks. The number of the write it missed goes with it, so that a later
+    /// write of ours, under way at the same time, wins.
+    async fn mend(&self, proxy: &Remote, status: &Status) -> Result<(), RemoteError> {
+        let (share, arming) = {
+            let wanted = self.wanted();
+            let share = wanted.shares.as_ref().and_then(|(shares, generation)| {
+                let missed = status.fired.is_none() && status.generation < *generation;
+                shares.get(proxy.name()).filter(|_| missed).map(|share| (*share, *generation))
+            });
+            (share, wanted.arming.clone())
+        };
+        // Armed first: the share must not come up without its tripwires. What fired is left to be seen.
+        match (arming, &status.armed) {
+            _ if status.fired.is_some() => {}
+            (Arming::These(armed), has) if has.as_ref() != Some(&armed) => drop(proxy.arm(Some(&armed)).await?),
+            (Arming::Nothing, Some(_)) => drop(proxy.arm(None).await?),
+            (Arming::Untold | Arming::Nothing | Arming::These(_), _) => {}
+        }
+        if let Some((share, generation)) = share {
+            proxy.set_weight(share, generation).await?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
