@@ -9,11 +9,39 @@ use serde::{Deserialize, Serialize};
 /// How many buckets there are: 32 octaves of 16, which ends at 2^32 µs (71 minutes).
 pub const BUCKETS: usize = 512;
 
-/// Counts per latency bucket; sparse on the wire, dense in memory.
+/// Counts per latency bucket; only buckets that hold something take room, on the wire and in memory.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Buckets")]
 pub struct Histogram {
     /// `(bucket, count)`, ascending by bucket, counts above zero.
     buckets: Vec<(u16, u64)>,
+}
+
+/// A histogram as it was read, before anyone knows whether it is one.
+#[derive(Deserialize)]
+struct Buckets {
+    #[serde(default)]
+    buckets: Vec<(u16, u64)>,
+}
+
+impl TryFrom<Buckets> for Histogram {
+    type Error = String;
+
+    fn try_from(Buckets { buckets }: Buckets) -> Result<Self, String> {
+        if let Some(&(bucket, _)) = buckets.iter().find(|&&(bucket, _)| usize::from(bucket) >= BUCKETS) {
+            return Err(format!(
+                "cannot read a latency histogram: it has a bucket {bucket} and ours end at {}; its buckets are not ours",
+                BUCKETS - 1
+            ));
+        }
+        if let Some(pair) = buckets.windows(2).find(|pair| pair[0].0 >= pair[1].0) {
+            return Err(format!(
+                "cannot read a latency histogram: bucket {} comes before bucket {}; they must ascend",
+                pair[0].0, pair[1].0
+            ));
+        }
+        Ok(Self { buckets: buckets.into_iter().filter(|&(_, count)| count > 0).collect() })
+    }
 }
 
 impl Histogram {
@@ -79,6 +107,12 @@ impl Histogram {
         self.buckets.iter().fold(0, |sum, &(_, count)| sum.saturating_add(count))
     }
 
+    /// How many durations lie above a bucket's upper edge.
+    pub fn above(&self, bucket: u16) -> u64 {
+        let from = self.buckets.partition_point(|&(b, _)| b <= bucket);
+        self.buckets[from..].iter().fold(0, |sum, &(_, count)| sum.saturating_add(count))
+    }
+
     /// `(bucket, count)`, ascending, counts above zero.
     pub fn iter(&self) -> impl Iterator<Item = (u16, u64)> + '_ {
         self.buckets.iter().copied()
@@ -86,6 +120,11 @@ impl Histogram {
 
     /// The upper edge, in microseconds, of the bucket in which the `q` quantile (0 to 1) lies; `None` when empty.
     pub fn quantile_micros(&self, q: f64) -> Option<f64> {
+        self.quantile_bucket(q).map(Self::upper_micros)
+    }
+
+    /// The bucket in which the `q` quantile (0 to 1) lies; `None` when empty.
+    pub fn quantile_bucket(&self, q: f64) -> Option<u16> {
         let total = self.total();
         if total == 0 {
             return None;
@@ -95,9 +134,9 @@ impl Histogram {
         self.buckets
             .iter()
             .find(|&&(_, count)| {
-                seen += count;
+                seen = count.saturating_add(seen);
                 seen >= rank
             })
-            .map(|&(bucket, _)| Self::upper_micros(bucket))
+            .map(|&(bucket, _)| bucket)
     }
 }

@@ -9,10 +9,19 @@
 
 pub mod baseline;
 pub mod counts;
+pub mod dispersion;
+pub mod engine;
+pub mod evidence;
 pub mod guard;
 pub mod histogram;
+pub mod interval;
 pub mod judge;
+pub mod latency;
+pub mod numbers;
+pub mod pass;
+pub mod share;
 pub mod verdict;
+pub mod wealth;
 
 pub use baseline::{Baseline, Recorder};
 pub use counts::{Block, Counts, Side};
