@@ -49,6 +49,8 @@ pub struct Cutover {
     /// Shares of ours whose writes failed with an unknown outcome: any of them may still land. The latest
     /// [`LATE_WRITES_MAX`] of them, each once.
     pub late: Vec<Share>,
+    /// Whether the balancer was read, by a read begun since the phase began.
+    pub reread: bool,
     /// When a read was asked for that has not been answered.
     pub read_asked: Option<Timestamp>,
     /// When the checks were asked for that have not been answered.
@@ -69,6 +71,8 @@ pub struct Cutover {
     pub budgets: Budgets,
     /// What the counts prove so far.
     pub evidence: Evidence,
+    /// How many times in a row a foreign weight was written over on this step.
+    pub enforced: u32,
     /// Steps that were stepped back from, once each.
     pub stepped_back: BTreeSet<usize>,
     /// How the service's policy file differs from `policy`; `None` when it does not.
@@ -79,8 +83,6 @@ pub struct Cutover {
     pub writes_since: Option<Timestamp>,
     /// Requests of clients that the target took as writes since then, as far as they were counted.
     pub writes_on_target: u64,
-    /// Whether the counts could not tell reads from writes, so that reads are among `writes_on_target`.
-    pub writes_unclassed: bool,
     /// The order that closed it; nothing can be reverted any more.
     pub closed: Option<Order>,
     /// Open alert episodes, by topic.
@@ -116,6 +118,7 @@ impl Cutover {
             generation: Generation::default(),
             write: None,
             late: Vec::new(),
+            reread: false,
             read_asked: None,
             check_asked: None,
             armed: Armed::No,
@@ -126,12 +129,12 @@ impl Cutover {
             gates: BTreeMap::new(),
             budgets: Budgets::default(),
             evidence,
+            enforced: 0,
             stepped_back: BTreeSet::new(),
             policy_change: None,
             journal_writable: true,
             writes_since: None,
             writes_on_target: 0,
-            writes_unclassed: false,
             closed: None,
             episodes: BTreeMap::new(),
             episodes_opened: 0,
@@ -271,6 +274,8 @@ pub struct Write {
     /// When its answer came, or its patience ended; reads begun after this and the settle time are believed. `None`
     /// while the answer is awaited.
     pub answered: Option<Timestamp>,
+    /// Whether a read was asked for after that and the settle time.
+    pub probed: bool,
 }
 
 /// Whether our own proxies hold the armed revert.
@@ -332,8 +337,8 @@ pub enum HaltKind {
     Write,
     /// A step's budget is spent, and the policy says hold.
     Timeout,
-    /// A gate said no, or did not answer in its time.
-    Gate,
+    /// The start was refused.
+    Start,
     /// The source did not fall silent in its time.
     Drain,
 }
@@ -377,27 +382,33 @@ pub struct Budgets {
     /// `unknown.blind_budget`.
     #[serde(with = "millis")]
     pub blind: Duration,
+    /// Time at a stretch for which something has been unknown.
+    #[serde(with = "millis")]
+    pub unknown: Duration,
     /// Time this step baked while its evidence was not sufficient, pauses left out. Against `shift.bake_max`.
     #[serde(with = "millis")]
     pub bake: Duration,
     /// Time the gate that is asked now has had, pauses left out. Against its time-out.
     #[serde(with = "millis")]
     pub gate: Duration,
-    /// Time since the last counted interval arrived.
+    /// Time since the last counted interval arrived: the age of the data.
     #[serde(with = "millis")]
     pub silence: Duration,
     /// Time since the last believed read of the balancer.
     #[serde(with = "millis")]
     pub unread: Duration,
-    /// Time since the last checks.
+    /// Time since the last checks arrived.
     #[serde(with = "millis")]
     pub unchecked: Duration,
-    /// Time since the write that is under way was last asked for or answered.
+    /// Time since the last write, restore or arming was asked for or answered.
     #[serde(with = "millis")]
     pub write: Duration,
-    /// Time since the read that is under way was asked for.
+    /// Time since a read was last asked for.
     #[serde(with = "millis")]
     pub read: Duration,
+    /// Time since the checks were last asked for.
+    #[serde(with = "millis")]
+    pub check: Duration,
     /// Time for which the original has been read and written again after a confirmed revert.
     #[serde(with = "millis")]
     pub reassert: Duration,

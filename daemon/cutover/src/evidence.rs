@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use judge::{Baseline, Judge, Judgement, Recorder};
+use judge::{Baseline, Block, Judge, Judgement, Recorder};
 use serde::{Deserialize, Serialize};
 
 use crate::policy::{Policy, millis};
@@ -41,6 +41,8 @@ pub struct Evidence {
     pub unjudged_until: Timestamp,
     /// The share that the requests of this step show.
     pub observed: Observed,
+    /// What is wrong with the last interval by itself; `None` when nothing is.
+    pub last_interval: Option<String>,
     /// For how long, at a stretch and up to `counted_to`, the source has had no request at all.
     #[serde(with = "millis")]
     pub source_silent: Duration,
@@ -92,16 +94,43 @@ impl ObservedClass {
     pub fn tolerance(&self, weight: Weight, share_tolerance: f64) -> f64 {
         tolerance(self.both, weight, share_tolerance)
     }
+
+    /// Whether the requests of this step, and those of its last interval, show `weight`. A class without requests
+    /// shows nothing and contradicts nothing.
+    pub fn agrees(&self, weight: Weight, share_tolerance: f64) -> bool {
+        agrees(self.target, self.both, weight, share_tolerance)
+            && agrees(self.last_target, self.last_both, weight, share_tolerance)
+    }
+
+    /// Takes an interval's requests. When the share of the whole step is wrong but that of the interval is right, the
+    /// requests have only now come to follow the weight (stickiness, slow nodes): the step is counted from here.
+    pub(crate) fn count(&mut self, block: &Block, weight: Weight, share_tolerance: f64) {
+        self.last_target = block.target.requests;
+        self.last_both = block.target.requests.saturating_add(block.source.requests);
+        self.target = self.target.saturating_add(self.last_target);
+        self.both = self.both.saturating_add(self.last_both);
+        if !agrees(self.target, self.both, weight, share_tolerance)
+            && agrees(self.last_target, self.last_both, weight, share_tolerance)
+        {
+            (self.target, self.both) = (self.last_target, self.last_both);
+        }
+    }
+}
+
+/// Whether `target` of `both` requests may be a share of `weight`.
+fn agrees(target: u64, both: u64, weight: Weight, share_tolerance: f64) -> bool {
+    let share = target as f64 / both as f64;
+    both == 0 || (share - weight.fraction()).abs() <= tolerance(both, weight, share_tolerance)
 }
 
 /// How many standard deviations of a binomial count are still chance.
 const CHANCE_DEVIATIONS: f64 = 4.0;
 
-/// `share_tolerance` and [`CHANCE_DEVIATIONS`] standard deviations of a share of `requests` split by `weight`.
+/// `share_tolerance` and [`CHANCE_DEVIATIONS`] standard deviations of a share of `requests` split by `weight`. At the
+/// ends of the ladder chance does nothing: a weight of 0 means none.
 fn tolerance(requests: u64, weight: Weight, share_tolerance: f64) -> f64 {
     let w = weight.fraction();
     let deviation = if requests == 0 { 1.0 } else { (w * (1.0 - w) / requests as f64).sqrt() };
-    // At the ends of the ladder chance does nothing: a weight of 0 means none.
     (share_tolerance + CHANCE_DEVIATIONS * deviation).min(1.0)
 }
 
@@ -121,6 +150,7 @@ impl Evidence {
             asked: None,
             unjudged_until: now,
             observed: Observed::default(),
+            last_interval: None,
             source_silent: Duration::ZERO,
             gaps: 0,
         }

@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::cutover::Cutover;
+use crate::policy::BalancerPolicy;
 use crate::units::Timestamp;
 
 /// What a revert costs.
@@ -27,7 +28,10 @@ pub struct Price {
 /// The price of reverting `cutover` at `now`.
 pub fn price(cutover: &Cutover, now: Timestamp) -> Price {
     let counted_to = cutover.evidence.counted_to.min(now);
-    let reads_among_them = cutover.writes_unclassed;
+    // Our own proxies count reads and writes apart.
+    let reads_among_them = match cutover.policy.balancer {
+        BalancerPolicy::Listener { .. } => false,
+    };
     let text = match cutover.writes_since {
         None => "a revert loses nothing: no write went to the target alone".to_owned(),
         Some(since) => {

@@ -1,0 +1,278 @@
+//! Counted intervals: asking for them, recording the baseline, judging, and what the requests show of the share.
+
+use std::time::Duration;
+
+use judge::{Baseline, Block, Context, Guards, Judge, Verdict};
+
+use super::revert;
+use super::turn::Turn;
+use crate::command::Command;
+use crate::cutover::{Cutover, Phase};
+use crate::event::{Observation, Retry};
+use crate::evidence::{Asked, Observed};
+use crate::policy::{Policy, Writes};
+use crate::units::{Share, Weight, Window};
+
+/// How many times one interval is asked for before it is left out.
+pub(super) const OBSERVE_FAILURES_MAX: u32 = 12;
+/// How long an answer is waited for.
+pub(super) const OBSERVE_PATIENCE: Duration = Duration::from_secs(30);
+/// How many intervals the chain may lie behind before it jumps: after a long silence the present matters.
+pub(super) const CATCH_UP_MAX: u32 = 16;
+
+/// Whether intervals are counted in this phase. In done and while reverting they are for the price of a revert.
+pub(super) const fn counts(phase: &Phase) -> bool {
+    match phase {
+        Phase::Baseline
+        | Phase::Gated { .. }
+        | Phase::Shifting { .. }
+        | Phase::Baking { .. }
+        | Phase::Draining
+        | Phase::Done
+        | Phase::Reverting { .. }
+        | Phase::Stuck { .. } => true,
+        Phase::Pending | Phase::Preflight | Phase::Reverted | Phase::Aborted => false,
+    }
+}
+
+/// The pause between two tries to count an interval.
+fn retry_pause(policy: &Policy) -> Duration {
+    policy.shift.interval.clamp(Duration::from_millis(500), Duration::from_secs(10))
+}
+
+/// Asks for the next interval once it is closed.
+pub(super) fn ask(turn: &mut Turn) {
+    if !counts(&turn.next.phase) || turn.next.closed.is_some() {
+        return;
+    }
+    let now = turn.now;
+    let interval = turn.next.policy.shift.interval;
+    let evidence = &mut turn.next.evidence;
+    match &mut evidence.asked {
+        Some(asked) if now < asked.again => {}
+        Some(asked) => {
+            asked.failures = asked.failures.saturating_add(1);
+            asked.again = now.plus(OBSERVE_PATIENCE);
+            if asked.failures >= OBSERVE_FAILURES_MAX {
+                let window = asked.window;
+                leave_out(turn, window);
+            } else {
+                turn.commands.push(Command::Observe(asked.window));
+            }
+        }
+        None => {
+            if now.since(evidence.counted_to) > interval.saturating_mul(CATCH_UP_MAX) {
+                evidence.counted_to = now.minus(interval);
+                evidence.gaps = evidence.gaps.saturating_add(1);
+                evidence.source_silent = Duration::ZERO;
+            }
+            let window = Window { from: evidence.counted_to, to: evidence.counted_to.plus(interval) };
+            if window.to <= now {
+                evidence.asked = Some(Asked { window, failures: 0, again: now.plus(OBSERVE_PATIENCE) });
+                turn.commands.push(Command::Observe(window));
+            }
+        }
+    }
+}
+
+/// Counting an interval failed.
+pub(super) fn failed(turn: &mut Turn, retry: Retry, error: &str) {
+    let pause = retry_pause(&turn.next.policy);
+    let Some(asked) = &mut turn.next.evidence.asked else {
+        turn.note("late_failure", "a failure to count an interval came after its answer");
+        return;
+    };
+    asked.failures = asked.failures.saturating_add(1);
+    asked.again = turn.now.plus(pause);
+    let window = asked.window;
+    if retry == Retry::Never || asked.failures >= OBSERVE_FAILURES_MAX {
+        leave_out(turn, window);
+    }
+    turn.note("not_counted", format!("the interval from {} could not be counted: {error}", window.from));
+}
+
+/// Goes on after an interval that cannot be counted. It covers nothing, and nobody knows what the source did in it.
+fn leave_out(turn: &mut Turn, window: Window) {
+    let evidence = &mut turn.next.evidence;
+    evidence.asked = None;
+    evidence.counted_to = window.to;
+    evidence.gaps = evidence.gaps.saturating_add(1);
+    evidence.source_silent = Duration::ZERO;
+}
+
+/// An interval was counted.
+pub(super) fn observed(turn: &mut Turn, observation: &Observation) {
+    let window = observation.window;
+    // Only the interval that was asked for extends the chain: an answer that comes twice or late must not count twice.
+    if turn.next.evidence.asked.is_none_or(|asked| asked.window != window) {
+        turn.note("stale_observation", format!("the interval from {} was not asked for, or is counted", window.from));
+        return;
+    }
+    let length = window.length();
+    let evidence = &mut turn.next.evidence;
+    evidence.asked = None;
+    evidence.counted_to = window.to;
+    let source_requests = observation.reads.source.requests.saturating_add(observation.writes.source.requests);
+    evidence.source_silent =
+        if source_requests == 0 { evidence.source_silent.saturating_add(length) } else { Duration::ZERO };
+    turn.next.budgets.silence = Duration::ZERO;
+    turn.next.budgets.blind = Duration::ZERO;
+    if turn.next.writes_since.is_some_and(|since| window.to > since) {
+        let writes = observation.writes.target.requests;
+        turn.next.writes_on_target = turn.next.writes_on_target.saturating_add(writes);
+    }
+
+    match turn.next.phase {
+        Phase::Baseline => record(turn, observation),
+        Phase::Gated { step } => judge(turn, observation, step.checked_sub(1)),
+        Phase::Shifting { step, .. } | Phase::Baking { step } => judge(turn, observation, Some(step)),
+        Phase::Draining => judge(turn, observation, turn.next.step()),
+        Phase::Pending
+        | Phase::Preflight
+        | Phase::Done
+        | Phase::Reverting { .. }
+        | Phase::Reverted
+        | Phase::Aborted
+        | Phase::Stuck { .. } => {}
+    }
+    turn.note("counted", format!("the interval from {} was counted", window.from));
+}
+
+/// Records the source before the shift.
+fn record(turn: &mut Turn, observation: &Observation) {
+    let block = comparable(&turn.next.policy, turn.next.desired, observation);
+    turn.next.evidence.recorder.record(&block);
+    turn.next.evidence.recorded = turn.next.evidence.recorded.saturating_add(observation.window.length());
+}
+
+/// The counts of one interval in which like is compared with like.
+///
+/// Only requests that were split by one weight can be compared: reads with reads. Reads and writes may be summed where
+/// their weights are equal, and then must be, so that a target that fails its writes is seen. Where writes come last
+/// they are never split at all and stay out from the baseline on.
+pub(super) fn comparable(policy: &Policy, share: Share, observation: &Observation) -> Block {
+    let mut block = observation.reads.clone();
+    if policy.shift.writes == Writes::Split && share.reads == share.writes {
+        block.source.merge(&observation.writes.source);
+        block.target.merge(&observation.writes.target);
+    }
+    block.millis = u64::try_from(observation.window.length().as_millis()).unwrap_or(u64::MAX);
+    block
+}
+
+/// Judges an interval in which the target had the share of `step`.
+fn judge(turn: &mut Turn, observation: &Observation, step: Option<usize>) {
+    let Some(step) = step else { return };
+    let window = observation.window;
+    if window.from < turn.next.evidence.unjudged_until {
+        turn.note("warming_up", format!("the interval from {} is not judged: the step warms up", window.from));
+        return;
+    }
+    let share = turn.next.desired;
+    let block = comparable(&turn.next.policy, share, observation);
+    let draining = turn.next.phase == Phase::Draining;
+    let following = turn.next.policy.shift.steps.get(step + 1).map(|share| share.reads);
+    let context = Context {
+        new_step: turn.next.evidence.step_begins,
+        weight: share.reads.per_mille(),
+        next_weight: following.filter(|weight| *weight < Weight::ALL).map(Weight::per_mille),
+        source_live: !draining && share.reads < Weight::ALL,
+    };
+    let evidence = &mut turn.next.evidence;
+    let Some(judge) = &mut evidence.judge else { return };
+    judge.observe(&block, &context);
+    let judgement = judge.verdict();
+    evidence.step_begins = false;
+    evidence.judged = Some(window);
+    evidence.baked = evidence.baked.saturating_add(window.length());
+    let share_tolerance = turn.next.policy.shift.share_tolerance;
+    evidence.observed.reads.count(&observation.reads, share.reads, share_tolerance);
+    evidence.observed.writes.count(&observation.writes, share.writes, share_tolerance);
+    evidence.last_interval = last_interval(&block, &turn.next.policy);
+    let failed = judgement.verdict == Verdict::Fail;
+    let why = judgement
+        .guards
+        .iter()
+        .filter(|guard| guard.on && guard.verdict == Verdict::Fail)
+        .map(|guard| guard.sentence.clone())
+        .chain(
+            judgement.alarms.iter().filter(|alarm| alarm.act == judge::Act::Revert).map(|alarm| alarm.sentence.clone()),
+        )
+        .next();
+    let evidence_now = judgement.evidence;
+    let evidence_max = judgement.evidence_max;
+    turn.next.evidence.judgement = Some(judgement);
+    if failed {
+        let text = why.unwrap_or_else(|| {
+            format!(
+                "all guards together: evidence against the target is {evidence_now:.1}, and {evidence_max:.0} reverts"
+            )
+        });
+        revert::begin(turn, "verdict_fail", text);
+    } else {
+        turn.note("judged", format!("the interval from {} was judged", window.from));
+    }
+}
+
+/// What is wrong with the last interval by itself, if anything is.
+///
+/// Growing evidence dilutes a failure that comes late; the judge's restarts answer that within a few intervals, and
+/// this answers it at once, for the one question of whether to go on: no step ends on an interval whose errors are out
+/// of all proportion to the source's.
+fn last_interval(block: &Block, policy: &Policy) -> Option<String> {
+    /// How many standard deviations of a count are still chance.
+    const DEVIATIONS: f64 = 4.0;
+    let errors = policy.guards.iter().find(|guard| guard.guard.kind == judge::GuardKind::Errors)?;
+    let source = &block.source;
+    let target = &block.target;
+    if source.requests == 0 || target.requests == 0 {
+        return None;
+    }
+    let tolerated = errors.guard.ratio * source.errors() as f64 / source.requests as f64 + errors.guard.margin;
+    let expected = tolerated * target.requests as f64;
+    let most = expected + DEVIATIONS * expected.max(1.0).sqrt();
+    (target.errors() as f64 > most).then(|| {
+        format!(
+            "the last interval alone has {} errors in {} requests of the target, {} in {} of the source",
+            target.errors(),
+            target.requests,
+            source.errors(),
+            source.requests
+        )
+    })
+}
+
+/// The judge's guards as the policy states them.
+pub fn guards(policy: &Policy) -> Guards {
+    let bake = u64::try_from(policy.shift.bake_min.as_millis()).unwrap_or(u64::MAX);
+    let mut pass = policy.pass.clone();
+    pass.bake_min_millis = bake;
+    pass.bake_last_min_millis = bake;
+    Guards {
+        guards: policy.guards.iter().map(|guard| guard.guard.clone()).collect(),
+        false_revert_max: policy.false_revert_max,
+        requests_min: policy.shift.requests_min,
+        pass,
+        burst_millis: u64::try_from(policy.burst.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+/// A judge that has seen nothing, for the steps that are judged: all but the last, where everything is on the target.
+pub(super) fn new_judge(policy: &Policy, baseline: Baseline) -> Judge {
+    let judged = policy.shift.steps.iter().filter(|share| **share != Share::ALL).count();
+    Judge::new(guards(policy), baseline, u32::try_from(judged).unwrap_or(u32::MAX).max(1))
+}
+
+/// Begins the evidence of a step whose share is confirmed: what was seen before says nothing about it.
+pub(super) fn begin_step(next: &mut Cutover, now: crate::Timestamp) {
+    let evidence = &mut next.evidence;
+    evidence.step_begins = true;
+    evidence.baked = Duration::ZERO;
+    evidence.observed = Observed::default();
+    evidence.last_interval = None;
+    evidence.source_silent = Duration::ZERO;
+    evidence.unjudged_until = now.plus(next.policy.shift.warm_up);
+    next.budgets.hold = Duration::ZERO;
+    next.budgets.bake = Duration::ZERO;
+    next.enforced = 0;
+}

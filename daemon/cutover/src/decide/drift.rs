@@ -1,0 +1,117 @@
+//! Drift: a believed read shows a share that is not ours.
+//!
+//! A balancer without conditional writes lets anyone write at any time. What a read shows is ours when it is what we
+//! want, or what an attempt of unknown outcome would leave behind; everything else is somebody else's. A change that
+//! was undone between two reads cannot be seen by anyone.
+
+use super::turn::Turn;
+use super::{bake, count, preflight, shift};
+use crate::cutover::{Cutover, HaltKind, Phase};
+use crate::policy::DriftPolicy;
+use crate::units::Share;
+
+/// Whether `share` cannot be from us: neither wanted, nor late, nor the original, nor a step that was earned.
+pub(super) fn foreign(cutover: &Cutover, share: Share) -> bool {
+    let steps = &cutover.policy.shift.steps;
+    let ours = share == cutover.desired
+        || cutover.late.contains(&share)
+        || cutover.original.as_ref().is_some_and(|original| original.share == share)
+        || steps.iter().any(|step| *step == share && !share.raises(cutover.earned));
+    !ours
+}
+
+/// Compares a believed read with what we want, outside of a move.
+pub(super) fn check(turn: &mut Turn) {
+    let Some(reading) = turn.next.configured.clone() else { return };
+    if reading.share == turn.next.desired {
+        if turn.next.halt.as_ref().is_some_and(|halt| halt.kind == HaltKind::Drift) {
+            turn.next.halt = None;
+            turn.because("drift_over", format!("the balancer gives the target {} again", reading.share));
+        }
+        // Until we write, the original is what stands: a changed stickiness must survive a revert, too.
+        if turn.next.generation == crate::Generation::default()
+            && turn.next.original.as_ref().is_none_or(|original| original.action != reading.action)
+        {
+            turn.next.original = Some(reading);
+        }
+        return;
+    }
+    if turn.next.generation == crate::Generation::default() {
+        let text = format!(
+            "the weights were changed before our first write: the target has {} and had {}; preflight again",
+            reading.share, turn.next.desired
+        );
+        preflight::begin(turn, "changed_before_start", text);
+        return;
+    }
+    if turn.next.late.contains(&reading.share) {
+        let text = format!("an attempt of ours landed late: the target has {}; ours is written again", reading.share);
+        rewrite(turn, "late_write", text);
+        return;
+    }
+    found(turn, reading.share);
+}
+
+/// Someone else gave the target `share`.
+pub(super) fn found(turn: &mut Turn, share: Share) {
+    let desired = turn.next.desired;
+    let what = format!("someone else gave the target {share}; ours was {desired}");
+    match turn.next.policy.drift {
+        DriftPolicy::Halt => halt(turn, what),
+        DriftPolicy::Enforce => {
+            turn.next.enforced = turn.next.enforced.saturating_add(1);
+            if turn.next.enforced > turn.next.policy.shift.attempts_max {
+                halt(turn, format!("{what}, again and again; someone must decide who writes"));
+            } else {
+                rewrite(turn, "drift_enforced", format!("{what}; ours is written again"));
+            }
+        }
+        DriftPolicy::Adopt => adopt(turn, share, &what),
+    }
+}
+
+fn halt(turn: &mut Turn, text: String) {
+    turn.drop_write();
+    turn.halt(HaltKind::Drift, text);
+}
+
+/// Writes ours again. Where that gives the target more than it has now, it is a rise, and waits for what a rise waits
+/// for; somebody may have had a reason.
+fn rewrite(turn: &mut Turn, kind: &str, text: String) {
+    let desired = turn.next.desired;
+    let withheld = bake::withheld(&turn.next, turn.now);
+    if shift::raises(&turn.next, desired)
+        && let Some(blocker) = withheld.first()
+    {
+        halt(turn, format!("{text}, but not now: {}", blocker.text));
+        return;
+    }
+    let step = match turn.next.phase {
+        // The step that stands is the one before the step that waits.
+        Phase::Gated { step } => step.saturating_sub(1),
+        _ => turn.next.step().unwrap_or(0),
+    };
+    shift::begin(turn, step, desired, kind, text);
+}
+
+/// Takes a foreign share as ours, as far as evidence has earned it.
+fn adopt(turn: &mut Turn, share: Share, what: &str) {
+    let earned = turn.next.earned;
+    let taken = Share { reads: share.reads.min(earned.reads), writes: share.writes.min(earned.writes) };
+    let step = turn.next.policy.shift.steps.iter().rposition(|step| !step.raises(taken));
+    turn.next.gates.clear();
+    if taken != share {
+        let text = format!("{what}; evidence has earned {earned}, so it goes back to {taken}");
+        shift::begin(turn, step.unwrap_or(0), taken, "drift_limited", text);
+        return;
+    }
+    turn.drop_write();
+    turn.next.desired = taken;
+    count::begin_step(&mut turn.next, turn.now);
+    let text = format!("{what}; it is taken as ours and earns nothing");
+    match step {
+        Some(_) if taken == Share::ALL => turn.enter(Phase::Draining, "drift_adopted", text),
+        Some(step) => turn.enter(Phase::Baking { step }, "drift_adopted", text),
+        None => turn.enter(Phase::Gated { step: 0 }, "drift_adopted", text),
+    }
+}

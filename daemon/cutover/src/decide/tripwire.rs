@@ -1,0 +1,138 @@
+//! Tripwires: absolute limits on the target that revert at once.
+//!
+//! They look at the last moments only, at all requests of the target whatever their class, and they hold still while
+//! the source is itself beyond its limit: then the world is broken and moving traffic mends nothing.
+
+use judge::Counts;
+
+use super::revert;
+use super::turn::Turn;
+use crate::cutover::{Armed, Phase};
+use crate::event::Observation;
+use crate::policy::{Tripwire, TripwireKind};
+use crate::units::{Generation, Timestamp, Window};
+
+/// A glance whose end lies further back than this many of its lengths is of the past and says nothing about now.
+pub(super) const GLANCE_AGE_MAX: u32 = 4;
+
+/// The last moments were counted.
+pub(super) fn glanced(turn: &mut Turn, glance: &Observation) {
+    let length = glance.window.length();
+    if glance.window.to > turn.now || turn.now.since(glance.window.to) > length.saturating_mul(GLANCE_AGE_MAX) {
+        turn.note("stale_glance", "a glance of the past came late, or claims to be of the future");
+        return;
+    }
+    turn.next.budgets.blind = std::time::Duration::ZERO;
+    let looking = match turn.next.phase {
+        Phase::Gated { .. } => turn.next.generation > Generation::default(),
+        Phase::Shifting { .. } | Phase::Baking { .. } | Phase::Draining => true,
+        Phase::Pending
+        | Phase::Preflight
+        | Phase::Baseline
+        | Phase::Done
+        | Phase::Reverting { .. }
+        | Phase::Reverted
+        | Phase::Aborted
+        | Phase::Stuck { .. } => false,
+    };
+    if !looking {
+        turn.note("glance", "the last moments were counted");
+        return;
+    }
+    let mut source = glance.reads.source.clone();
+    source.merge(&glance.writes.source);
+    let mut target = glance.reads.target.clone();
+    target.merge(&glance.writes.target);
+    let fired = turn
+        .next
+        .policy
+        .tripwires
+        .iter()
+        .filter(|tripwire| looks_at(tripwire, glance.window))
+        .find_map(|tripwire| fires(tripwire, &source, &target));
+    match fired {
+        Some(text) => revert::begin(turn, "tripwire", text),
+        None => turn.note("glance", "the last moments were counted"),
+    }
+}
+
+/// Whether a glance is as long as the tripwire's window, a quarter more or less.
+fn looks_at(tripwire: &Tripwire, window: Window) -> bool {
+    let wanted = tripwire.window.as_millis();
+    let length = window.length().as_millis();
+    length * 4 >= wanted * 3 && length * 4 <= wanted * 5
+}
+
+/// Why a tripwire fires, if it does.
+pub(super) fn fires(tripwire: &Tripwire, source: &Counts, target: &Counts) -> Option<String> {
+    if target.requests < tripwire.requests_min.max(1) {
+        return None;
+    }
+    let ours = figure(tripwire.kind, target)?;
+    let theirs = figure(tripwire.kind, source).unwrap_or(0.0);
+    if ours < tripwire.limit || theirs > tripwire.source_limit {
+        return None;
+    }
+    let n = target.requests;
+    Some(match tripwire.kind {
+        TripwireKind::Errors => format!(
+            "{:.1} % of {n} requests of the target failed; {:.1} % is the limit, the source has {:.1} %",
+            100.0 * ours,
+            100.0 * tripwire.limit,
+            100.0 * theirs
+        ),
+        TripwireKind::Unanswered => format!(
+            "{:.1} % of {n} requests of the target were not answered; {:.1} % is the limit, the source has {:.1} %",
+            100.0 * ours,
+            100.0 * tripwire.limit,
+            100.0 * theirs
+        ),
+        TripwireKind::Latency => format!(
+            "the target's 99th percentile is {ours:.0} ms over {n} requests; {:.0} ms is the limit, the source has \
+             {theirs:.0} ms",
+            tripwire.limit
+        ),
+    })
+}
+
+/// A side's figure; `None` without requests.
+fn figure(kind: TripwireKind, counts: &Counts) -> Option<f64> {
+    if counts.requests == 0 {
+        return None;
+    }
+    let requests = counts.requests as f64;
+    match kind {
+        TripwireKind::Errors => Some(counts.errors() as f64 / requests),
+        TripwireKind::Unanswered => Some(counts.abandoned as f64 / requests),
+        TripwireKind::Latency => counts.latency.quantile_micros(0.99).map(|micros| micros / 1000.0),
+    }
+}
+
+/// A tripwire fired in our own proxies: the armed share is back there already. The whole original is put back all the
+/// same, everywhere, and read.
+pub(super) fn fired(turn: &mut Turn, why: &str, at: Timestamp) {
+    if turn.next.armed == Armed::No && turn.next.generation == Generation::default() {
+        turn.note("tripwire_foreign", format!("a proxy's tripwire fired that this cutover had not armed: {why}"));
+        return;
+    }
+    // The proxy gave its own change the number after the last one it had; ours must be higher than that.
+    turn.next.generation = turn.next.generation.next();
+    let text = format!("a proxy's tripwire fired at {at}: {why}");
+    match turn.next.phase {
+        // After done a shot that was under way still put the source back: what is, is told, and made whole.
+        Phase::Preflight
+        | Phase::Baseline
+        | Phase::Gated { .. }
+        | Phase::Shifting { .. }
+        | Phase::Baking { .. }
+        | Phase::Draining => revert::begin(turn, "tripwire_fired", text),
+        Phase::Done if turn.next.closed.is_none() => revert::begin(turn, "tripwire_fired", text),
+        Phase::Reverting { .. } | Phase::Stuck { .. } => {
+            turn.because("tripwire_fired", format!("{text}; the revert is under way"));
+            revert::restore(turn);
+        }
+        Phase::Pending | Phase::Done | Phase::Reverted | Phase::Aborted => {
+            turn.note("tripwire_late", format!("{text}; too late to matter"));
+        }
+    }
+}
