@@ -180,6 +180,8 @@ fn revert_(turn: &mut Turn, order: &Order) {
         Phase::Pending => turn.refuse("nothing was started, so nothing can be reverted"),
         Phase::Reverted => turn.refuse("it is reverted already"),
         Phase::Reverting { .. } => turn.refuse("it is being reverted already"),
+        // Abort is latched: whoever ordered it has the weights in their own hands, and a late revert would take them.
+        Phase::Aborted => turn.refuse("it was aborted, so the weights are no longer ours; set them at the balancer"),
         Phase::Preflight
         | Phase::Baseline
         | Phase::Gated { .. }
@@ -187,9 +189,7 @@ fn revert_(turn: &mut Turn, order: &Order) {
         | Phase::Baking { .. }
         | Phase::Draining
         | Phase::Done
-        | Phase::Stuck { .. }
-        // An aborted cutover does nothing by itself any more; a person may still want the original back.
-        | Phase::Aborted => {
+        | Phase::Stuck { .. } => {
             let price = crate::price(&turn.next, turn.now);
             revert::begin(turn, "revert_ordered", format!("{}; {}", says(order, "reverts"), price.text));
         }
