@@ -15,6 +15,7 @@ pub mod fleet;
 pub mod gate;
 pub mod metrics;
 pub mod outbound;
+pub mod policy_files;
 pub mod port;
 pub mod program;
 pub mod proxies;

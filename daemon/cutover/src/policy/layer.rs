@@ -71,6 +71,11 @@ impl Layer {
         self.places.contains_key(path)
     }
 
+    /// On which line (from 1) it says something at this path, if it does.
+    pub fn line_of(&self, path: &str) -> Option<usize> {
+        self.places.get(path).map(|place| line_and_column(&self.text, place.key.start).0)
+    }
+
     /// Whether this is the layer below all others.
     pub(super) fn is_builtin(&self) -> bool {
         self.name == BUILTIN
@@ -477,8 +482,8 @@ fn quoted(words: &[String]) -> String {
     words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// The path of a key below a path.
-pub(super) fn join(path: &str, key: &str) -> String {
+/// The path of a key below a path (`shift` and `steps` make `shift.steps`); keys that are not bare words are quoted.
+pub fn join(path: &str, key: &str) -> String {
     let bare = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     let key = if bare { key.to_owned() } else { format!("{key:?}") };
     if path.is_empty() { key } else { format!("{path}.{key}") }

@@ -22,8 +22,11 @@ use crate::units::{Share, Weight};
 /// The proxies look at their tripwires this often; a shorter window would be empty.
 const TRIP_WINDOW_MIN: Duration = Duration::from_millis(100);
 
-/// A tripwire that needs longer than this to see something is no tripwire.
-const TRIP_WINDOW_MAX: Duration = Duration::from_hours(1);
+/// The proxies remember the last minute and no more; what needs longer to show is a matter for the guards.
+const TRIP_WINDOW_MAX: Duration = Duration::from_mins(1);
+
+/// The proxies look at this many tripwires each 100 ms and no more.
+const TRIPWIRES_MAX: usize = 16;
 
 /// With the last comparison below this weight, most of the traffic moves without one.
 const LAST_COMPARED_MIN: Weight = match Weight::new(800) {
@@ -606,7 +609,12 @@ impl Resolver<'_> {
     }
 
     fn tripwires(&mut self, tripwires: &BTreeMap<String, raw::Trip>) -> Vec<Tripwire> {
-        tripwires.iter().filter_map(|(name, trip)| self.tripwire(name, trip)).collect()
+        let armed: Vec<_> = tripwires.iter().filter_map(|(name, trip)| self.tripwire(name, trip)).collect();
+        if armed.len() > TRIPWIRES_MAX {
+            let what = format!("{} tripwires are more than the proxies watch", armed.len());
+            self.wrong("tripwires", what, format!("arm at most {TRIPWIRES_MAX}"));
+        }
+        armed
     }
 
     fn tripwire(&mut self, name: &str, trip: &raw::Trip) -> Option<Tripwire> {
