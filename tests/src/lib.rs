@@ -1,4 +1,5 @@
-//! What the tests and their programs share: the simulated worlds.
+//! What the tests and their programs share: the simulated worlds, and what hostile peers send.
 
 pub mod clock;
+pub mod hostile;
 pub mod sim;

@@ -10,11 +10,10 @@
 //! it would turn away a valid message. Heads are split here and not by httparse, because refusals must come at once, line
 //! by line, and httparse takes bare LF as a line's end; the tests hold every head that we accept against httparse.
 //!
-//! The rest are pure functions on heads: which fields stay on this hop ([`fields`]), what is a read ([`class`]), what is
+//! The rest are pure functions on heads: which fields stay on this hop ([`fields`]), what is
 //! sent on ([`rewrite`]). Nothing here knows sockets, sides, time or weights.
 
 mod body;
-pub mod class;
 pub mod fields;
 pub mod head;
 pub mod limits;
@@ -25,7 +24,6 @@ pub mod rewrite;
 mod scan;
 mod target;
 
-pub use class::{Class, ReadPaths};
 pub use head::{Body, Field, Method, Part, RequestHead, ResponseHead, TargetForm, Version};
 pub use limits::Limits;
 pub use refusal::Refusal;

@@ -150,13 +150,16 @@ pub struct RequestHead {
 }
 
 impl RequestHead {
-    /// The path of the target without its query, out of the head's bytes; `*` for the asterisk-form, and `/` for an
-    /// absolute-form without a path.
+    /// The path of the target without its query, out of the head's bytes; `*` for the asterisk-form and for OPTIONS of an
+    /// absolute-form without a path, which is the same (RFC 9112 3.2.4), `/` for others without a path.
     pub fn path<'h>(&self, head: &'h [u8]) -> &'h [u8] {
         let whole = match self.form {
             TargetForm::Origin | TargetForm::Asterisk => self.target.of(head),
             TargetForm::Absolute { path, .. } => path.of(head),
         };
+        if whole.is_empty() && self.method == Method::Options {
+            return b"*";
+        }
         let path = whole.split(|&b| b == b'?').next().unwrap_or(whole);
         if path.is_empty() { b"/" } else { path }
     }
