@@ -4,7 +4,7 @@
 //! taken for a read could be executed twice.
 
 /// A class of requests; each has a weight of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Class {
     /// Changes nothing, may be asked again.
     Read,

@@ -1,16 +1,51 @@
 //! The only file of this package that reads a clock.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::{
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::time::Sleep;
 
 /// Now, for durations.
 #[expect(clippy::disallowed_methods, reason = "this is the package's clock")]
-pub fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
 /// Milliseconds since 1970-01-01T00:00:00Z; only for people and for other machines, never to order anything.
 #[expect(clippy::disallowed_methods, reason = "this is the package's clock")]
-pub fn unix_millis() -> i64 {
+pub(crate) fn unix_millis() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// One timer for the whole life of a connection, re-armed as rarely as possible: deadlines mostly move into the future,
+/// so it is left to fire early and only then set to where the deadline is by now.
+pub(crate) struct Timer {
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Timer {
+    /// A timer that is not armed.
+    pub(crate) const fn new() -> Self {
+        Self { sleep: None }
+    }
+
+    /// Ready once `deadline` is past.
+    pub(crate) fn poll_until(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
+        let deadline = deadline.into();
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if sleep.deadline() > deadline {
+            sleep.as_mut().reset(deadline);
+        }
+        loop {
+            ready!(sleep.as_mut().poll(cx));
+            if sleep.deadline() >= deadline {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(deadline);
+        }
+    }
 }

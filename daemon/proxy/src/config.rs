@@ -5,7 +5,7 @@
 
 use std::{fmt, net::SocketAddr, num::NonZeroUsize, path::PathBuf, str::FromStr, time::Duration};
 
-use crate::class::ReadList;
+use crate::{class::ReadList, wire};
 
 /// How a proxy is started.
 #[derive(Clone, Debug)]
@@ -261,40 +261,17 @@ pub enum Forwarded {
 /// Largest sizes and numbers; what exceeds one is refused, never buffered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of a request head, request line included.
-    pub head_bytes_max: usize,
-    /// Bytes of a request target.
-    pub target_bytes_max: usize,
-    /// Lines of a head.
-    pub header_lines_max: usize,
-    /// Bytes of a chunk-size line with its extensions.
-    pub chunk_line_bytes_max: usize,
-    /// Bytes of a response head.
-    pub response_head_bytes_max: usize,
-    /// Interim (1xx) responses to one request.
-    pub interim_max: usize,
+    /// Of heads, chunk lines and trailers.
+    pub wire: wire::Limits,
     /// Client connections of the whole process; more are closed at once and counted.
     pub connections_max: usize,
     /// Idle upstream connections kept for each endpoint by each thread.
     pub pool_idle_max: usize,
-    /// Upstream connections of each thread to each endpoint; further requests wait for one, or fail after the connect
-    /// time-out.
-    pub pool_max: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            head_bytes_max: 64 * 1024,
-            target_bytes_max: 32 * 1024,
-            header_lines_max: 256,
-            chunk_line_bytes_max: 4 * 1024,
-            response_head_bytes_max: 64 * 1024,
-            interim_max: 100,
-            connections_max: 20_000,
-            pool_idle_max: 256,
-            pool_max: 4096,
-        }
+        Self { wire: wire::Limits::DEFAULT, connections_max: 20_000, pool_idle_max: 256 }
     }
 }
 
@@ -305,8 +282,10 @@ pub struct Timeouts {
     pub head: Duration,
     /// An idle client connection between two requests.
     pub client_idle: Duration,
-    /// Without a byte moving in either direction while a body is under way, or on an upgraded connection.
+    /// Without a byte moving in either direction while a body is under way.
     pub stall: Duration,
+    /// Without a byte moving in either direction on an upgraded connection.
+    pub tunnel_idle: Duration,
     /// To open an upstream connection, TLS handshake included.
     pub connect: Duration,
     /// From the last request byte sent upstream to the first response byte.
@@ -323,6 +302,7 @@ impl Default for Timeouts {
             head: Duration::from_secs(10),
             client_idle: Duration::from_secs(75),
             stall: Duration::from_secs(60),
+            tunnel_idle: Duration::from_secs(3600),
             connect: Duration::from_secs(3),
             first_byte: Duration::from_secs(60),
             total: None,
@@ -442,6 +422,14 @@ pub enum ConfigError {
         url: String,
         /// What is wrong with it.
         why: &'static str,
+    },
+    /// A header field that must not be set.
+    #[error("cannot set a header for the {side}: {why}")]
+    Header {
+        /// Which side.
+        side: &'static str,
+        /// Which field, and why not.
+        why: String,
     },
     /// A stickiness that cannot be read.
     #[error("cannot read stickiness `{text}`: write header:NAME or cookie:NAME")]

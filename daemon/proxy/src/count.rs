@@ -19,7 +19,7 @@ use crate::{
 
 /// One of the two sides, as an index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SideName {
+pub(crate) enum SideName {
     /// The cluster that has the traffic.
     Source,
     /// The cluster that shall get it.
@@ -27,8 +27,11 @@ pub enum SideName {
 }
 
 impl SideName {
+    /// Both, in the order of their indices.
+    pub(crate) const BOTH: [Self; 2] = [Self::Source, Self::Target];
+
     /// The other one.
-    pub fn other(self) -> Self {
+    pub(crate) fn other(self) -> Self {
         match self {
             Self::Source => Self::Target,
             Self::Target => Self::Source,
@@ -36,7 +39,7 @@ impl SideName {
     }
 
     /// As it is called in messages.
-    pub fn word(self) -> &'static str {
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Source => "source",
             Self::Target => "target",
@@ -46,7 +49,7 @@ impl SideName {
 
 /// How a request of a side ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// The side answered with this status.
     Answered(u16),
     /// The side failed.
@@ -57,7 +60,7 @@ pub enum Outcome {
 
 /// Why a side failed a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// No connection.
     Connect,
     /// Connection lost, or the answer cut short.
@@ -70,19 +73,19 @@ pub enum Failure {
 
 /// One request that ended, as the judge shall see it.
 #[derive(Clone, Copy, Debug)]
-pub struct Ended {
+pub(crate) struct Ended {
     /// Whose request it was.
-    pub side: SideName,
+    pub(crate) side: SideName,
     /// Its class.
-    pub class: Class,
+    pub(crate) class: Class,
     /// How it ended.
-    pub outcome: Outcome,
+    pub(crate) outcome: Outcome,
     /// Last request byte sent to first response byte, or the time waited; `None` when nothing was ever sent.
-    pub latency: Option<Duration>,
+    pub(crate) latency: Option<Duration>,
     /// Last request byte sent to last response byte, or to the end.
-    pub exchange: Option<Duration>,
+    pub(crate) exchange: Option<Duration>,
     /// Whether it was first tried on the other side; then it is counted as `retried` and nowhere else.
-    pub retried: bool,
+    pub(crate) retried: bool,
 }
 
 /// Statuses of our own refusals; the last entry takes every other.
@@ -90,7 +93,7 @@ const REFUSALS: [u16; 16] = [400, 403, 405, 408, 411, 413, 414, 417, 421, 426, 4
 
 /// A number with one writer and any reader.
 #[derive(Debug, Default)]
-pub struct Number(AtomicU64);
+pub(crate) struct Number(AtomicU64);
 
 impl Number {
     fn add(&self, more: u64) {
@@ -175,7 +178,7 @@ struct SideTally {
 
 /// Everything one thread counts.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub(crate) struct Tally {
     /// Odd while the owner writes.
     version: AtomicU32,
     sides: [SideTally; 2],
@@ -217,7 +220,7 @@ impl Tally {
     }
 
     /// A request of a side ended.
-    pub fn ended(&self, ended: &Ended) {
+    pub(crate) fn ended(&self, ended: &Ended) {
         let side = &self.sides[ended.side as usize];
         if ended.retried {
             side.retried.add(1);
@@ -243,43 +246,43 @@ impl Tally {
     }
 
     /// A request was given to a side.
-    pub fn began(&self, side: SideName) {
+    pub(crate) fn began(&self, side: SideName) {
         self.sides[side as usize].in_flight.add(1);
     }
 
     /// A request that was given to a side is over, however it ended.
-    pub fn over(&self, side: SideName) {
+    pub(crate) fn over(&self, side: SideName) {
         self.sides[side as usize].in_flight.subtract(1);
     }
 
     /// A connection became a tunnel.
-    pub fn upgraded(&self, side: SideName) {
+    pub(crate) fn upgraded(&self, side: SideName) {
         self.sides[side as usize].upgraded.add(1);
     }
 
     /// Bytes of requests went to a side.
-    pub fn sent(&self, side: SideName, bytes: usize) {
+    pub(crate) fn sent(&self, side: SideName, bytes: usize) {
         self.sides[side as usize].bytes_sent.add(bytes as u64);
     }
 
     /// Bytes of responses came from a side.
-    pub fn received(&self, side: SideName, bytes: usize) {
+    pub(crate) fn received(&self, side: SideName, bytes: usize) {
         self.sides[side as usize].bytes_received.add(bytes as u64);
     }
 
     /// An upstream connection was opened.
-    pub fn upstream_opened(&self, side: SideName) {
+    pub(crate) fn upstream_opened(&self, side: SideName) {
         self.sides[side as usize].connections_new.add(1);
         self.sides[side as usize].connections_open.add(1);
     }
 
     /// An upstream connection was closed.
-    pub fn upstream_closed(&self, side: SideName) {
+    pub(crate) fn upstream_closed(&self, side: SideName) {
         self.sides[side as usize].connections_open.subtract(1);
     }
 
     /// How long the requests that wait for a side have waited by now.
-    pub fn waiting(&self, side: SideName, waited: impl Iterator<Item = Duration>) {
+    pub(crate) fn waiting(&self, side: SideName, waited: impl Iterator<Item = Duration>) {
         let waiting = &self.sides[side as usize].waiting;
         self.update(|| {
             for number in &waiting.0 {
@@ -292,44 +295,44 @@ impl Tally {
     }
 
     /// We refused a request.
-    pub fn refused(&self, status: u16) {
+    pub(crate) fn refused(&self, status: u16) {
         let at = REFUSALS.iter().position(|&known| known == status).unwrap_or(REFUSALS.len() - 1);
         self.refused[at].add(1);
     }
 
     /// A health probe of a load balancer, or a request for our own health, was answered.
-    pub fn probe(&self) {
+    pub(crate) fn probe(&self) {
         self.probes.add(1);
     }
 
     /// A client left before its request was whole.
-    pub fn incomplete(&self) {
+    pub(crate) fn incomplete(&self) {
         self.incomplete.add(1);
     }
 
     /// A client connected.
-    pub fn client_opened(&self) {
+    pub(crate) fn client_opened(&self) {
         self.connections_new.add(1);
         self.connections_open.add(1);
     }
 
     /// A client's connection is over.
-    pub fn client_closed(&self) {
+    pub(crate) fn client_closed(&self) {
         self.connections_open.subtract(1);
     }
 
     /// A client was turned away.
-    pub fn client_refused(&self) {
+    pub(crate) fn client_refused(&self) {
         self.connections_refused.add(1);
     }
 
     /// A TLS handshake with a client failed.
-    pub fn tls_failed(&self) {
+    pub(crate) fn tls_failed(&self) {
         self.tls_failed.add(1);
     }
 
     /// A request came after `before` others on its connection.
-    pub fn reuse(&self, before: u64) {
+    pub(crate) fn reuse(&self, before: u64) {
         let at = match before {
             0 => 0,
             1 => 1,
@@ -341,7 +344,7 @@ impl Tally {
     }
 
     /// Adds this thread's counts to what other threads counted.
-    pub fn add_to(&self, counters: &mut Counters) {
+    pub(crate) fn add_to(&self, counters: &mut Counters) {
         self.read(|| self.sides.each_ref().map(|side| side.classes.each_ref().map(ClassTally::counts)))
             .into_iter()
             .zip([&mut counters.source, &mut counters.target])
@@ -371,7 +374,7 @@ impl Tally {
     }
 
     /// Adds what the tripwires look at.
-    pub fn add_to_glance(&self, glance: &mut [Glance; 2]) {
+    pub(crate) fn add_to_glance(&self, glance: &mut [Glance; 2]) {
         let (classes, waiting) = self.read(|| {
             (
                 self.sides.each_ref().map(|side| side.classes.each_ref().map(ClassTally::counts)),
@@ -393,19 +396,19 @@ impl Tally {
 
 /// What a tripwire looks at: cumulative counts of one side, over all threads.
 #[derive(Clone, Debug, Default)]
-pub struct Glance {
+pub(crate) struct Glance {
     /// Requests that ended.
-    pub requests: u64,
+    pub(crate) requests: u64,
     /// Those with a 5XX of the side, or failed by it.
-    pub errors: u64,
+    pub(crate) errors: u64,
     /// Those whose client left.
-    pub abandoned: u64,
+    pub(crate) abandoned: u64,
     /// Those that timed out.
-    pub timeouts: u64,
+    pub(crate) timeouts: u64,
     /// Time to the first byte.
-    pub latency: Histogram,
+    pub(crate) latency: Histogram,
     /// Not cumulative: how long the requests without a first byte have waited by now.
-    pub waiting: Histogram,
+    pub(crate) waiting: Histogram,
 }
 
 impl SideTally {
@@ -440,7 +443,7 @@ fn status_class(status: u16) -> usize {
 }
 
 /// Everything counted by all threads.
-pub fn merged<'a>(
+pub(crate) fn merged<'a>(
     tallies: impl IntoIterator<Item = &'a Tally>,
     instance: &str,
     at_millis: i64,

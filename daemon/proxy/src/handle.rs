@@ -4,11 +4,16 @@
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use tokio::sync::watch;
+
 use crate::{
     api::{Armed, CloseConnections, Counters, SetWeight, Status},
     clock,
-    config::{Config, ConfigError, ControlAddress},
+    config::{Config, ConfigError, Control, ControlAddress},
+    control::{self, Bound},
+    health, listen,
     state::{Refused, State},
+    tripwire, worker,
 };
 
 /// The data plane; see [`Proxy::start`].
@@ -25,6 +30,32 @@ struct Running {
     state: Arc<State>,
     local_addr: SocketAddr,
     control_addr: Option<ControlAddress>,
+    /// How many serving threads still run, and whether one of them panicked.
+    threads: watch::Receiver<Threads>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Threads {
+    running: usize,
+    panicked: bool,
+}
+
+/// How a proxy ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It drained.
+    Drained,
+    /// A bug of ours ended a thread; the process should end too.
+    Panicked,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.state.drain(clock::now());
+        if let Some(ControlAddress::Unix(path)) = &self.control_addr {
+            drop(std::fs::remove_file(path));
+        }
+    }
 }
 
 /// Why a proxy did not start.
@@ -69,12 +100,85 @@ impl Proxy {
     /// A configuration that contradicts itself, an address in use, a certificate that cannot be read.
     pub fn start(config: Config) -> Result<Handle, StartError> {
         config.check()?;
-        let local_addr = config.listen;
         let workers =
             config.workers.map_or_else(|| std::thread::available_parallelism().map_or(1, Into::into), Into::into);
-        let state = Arc::new(State::new(config, workers));
-        Ok(Handle { running: Arc::new(Running { state, local_addr, control_addr: None }) })
+        let state = Arc::new(State::new(config, workers)?);
+        let config = &state.config;
+        let listeners = listen::listen(config.listen, workers)
+            .map_err(|source| StartError::Listen { address: config.listen, source })?;
+        let local_addr = listeners[0].local_addr().map_err(StartError::Thread)?;
+        let bound = match &config.control {
+            None => None,
+            Some(control) => Some(control::bind(control).map_err(|source| {
+                let address = match control {
+                    Control::Unix(path) => ControlAddress::Unix(path.clone()),
+                    Control::Tcp { address, .. } => ControlAddress::Tcp(address.to_string()),
+                };
+                StartError::Control { address, source }
+            })?),
+        };
+        let (bound, control_addr) = bound.unzip();
+        let (report, threads) = watch::channel(Threads { running: workers, panicked: false });
+        let report = Arc::new(report);
+        for (number, listener) in listeners.into_iter().enumerate() {
+            let (state, report) = (Arc::clone(&state), Arc::clone(&report));
+            spawn(format!("proxy-{number}"), move || {
+                let ending = Reporting(&report);
+                if let Err(error) = worker::run(state, number, listener) {
+                    tracing::error!(%error, "a serving thread ended");
+                }
+                drop(ending);
+            })?;
+        }
+        let running = Running { state: Arc::clone(&state), local_addr, control_addr, threads: threads.clone() };
+        spawn("proxy-control".to_owned(), move || {
+            if let Err(error) = beside(state, bound, threads) {
+                tracing::error!(%error, "the control thread ended");
+            }
+        })?;
+        Ok(Handle { running: Arc::new(running) })
     }
+}
+
+fn spawn(name: String, run: impl FnOnce() + Send + 'static) -> Result<(), StartError> {
+    std::thread::Builder::new().name(name).spawn(run).map(drop).map_err(StartError::Thread)
+}
+
+/// Says that a serving thread ended, and how.
+struct Reporting<'a>(&'a watch::Sender<Threads>);
+
+impl Drop for Reporting<'_> {
+    fn drop(&mut self) {
+        let panicked = std::thread::panicking();
+        self.0.send_modify(|threads| {
+            threads.running -= 1;
+            threads.panicked |= panicked;
+        });
+    }
+}
+
+/// What runs beside the traffic, on one thread: control API, tripwires, health checks.
+fn beside(state: Arc<State>, bound: Option<Bound>, mut threads: watch::Receiver<Threads>) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let control = async {
+            match bound {
+                Some(bound) => control::serve(Arc::clone(&state), bound).await,
+                None => std::future::pending().await,
+            }
+        };
+        let health = async {
+            health::watch(Arc::clone(&state)).await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            served = control => served,
+            () = health => Ok(()),
+            () = tripwire::watch(Arc::clone(&state)) => Ok(()),
+            // The control API answers for as long as anything is under way.
+            _ = threads.wait_for(|threads| threads.running == 0) => Ok(()),
+        }
+    })
 }
 
 impl Handle {
@@ -124,12 +228,20 @@ impl Handle {
     /// # Errors
     /// A file that cannot be used; the old certificate stays.
     pub fn reload(&self) -> Result<(), StartError> {
-        Ok(())
+        self.running.state.reload()
     }
 
     /// Stops accepting, closes idle connections, lets what is under way end within `timeout`, and returns when
     /// every thread has ended.
-    pub async fn drain(&self, timeout: Duration) {
+    pub async fn drain(&self, timeout: Duration) -> Ended {
         self.running.state.drain(clock::now() + timeout);
+        self.ended().await
+    }
+
+    /// Waits until every thread has ended, for whatever reason.
+    pub async fn ended(&self) -> Ended {
+        let mut threads = self.running.threads.clone();
+        let over = threads.wait_for(|threads| threads.running == 0 || threads.panicked).await;
+        if over.is_ok_and(|threads| !threads.panicked) { Ended::Drained } else { Ended::Panicked }
     }
 }

@@ -10,27 +10,27 @@ use crate::{class::Class, config::WEIGHT_MAX, count::SideName};
 
 /// The target's weights, shared by all threads; the only thing shared on the way of a request.
 #[derive(Debug)]
-pub struct Weights(AtomicU32);
+pub(crate) struct Weights(AtomicU32);
 
 impl Weights {
     /// Both weights, in per mille (0 to 1000).
-    pub fn new(reads: u16, writes: u16) -> Self {
+    pub(crate) fn new(reads: u16, writes: u16) -> Self {
         Self(AtomicU32::new(pack(reads, writes)))
     }
 
     /// Sets both at once; every split that begins after it returns sees them.
-    pub fn set(&self, reads: u16, writes: u16) {
+    pub(crate) fn set(&self, reads: u16, writes: u16) {
         self.0.store(pack(reads, writes), Ordering::SeqCst);
     }
 
     /// Reads and writes.
-    pub fn both(&self) -> (u16, u16) {
+    pub(crate) fn both(&self) -> (u16, u16) {
         let packed = self.0.load(Ordering::SeqCst);
         ((packed >> 16) as u16, (packed & 0xffff) as u16)
     }
 
     /// The weight of a class.
-    pub fn of(&self, class: Class) -> u16 {
+    pub(crate) fn of(&self, class: Class) -> u16 {
         match (class, self.both()) {
             (Class::Read, (reads, _)) => reads,
             (Class::Write, (_, writes)) => writes,
@@ -44,7 +44,7 @@ fn pack(reads: u16, writes: u16) -> u32 {
 }
 
 /// The side of one request. `sticky` is the value that keeps a client on its side.
-pub fn split(weight: u16, sticky: Option<&[u8]>, chance: &mut fastrand::Rng) -> SideName {
+pub(crate) fn split(weight: u16, sticky: Option<&[u8]>, chance: &mut fastrand::Rng) -> SideName {
     let target = match weight {
         0 => false,
         WEIGHT_MAX.. => true,
@@ -70,7 +70,7 @@ fn place(value: &[u8]) -> u16 {
 }
 
 /// The value of a cookie in one `Cookie` field, if it is there.
-pub fn cookie<'a>(field: &'a [u8], name: &str) -> Option<&'a [u8]> {
+pub(crate) fn cookie<'a>(field: &'a [u8], name: &str) -> Option<&'a [u8]> {
     field.split(|&byte| byte == b';').find_map(|pair| {
         let pair = pair.trim_ascii();
         let at = pair.iter().position(|&byte| byte == b'=')?;

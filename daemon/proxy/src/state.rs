@@ -5,25 +5,30 @@
 
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Mutex, MutexGuard, RwLock,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
+use rustls::{ClientConfig, ServerConfig};
 use tokio::sync::watch;
 
 use crate::{
-    api::{Armed, CloseConnections, Counters, Endpoint, Fired, SetWeight, Status},
+    api::{Armed, CloseConnections, Counters, Fired, SetWeight, Status},
     clock,
-    config::{Config, WEIGHT_MAX},
-    count::{self, Glance, Tally},
+    config::{Config, ConfigError, Side, WEIGHT_MAX},
+    count::{self, Glance, SideName, Tally},
+    handle::StartError,
+    sides::Health,
     split::Weights,
+    tls,
+    wire::Overrides,
 };
 
 /// How far a proxy is with ending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub(crate) enum Ending {
     /// It serves.
     No,
     /// It takes no new connections; requests under way may end until then.
@@ -34,15 +39,20 @@ pub enum Ending {
 }
 
 /// What all threads of one proxy see.
-pub struct State {
+pub(crate) struct State {
     /// What it was started with.
-    pub config: Config,
+    pub(crate) config: Config,
     /// The target's weights.
-    pub weights: Weights,
+    pub(crate) weights: Weights,
     /// One for each serving thread.
-    pub tallies: Vec<Arc<Tally>>,
+    pub(crate) tallies: Vec<Arc<Tally>>,
     /// Client connections open over all threads, for the limit.
-    pub clients: AtomicUsize,
+    pub(crate) clients: AtomicUsize,
+    health: [Vec<Health>; 2],
+    overrides: [Overrides; 2],
+    client_tls: [Option<Arc<ClientConfig>>; 2],
+    /// What new client connections speak TLS with; `None` is plaintext.
+    server_tls: RwLock<Option<Arc<ServerConfig>>>,
     instance: String,
     started: Instant,
     /// Milliseconds after `started` until which replies carry `Connection: close`.
@@ -86,26 +96,86 @@ pub enum Refused {
 }
 
 /// The longest window of a tripwire; the figures of that time are kept.
-pub const WINDOW_MAX: Duration = Duration::from_secs(60);
+pub(crate) const WINDOW_MAX: Duration = Duration::from_secs(60);
 
 /// Most limits armed at once.
-pub const LIMITS_MAX: usize = 16;
+pub(crate) const LIMITS_MAX: usize = 16;
 
 impl State {
-    pub(crate) fn new(config: Config, workers: usize) -> Self {
+    /// Everything that threads need, made and checked before any of them starts.
+    pub(crate) fn new(config: Config, workers: usize) -> Result<Self, StartError> {
         let mut chance = fastrand::Rng::new();
-        Self {
+        let started = clock::now();
+        let sides = [Some(&config.source), config.target.as_ref()];
+        let health = sides.map(|side| {
+            let endpoints = side.map_or(&[][..], |side| &side.endpoints);
+            endpoints.iter().map(|upstream| Health::new(upstream.clone(), started)).collect()
+        });
+        let mut overrides = <[Overrides; 2]>::default();
+        let mut client_tls = [None, None];
+        for (at, side) in sides.into_iter().enumerate() {
+            let Some(side) = side else { continue };
+            overrides[at] = Overrides::new(side.set_headers.iter().cloned())
+                .map_err(|why| ConfigError::Header { side: SideName::BOTH[at].word(), why })?;
+            if side.endpoints.iter().any(|upstream| upstream.tls) {
+                client_tls[at] = Some(tls::client(&side.tls)?);
+            }
+        }
+        let server_tls = config.tls.as_ref().map(tls::server).transpose()?;
+        Ok(Self {
             weights: Weights::new(config.reads, config.writes),
             tallies: (0..workers).map(|_| Arc::default()).collect(),
             clients: AtomicUsize::new(0),
+            health,
+            overrides,
+            client_tls,
+            server_tls: RwLock::new(server_tls),
             instance: format!("{:016x}{:016x}", chance.u64(..), chance.u64(..)),
-            started: clock::now(),
+            started,
             close_until: AtomicU64::new(0),
             armed_now: AtomicBool::new(false),
             ending: watch::Sender::new(Ending::No),
             control: Mutex::default(),
             config,
+        })
+    }
+
+    /// How a side was configured; the source's settings where there is no target, which is never asked then.
+    pub(crate) fn side(&self, name: SideName) -> &Side {
+        match name {
+            SideName::Source => &self.config.source,
+            SideName::Target => self.config.target.as_ref().unwrap_or(&self.config.source),
         }
+    }
+
+    /// The endpoints of a side, and what is known of them.
+    pub(crate) fn health(&self, name: SideName) -> &[Health] {
+        &self.health[name as usize]
+    }
+
+    /// The header fields that a side gets instead of the client's.
+    pub(crate) fn overrides(&self, name: SideName) -> &Overrides {
+        &self.overrides[name as usize]
+    }
+
+    /// What is spoken to the `https` endpoints of a side.
+    pub(crate) fn client_tls(&self, name: SideName) -> Option<Arc<ClientConfig>> {
+        self.client_tls[name as usize].clone()
+    }
+
+    /// What TLS is spoken with to a client that connects now.
+    pub(crate) fn server_tls(&self) -> Option<Arc<ServerConfig>> {
+        self.config.tls.as_ref()?;
+        self.server_tls.read().expect("nobody panics while holding it").clone()
+    }
+
+    /// Reads certificate, key and client authorities again; open connections keep theirs.
+    pub(crate) fn reload(&self) -> Result<(), StartError> {
+        if let Some(settings) = &self.config.tls {
+            let fresh = tls::server(settings)?;
+            *self.server_tls.write().expect("nobody panics while holding it") = Some(fresh);
+        }
+        Ok(())
     }
 
     fn applied(&self) -> MutexGuard<'_, Applied> {
@@ -113,7 +183,7 @@ impl State {
     }
 
     /// Sets the weights; when it returns they hold for every request whose head is complete from now on.
-    pub fn set_weight(&self, set: &SetWeight) -> Result<Status, Refused> {
+    pub(crate) fn set_weight(&self, set: &SetWeight) -> Result<Status, Refused> {
         let (reads, writes) = (set.reads.unwrap_or(set.target), set.writes.unwrap_or(set.target));
         self.check_weights(reads, writes)?;
         if set.target > WEIGHT_MAX {
@@ -134,7 +204,7 @@ impl State {
     }
 
     /// Arms tripwires, or disarms them; what fired before is forgotten.
-    pub fn arm(&self, armed: Option<Armed>) -> Result<Status, Refused> {
+    pub(crate) fn arm(&self, armed: Option<Armed>) -> Result<Status, Refused> {
         if let Some(armed) = &armed {
             self.check_weights(armed.reads, armed.writes)?;
             if armed.limits.len() > LIMITS_MAX {
@@ -189,7 +259,7 @@ impl State {
     }
 
     /// Whether tripwires are armed; cheap enough for each tick of each thread.
-    pub fn is_armed(&self) -> bool {
+    pub(crate) fn is_armed(&self) -> bool {
         self.armed_now.load(Ordering::Relaxed)
     }
 
@@ -210,7 +280,7 @@ impl State {
     }
 
     /// For how long replies carry `Connection: close`.
-    pub fn close_connections(&self, close: &CloseConnections) -> Status {
+    pub(crate) fn close_connections(&self, close: &CloseConnections) -> Status {
         let now = self.uptime_millis();
         let until = if close.millis == 0 { 0 } else { now.saturating_add(close.millis) };
         self.close_until.store(until, Ordering::Relaxed);
@@ -218,23 +288,23 @@ impl State {
     }
 
     /// Whether a reply given at `now` carries `Connection: close` and its connection ends.
-    pub fn closes(&self, now: Instant) -> bool {
+    pub(crate) fn closes(&self, now: Instant) -> bool {
         let until = self.close_until.load(Ordering::Relaxed);
         until > 0 && (now.saturating_duration_since(self.started).as_millis() as u64) < until || self.draining()
     }
 
     /// Whether it takes no new connections any more.
-    pub fn draining(&self) -> bool {
+    pub(crate) fn draining(&self) -> bool {
         *self.ending.borrow() != Ending::No
     }
 
     /// How far it is with ending, and whenever that changes.
-    pub fn ending(&self) -> watch::Receiver<Ending> {
+    pub(crate) fn ending(&self) -> watch::Receiver<Ending> {
         self.ending.subscribe()
     }
 
     /// Stops accepting; what is under way may end until `deadline`. A second call may only bring the end nearer.
-    pub fn drain(&self, deadline: Instant) {
+    pub(crate) fn drain(&self, deadline: Instant) {
         self.ending.send_if_modified(|ending| match *ending {
             Ending::Drain { deadline: earlier } if earlier <= deadline => false,
             _ => {
@@ -249,9 +319,10 @@ impl State {
     }
 
     /// What the proxy is and does now.
-    pub fn status(&self) -> Status {
-        let (reads, writes) = self.weights.both();
+    pub(crate) fn status(&self) -> Status {
+        let now = clock::now();
         let applied = self.applied();
+        let (reads, writes) = self.weights.both();
         Status {
             instance: self.instance.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -262,21 +333,13 @@ impl State {
             draining: self.draining(),
             armed: applied.armed.clone(),
             fired: applied.fired.clone(),
-            source: self.endpoints(&self.config.source),
-            target: self.config.target.as_ref().map_or_else(Vec::new, |target| self.endpoints(target)),
+            source: self.health(SideName::Source).iter().map(|health| health.status(now)).collect(),
+            target: self.health(SideName::Target).iter().map(|health| health.status(now)).collect(),
         }
     }
 
-    #[expect(clippy::unused_self, reason = "the health of endpoints is looked up in the state")]
-    fn endpoints(&self, side: &crate::config::Side) -> Vec<Endpoint> {
-        side.endpoints
-            .iter()
-            .map(|upstream| Endpoint { url: upstream.to_string(), healthy: true, note: String::new() })
-            .collect()
-    }
-
     /// Everything counted since the start.
-    pub fn counters(&self) -> Counters {
+    pub(crate) fn counters(&self) -> Counters {
         let fired = self.applied().fired_times;
         count::merged(self.tallies.iter().map(AsRef::as_ref), &self.instance, clock::unix_millis(), fired)
     }

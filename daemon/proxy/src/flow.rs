@@ -1,0 +1,95 @@
+//! One direction of an exchange: a head of our making, then the sender's own bytes straight out of its buffer.
+//!
+//! Both directions pass here, and here alone: [`Flow::ready`] says how many bytes of the sender's buffer may go out. A
+//! tap that must hold a request back until it is recorded keeps the last of them from being ready.
+
+use std::{
+    io::{self, IoSlice},
+    task::{Context, Poll, ready},
+};
+
+use crate::{buffer::Buffer, socket::Socket};
+
+/// What of one message is to be sent, and how far it is.
+#[derive(Default)]
+pub(crate) struct Flow {
+    /// Bytes of our making that go first: the head, and what is sent again by a retry.
+    pub(crate) head: Vec<u8>,
+    head_sent: usize,
+    /// How many bytes at the front of the sender's buffer are framed and may go out.
+    pub(crate) ready: usize,
+    /// Whether the end of the message was seen among what is ready or sent.
+    pub(crate) ended: bool,
+    /// Whether TLS holds bytes that the socket did not take yet.
+    unflushed: bool,
+}
+
+impl Flow {
+    /// Back to the beginning, keeping the space of the head.
+    pub(crate) fn clear(&mut self) {
+        self.head.clear();
+        *self = Self { head: std::mem::take(&mut self.head), ..Self::default() };
+    }
+
+    /// Whether everything ready was sent.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head_sent == self.head.len() && self.ready == 0 && !self.unflushed
+    }
+
+    /// Whether the whole message was sent.
+    pub(crate) fn is_done(&self) -> bool {
+        self.ended && self.is_empty()
+    }
+
+    /// Sends some of what is ready; answers how many bytes went, 0 once nothing is left. What leaves the sender's buffer is
+    /// shown to `seen` first.
+    pub(crate) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Option<Buffer>,
+        to: &mut Socket,
+        seen: impl FnOnce(&[u8]),
+    ) -> Poll<io::Result<usize>> {
+        let head = &self.head[self.head_sent..];
+        let body = from.as_ref().map_or(&[][..], |buffer| &buffer.filled()[..self.ready]);
+        let sent = match (head.is_empty(), body.is_empty()) {
+            (true, true) => {
+                if self.unflushed {
+                    ready!(to.poll_flush(cx))?;
+                    self.unflushed = false;
+                }
+                return Poll::Ready(Ok(0));
+            }
+            (false, false) => ready!(to.poll_write(cx, &[IoSlice::new(head), IoSlice::new(body)]))?,
+            (false, true) => ready!(to.poll_write(cx, &[IoSlice::new(head)]))?,
+            (true, false) => ready!(to.poll_write(cx, &[IoSlice::new(body)]))?,
+        };
+        if sent == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.unflushed = to.is_tls();
+        let of_head = sent.min(head.len());
+        self.head_sent += of_head;
+        if self.head_sent == self.head.len() {
+            self.head.clear();
+            self.head_sent = 0;
+        }
+        let of_body = sent - of_head;
+        if of_body > 0 {
+            seen(&body[..of_body]);
+            self.ready -= of_body;
+            consume(from, of_body);
+        }
+        Poll::Ready(Ok(sent))
+    }
+}
+
+/// Drops bytes from the front of a buffer, and gives an empty buffer back.
+pub(crate) fn consume(buffer: &mut Option<Buffer>, count: usize) {
+    if let Some(full) = buffer {
+        full.consume(count);
+        if full.len() == 0 {
+            *buffer = None;
+        }
+    }
+}

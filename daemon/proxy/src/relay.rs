@@ -1,0 +1,342 @@
+//! Moves one request and its response between two sockets, with the sender's own bytes.
+//!
+//! Both directions run at once: a response may begin before the request ended (`100 Continue`, an early refusal), and
+//! neither direction is read faster than the other socket takes it. Nothing here knows weights, sides or retries.
+
+use std::{
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use crate::{
+    buffer::Buffer,
+    clock,
+    count::Failure,
+    flow::consume,
+    guest::{Guest, poll_fill},
+    pool::Connection,
+    wire::{Body, Refusal, ResponseRewrite, Span, client_head},
+    worker::Worker,
+};
+
+/// A client that has said it sends nothing more has either left or waits for its last answer; nobody can tell. It is
+/// taken to have left when no answer began so long after.
+pub(crate) const LEFT_AFTER: Duration = Duration::from_millis(250);
+
+/// What is kept of a request so that it can be sent once more.
+#[derive(Default)]
+pub(crate) struct Held {
+    /// The client's own head, then what of the body was sent.
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) head_bytes: usize,
+    /// Whether the body is kept at all; switched off when it grows too large.
+    pub(crate) body_kept: bool,
+}
+
+/// The largest request, head and body, that is kept to be sent once more.
+const HELD_BYTES_MAX: usize = 64 * 1024;
+
+impl Held {
+    fn add(&mut self, sent: &[u8]) {
+        if !self.body_kept {
+            return;
+        }
+        if self.bytes.len() + sent.len() > HELD_BYTES_MAX + self.head_bytes {
+            self.body_kept = false;
+            self.bytes.truncate(self.head_bytes);
+        } else {
+            self.bytes.extend_from_slice(sent);
+        }
+    }
+}
+
+/// How far a relay came.
+#[derive(Debug)]
+pub(crate) enum Finish {
+    /// The response was relayed whole.
+    Complete,
+    /// 101 was relayed: both sockets speak something else now.
+    Tunnel,
+    /// The side failed.
+    Failed(Failure),
+    /// The client left or does not take its answer.
+    Left,
+    /// The client did not send its whole body: it left, or stopped for too long.
+    Incomplete {
+        /// Whether it is still there to be told.
+        slow: bool,
+    },
+    /// The client's body is malformed.
+    Refused(Refusal),
+}
+
+/// One attempt to have a request answered on one connection.
+pub(crate) struct Relay<'a> {
+    pub(crate) worker: &'a Worker,
+    pub(crate) guest: &'a mut Guest,
+    pub(crate) upstream: &'a mut Connection,
+    pub(crate) held: &'a mut Held,
+    /// The slot among the requests that wait for a first byte.
+    pub(crate) flight: usize,
+    pub(crate) began: Instant,
+    pub(crate) moved: Instant,
+    /// Whether nothing more goes upstream: all was sent, or the upstream takes no more.
+    pub(crate) upload_over: bool,
+    /// When the last request byte was sent.
+    pub(crate) sent: Option<Instant>,
+    /// When the final response began.
+    pub(crate) first_byte: Option<Instant>,
+    /// The status of the final response.
+    pub(crate) status: u16,
+    /// Whether any byte of a response went to the client.
+    pub(crate) relayed: bool,
+    /// Whether any byte of a response came.
+    pub(crate) heard: bool,
+    /// Whether the client's connection ends after the response.
+    pub(crate) close: bool,
+    unchunk: bool,
+    tunnel: bool,
+}
+
+impl<'a> Relay<'a> {
+    /// A relay of which nothing was sent yet; the head to send is in the guest's request flow.
+    pub(crate) fn new(
+        worker: &'a Worker,
+        guest: &'a mut Guest,
+        upstream: &'a mut Connection,
+        held: &'a mut Held,
+        flight: usize,
+        began: Instant,
+    ) -> Self {
+        let now = clock::now();
+        Self {
+            worker,
+            guest,
+            upstream,
+            held,
+            flight,
+            began,
+            moved: now,
+            upload_over: false,
+            sent: None,
+            first_byte: None,
+            status: 0,
+            relayed: false,
+            heard: false,
+            close: false,
+            unchunk: false,
+            tunnel: false,
+        }
+    }
+
+    /// Moves what can be moved. Ready when the exchange is over, one way or the other.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Finish> {
+        let mut moved_at_all = false;
+        loop {
+            let up = self.upload(cx);
+            let down = up.and_then(|up| self.download(cx).map(|down| up | down));
+            match down {
+                Err(finish) => return Poll::Ready(finish),
+                Ok(true) => moved_at_all = true,
+                Ok(false) => break,
+            }
+        }
+        if moved_at_all {
+            self.moved = clock::now();
+        }
+        if let Err(finish) = self.watch_client(cx) {
+            return Poll::Ready(finish);
+        }
+        let (deadline, finish) = self.deadline();
+        self.guest.timer.poll_until(cx, deadline).map(|()| finish)
+    }
+
+    /// Client to upstream. Whether a byte moved.
+    fn upload(&mut self, cx: &mut Context<'_>) -> Result<bool, Finish> {
+        let mut moved = false;
+        while !self.upload_over {
+            self.frame_request()?;
+            let (guest, held) = (&mut *self.guest, &mut *self.held);
+            let sent =
+                guest.request.poll_send(cx, &mut guest.input, &mut self.upstream.socket, |bytes| held.add(bytes));
+            match sent {
+                Poll::Ready(Ok(0)) => {
+                    if guest.request.is_done() {
+                        self.upload_over = true;
+                        self.sent = Some(clock::now());
+                        return Ok(true);
+                    }
+                    match guest.poll_read(cx, &self.worker.buffers) {
+                        // The answer came early, and the client does not mean to send the rest.
+                        Poll::Ready(Ok(0) | Err(_)) if self.first_byte.is_some() => self.upload_over = true,
+                        Poll::Ready(Ok(0) | Err(_)) => return Err(Finish::Incomplete { slow: false }),
+                        Poll::Ready(Ok(_)) => moved = true,
+                        Poll::Pending => break,
+                    }
+                }
+                Poll::Ready(Ok(count)) => {
+                    self.worker.tally.sent(self.upstream.side, count);
+                    moved = true;
+                }
+                // It takes no more, but may have said why: that is what the client wants to know.
+                Poll::Ready(Err(_)) => self.upload_over = true,
+                Poll::Pending => break,
+            }
+        }
+        Ok(moved)
+    }
+
+    /// Frames what came from the client. What is framed may go out at once; a tap that must hold the end of a request
+    /// back would leave its last bytes out of `ready` here, until they are recorded.
+    fn frame_request(&mut self) -> Result<(), Finish> {
+        let Guest { input, reader, request, .. } = &mut *self.guest;
+        while !request.ended {
+            let input = input.as_ref().map_or(&[][..], Buffer::filled);
+            match reader.next(&input[request.ready..]).map_err(Finish::Refused)? {
+                Span::More => break,
+                Span::End => request.ended = true,
+                span => request.ready += span.len(),
+            }
+        }
+        Ok(())
+    }
+
+    /// Upstream to client. Whether a byte moved.
+    fn download(&mut self, cx: &mut Context<'_>) -> Result<bool, Finish> {
+        let mut moved = false;
+        loop {
+            self.frame_response()?;
+            let guest = &mut *self.guest;
+            match guest.response.poll_send(cx, &mut self.upstream.input, &mut guest.socket, |_| ()) {
+                Poll::Ready(Ok(0)) => {}
+                Poll::Ready(Ok(_)) => {
+                    self.relayed = true;
+                    moved = true;
+                    continue;
+                }
+                Poll::Ready(Err(_)) => return Err(Finish::Left),
+                Poll::Pending => return Ok(moved),
+            }
+            if guest.response.ended {
+                return Err(Finish::Complete);
+            }
+            if self.tunnel {
+                return Err(Finish::Tunnel);
+            }
+            match poll_fill(&mut self.upstream.socket, &mut self.upstream.input, &self.worker.buffers, cx) {
+                Poll::Ready(Ok(0)) => match self.upstream.reader.end_of_input() {
+                    Ok(_) if self.heard => guest.response.ended = true,
+                    _ => return Err(Finish::Failed(Failure::Reset)),
+                },
+                Poll::Ready(Ok(count)) => {
+                    self.worker.tally.received(self.upstream.side, count);
+                    self.heard = true;
+                    moved = true;
+                }
+                Poll::Ready(Err(_)) => return Err(Finish::Failed(Failure::Reset)),
+                Poll::Pending => return Ok(moved),
+            }
+        }
+    }
+
+    /// Frames what came from the upstream: heads are made anew, what follows goes as it came.
+    fn frame_response(&mut self) -> Result<(), Finish> {
+        while !self.guest.response.ended && !self.tunnel {
+            let ready = self.guest.response.ready;
+            if self.unchunk && ready > 0 {
+                break;
+            }
+            let input = self.upstream.input.as_ref().map_or(&[][..], Buffer::filled);
+            let span = self.upstream.reader.next(&input[ready..]).map_err(|refusal| {
+                tracing::debug!(%refusal, "an upstream's response is not HTTP");
+                Finish::Failed(Failure::Protocol)
+            })?;
+            match span {
+                Span::More => break,
+                Span::End => self.guest.response.ended = true,
+                Span::Head(count) => self.response_head(count),
+                Span::Skip(count) => consume(&mut self.upstream.input, count),
+                Span::ChunkLine(count) | Span::ChunkEnd(count) | Span::Trailers(count) if self.unchunk => {
+                    consume(&mut self.upstream.input, count);
+                }
+                span => self.guest.response.ready += span.len(),
+            }
+        }
+        Ok(())
+    }
+
+    fn response_head(&mut self, count: usize) {
+        let head = self.upstream.reader.head();
+        let bytes = &self.upstream.input.as_ref().expect("a head was framed in it").filled()[..count];
+        let now = clock::now();
+        if head.interim() {
+            self.moved = now;
+        } else {
+            self.first_byte = Some(now);
+            self.status = head.status;
+            self.worker.flights.land(self.flight);
+            self.close = !self.guest.reader.head().keep_alive
+                || !self.guest.request.ended
+                || self.worker.draining.get()
+                || self.worker.state.closes(now);
+        }
+        let how = ResponseRewrite { request: self.guest.reader.head(), close: self.close };
+        let body = client_head(bytes, head, &how, &mut self.guest.response.head);
+        if !head.interim() {
+            self.close |= body.close;
+            self.unchunk = body.unchunk;
+            self.tunnel = head.tunnel;
+            // Without a length of its own the response ends with the connection, so a cut must not look like an end.
+            self.guest.must_break = body.unchunk || head.body == Body::UntilClose;
+        }
+        consume(&mut self.upstream.input, count);
+    }
+
+    /// While the answer is awaited: has the client left? What it sends meanwhile is kept, up to a buffer.
+    fn watch_client(&mut self, cx: &mut Context<'_>) -> Result<(), Finish> {
+        if !self.guest.request.ended || !self.upload_over || self.guest.left.is_some() {
+            return Ok(());
+        }
+        loop {
+            match self.guest.poll_read(cx, &self.worker.buffers) {
+                Poll::Ready(Ok(0)) | Poll::Pending => return Ok(()),
+                Poll::Ready(Ok(_)) => {}
+                Poll::Ready(Err(_)) => return Err(Finish::Left),
+            }
+        }
+    }
+
+    /// When it is over at the latest if nothing moves, and whose fault it is then.
+    fn deadline(&self) -> (Instant, Finish) {
+        let timeouts = &self.worker.state.config.timeouts;
+        let stalled = self.moved + timeouts.stall;
+        let (mut deadline, mut finish) = if !self.guest.response.is_empty() {
+            (stalled, Finish::Left)
+        } else if self.first_byte.is_some() {
+            (stalled, Finish::Failed(Failure::Timeout))
+        } else if let Some(sent) = self.sent {
+            (sent.max(self.moved) + timeouts.first_byte, Finish::Failed(Failure::Timeout))
+        } else if self.upload_over || !self.guest.request.is_empty() {
+            (stalled, Finish::Failed(Failure::Timeout))
+        } else {
+            (stalled, Finish::Incomplete { slow: true })
+        };
+        if let Some(total) = timeouts.total
+            && self.began + total < deadline
+        {
+            deadline = self.began + total;
+            if !matches!(finish, Finish::Incomplete { .. }) {
+                finish = Finish::Failed(Failure::Timeout);
+            }
+        }
+        if let Some(left) = self.guest.left
+            && self.first_byte.is_none()
+        {
+            let given_up = left.max(self.began) + LEFT_AFTER;
+            if given_up < deadline {
+                (deadline, finish) = (given_up, Finish::Left);
+            }
+        }
+        (deadline, finish)
+    }
+}
