@@ -1,0 +1,341 @@
+//! Carrying commands out: each in a task of its own with a deadline, so that a port that hangs becomes a failure that
+//! the core answers, and never a loop that stands still.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cutover::event::{CommandKind, GateAnswer, Observation, Reading, Retry};
+use cutover::{Command, Event, Generation, Share, Timestamp};
+use tokio::task::AbortHandle;
+
+use super::Controller;
+use crate::balancer::{Balancer, Fired};
+use crate::events;
+use crate::gate::Question;
+use crate::port::{Answer, PortError, in_one_line};
+
+/// How long a write or restore may take. Longer than three calls to a proxy, which is what a conflict costs.
+const WRITE_MAX: Duration = Duration::from_secs(8);
+
+/// How long reading the balancer may take.
+const READ_MAX: Duration = Duration::from_secs(5);
+
+/// How long arming, disarming and closing connections may take.
+const ARM_MAX: Duration = Duration::from_secs(5);
+
+/// How long the counts of a window may take beyond the window's end.
+const OBSERVE_MAX: Duration = Duration::from_secs(10);
+
+/// How long the checks of the fleet may take.
+const CHECK_MAX: Duration = Duration::from_secs(20);
+
+/// How long one look for the tripwires or at the balancer may take.
+const LOOK_MAX: Duration = Duration::from_secs(5);
+
+/// How many commands may be under way; the core asks for a handful at a time. One more fails at once.
+const TASKS_MAX: usize = 64;
+
+/// The balancer write that is under way.
+pub(super) struct Write {
+    task: AbortHandle,
+    kind: CommandKind,
+    generation: Generation,
+    begun: Timestamp,
+}
+
+/// What a task ended with.
+pub(super) enum Reply {
+    /// The event that follows.
+    Event(Event),
+    /// A write or restore ended.
+    Wrote { event: Event },
+    /// A look for the tripwires: one observation for each window that could be counted.
+    Glanced(Vec<Observation>),
+    /// A look at the balancer.
+    Watched(Vec<Fired>),
+    /// Nothing that the core must know.
+    Nothing,
+}
+
+/// A command's name in logs and counters.
+fn name(kind: CommandKind) -> &'static str {
+    match kind {
+        CommandKind::Check => "check",
+        CommandKind::Read => "read",
+        CommandKind::Write => "write",
+        CommandKind::Restore => "restore",
+        CommandKind::Arm => "arm",
+        CommandKind::Observe => "observe",
+        CommandKind::Gate => "gate",
+    }
+}
+
+/// A failed command, as the core hears of it.
+struct Failure {
+    service: String,
+    what: CommandKind,
+    generation: Option<Generation>,
+    begun: Timestamp,
+}
+
+impl Failure {
+    fn event(self, error: &PortError) -> Event {
+        let text = in_one_line(error);
+        events::CommandFailed { service: &self.service, command: name(self.what), error: &text }.emit();
+        Event::Failed {
+            what: self.what,
+            generation: self.generation,
+            retry: error.retry,
+            error: text,
+            begun: self.begun,
+        }
+    }
+}
+
+async fn within<T>(port: &'static str, limit: Duration, answer: Answer<'_, T>) -> Result<T, PortError> {
+    match tokio::time::timeout(limit, answer).await {
+        Ok(answer) => answer,
+        Err(_) => Err(PortError::later(port, format!("no answer within {} s", limit.as_secs_f64()))),
+    }
+}
+
+impl Controller {
+    /// Carries commands out that are on disk.
+    pub(super) fn carry_out(&mut self, commands: Vec<Command>, now: Timestamp) {
+        for command in commands {
+            self.start(command, now);
+        }
+    }
+
+    /// Carries commands out that are not on disk: all but a write that gives the target more than it has.
+    pub(super) fn carry_out_unjournalled(&mut self, commands: Vec<Command>, now: Timestamp) {
+        for message in self.messages(&commands, now) {
+            self.ports.outbox.carry(message);
+        }
+        for command in commands {
+            match command {
+                Command::Write { share, generation } if self.would_rise(share) => {
+                    let error = PortError::later("store", "nothing rises while the journal cannot be written");
+                    let failure = self.failure(CommandKind::Write, Some(generation), now);
+                    self.pending.push_back(failure.event(&error));
+                }
+                other => self.start(other, now),
+            }
+        }
+    }
+
+    /// Whether the target would get more than the balancer is known to give it; unknown counts as a rise.
+    fn would_rise(&self, share: Share) -> bool {
+        self.cutover.configured.as_ref().is_none_or(|configured| share.raises(configured.share))
+    }
+
+    fn failure(&self, what: CommandKind, generation: Option<Generation>, begun: Timestamp) -> Failure {
+        Failure { service: self.lease.service.clone(), what, generation, begun }
+    }
+
+    fn start(&mut self, command: Command, now: Timestamp) {
+        match command {
+            // Stored with the decision, or handed to the outbox in its stead.
+            Command::Alert(_) => {}
+            Command::WakeAt(at) => self.wake = Some(at),
+            Command::Write { share, generation } => {
+                let what = format!("target {share}");
+                self.start_write(CommandKind::Write, generation, &what, now, move |balancer| {
+                    Box::pin(async move { balancer.write(share, generation).await })
+                });
+            }
+            Command::Restore { action, generation } => {
+                let what = format!("the recorded original {action}");
+                self.start_write(CommandKind::Restore, generation, &what, now, move |balancer| {
+                    Box::pin(async move { balancer.restore(&action, generation).await })
+                });
+            }
+            Command::Check => {
+                let fleet = Arc::clone(&self.ports.fleet);
+                self.spawn(CommandKind::Check, now, async move {
+                    let checks = within("fleet", CHECK_MAX, fleet.check()).await?;
+                    Ok(Event::Checked { checks, begun: now })
+                });
+            }
+            Command::Read => {
+                let balancer = Arc::clone(&self.ports.balancer);
+                self.spawn(CommandKind::Read, now, async move {
+                    let reading: Reading = within("balancer", READ_MAX, balancer.read(now)).await?;
+                    Ok(Event::Read(reading))
+                });
+            }
+            Command::Observe(window) => {
+                let metrics = Arc::clone(&self.ports.metrics);
+                let limit = OBSERVE_MAX + window.to.since(now);
+                self.spawn(CommandKind::Observe, now, async move {
+                    Ok(Event::Observed(within("metrics", limit, metrics.observe(window)).await?))
+                });
+            }
+            Command::Arm { tripwires, share } => {
+                let balancer = Arc::clone(&self.ports.balancer);
+                self.spawn(CommandKind::Arm, now, async move {
+                    within("balancer", ARM_MAX, balancer.arm(&tripwires, share)).await?;
+                    Ok(Event::Armed)
+                });
+            }
+            Command::Disarm => {
+                let (balancer, failure) = (Arc::clone(&self.ports.balancer), self.failure(CommandKind::Arm, None, now));
+                self.tasks.spawn(async move {
+                    match within("balancer", ARM_MAX, balancer.disarm()).await {
+                        Ok(()) => Reply::Nothing,
+                        Err(error) => Reply::Event(failure.event(&error)),
+                    }
+                });
+            }
+            Command::CloseConnections { until } => {
+                let balancer = Arc::clone(&self.ports.balancer);
+                let service = self.lease.service.clone();
+                self.tasks.spawn(async move {
+                    // A courtesy to clients: nothing hangs on it, so its failure is told to people and not to the core.
+                    if let Err(error) = within("balancer", ARM_MAX, balancer.close_connections(now, until)).await {
+                        let error = in_one_line(&error);
+                        events::CommandFailed { service: &service, command: "close_connections", error: &error }.emit();
+                    }
+                    Reply::Nothing
+                });
+            }
+            Command::AskGate { gate, step } => self.ask(gate, step, now),
+        }
+    }
+
+    fn ask(&mut self, gate: String, step: usize, now: Timestamp) {
+        let Some(named) = self.cutover.policy.gates.iter().find(|known| known.name == gate).cloned() else {
+            let error = PortError::never("gate", format!("the policy has no gate `{gate}`"));
+            let event = self.failure(CommandKind::Gate, None, now).event(&error);
+            return self.pending.push_back(event);
+        };
+        let (gates, cutover) = (Arc::clone(&self.ports.gates), self.cutover.clone());
+        self.spawn(CommandKind::Gate, now, async move {
+            let question = Question { gate: &named, step, cutover: &cutover };
+            let answer: GateAnswer = within("gate", named.timeout, gates.ask(question)).await?;
+            Ok(Event::GateAnswered { gate, step, answer })
+        });
+    }
+
+    /// Carries a command out in a task; its failure is an event as its success is.
+    fn spawn(
+        &mut self,
+        what: CommandKind,
+        begun: Timestamp,
+        task: impl Future<Output = Result<Event, PortError>> + Send + 'static,
+    ) {
+        let failure = self.failure(what, None, begun);
+        if self.tasks.len() >= TASKS_MAX {
+            let error = PortError::later("controller", format!("{TASKS_MAX} commands are under way already"));
+            return self.pending.push_back(failure.event(&error));
+        }
+        self.tasks.spawn(async move {
+            Reply::Event(match task.await {
+                Ok(event) => event,
+                Err(error) => failure.event(&error),
+            })
+        });
+    }
+
+    /// Starts a write. There is one at a time: an earlier one is given up and answered as failed, since what was asked
+    /// for last is what is wanted. Should it land all the same, its lower number gives it away.
+    fn start_write(
+        &mut self,
+        kind: CommandKind,
+        generation: Generation,
+        what: &str,
+        begun: Timestamp,
+        call: impl FnOnce(Arc<dyn Balancer>) -> Answer<'static, ()> + Send + 'static,
+    ) {
+        if let Some(earlier) = self.write.take() {
+            earlier.task.abort();
+            let error =
+                PortError { port: "balancer", retry: Retry::Later, source: "given up for a later write".into() };
+            let failure = self.failure(earlier.kind, Some(earlier.generation), earlier.begun);
+            self.pending.push_back(failure.event(&error));
+        }
+        events::Writing { service: &self.lease.service, what, generation: generation.0 }.emit();
+        let failure = self.failure(kind, Some(generation), begun);
+        let balancer = Arc::clone(&self.ports.balancer);
+        let task = self.tasks.spawn(async move {
+            let event = match within("balancer", WRITE_MAX, call(balancer)).await {
+                Ok(()) => Event::Written { generation, begun },
+                Err(error) => failure.event(&error),
+            };
+            Reply::Wrote { event }
+        });
+        self.write = Some(Write { task, kind, generation, begun });
+    }
+
+    /// Takes the answer of a task; what it answers with, when the core must know.
+    pub(super) fn received(&mut self, reply: Reply) -> Option<Event> {
+        match reply {
+            Reply::Event(event) => Some(event),
+            Reply::Wrote { event } => {
+                let generation = match &event {
+                    Event::Written { generation, .. } => Some(*generation),
+                    Event::Failed { generation, .. } => *generation,
+                    _ => None,
+                };
+                if self.write.as_ref().map(|write| write.generation) != generation {
+                    // It ended in the moment it was given up, and was answered as failed already.
+                    return None;
+                }
+                self.write = None;
+                Some(event)
+            }
+            Reply::Glanced(observations) => {
+                self.glancing = false;
+                self.pending.extend(observations.into_iter().map(Event::Glanced));
+                None
+            }
+            Reply::Watched(fired) => {
+                self.watching = false;
+                self.pending.extend(fired.into_iter().map(|Fired { why, share, at }| Event::Fired { why, share, at }));
+                None
+            }
+            Reply::Nothing => None,
+        }
+    }
+
+    /// Counts the last moments, once for each window that a tripwire looks at.
+    pub(super) fn glance(&mut self) {
+        let mut windows: Vec<Duration> = Vec::new();
+        for tripwire in &self.cutover.policy.tripwires {
+            if !windows.contains(&tripwire.window) {
+                windows.push(tripwire.window);
+            }
+        }
+        if windows.is_empty() {
+            return;
+        }
+        let (metrics, now) = (Arc::clone(&self.ports.metrics), self.ports.clock.now());
+        self.glancing = true;
+        self.tasks.spawn(async move {
+            let mut observations = Vec::with_capacity(windows.len());
+            for window in windows {
+                // What cannot be counted is no event: the judged intervals tell the core that it is blind.
+                match within("metrics", LOOK_MAX, metrics.glance(now, window)).await {
+                    Ok(observation) => observations.push(observation),
+                    Err(error) => tracing::debug!(error = %in_one_line(&error), "no glance"),
+                }
+            }
+            Reply::Glanced(observations)
+        });
+    }
+
+    /// Asks the balancer whether something happened there by itself.
+    pub(super) fn watch_balancer(&mut self) {
+        let balancer = Arc::clone(&self.ports.balancer);
+        self.watching = true;
+        self.tasks.spawn(async move {
+            match within("balancer", LOOK_MAX, balancer.watch()).await {
+                Ok(fired) => Reply::Watched(fired),
+                Err(error) => {
+                    tracing::debug!(error = %in_one_line(&error), "the balancer did not answer a look at it");
+                    Reply::Watched(Vec::new())
+                }
+            }
+        });
+    }
+}

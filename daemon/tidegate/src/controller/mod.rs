@@ -1,0 +1,436 @@
+//! The loop of one cutover: next event, decide, store, carry out. In that order, always.
+//!
+//! It holds no opinion of its own. What follows from an event is [`cutover::decide`]'s to say; this file waits for
+//! events, writes decisions to the journal before anything is done, gives each command to its port with a deadline, and
+//! turns what comes back, answer or failure, into the next event.
+//!
+//! Two things it decides for safety's sake, whatever the core says: there is one balancer write at a time, and while
+//! the journal cannot be written no share rises. Then the armed revert still fires, since the entry that armed it is on
+//! disk.
+
+mod carry;
+mod record;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cutover::event::{Order, Retry, Verb};
+use cutover::{Cutover, Event, Phase, Policy, Reason, Timestamp, decide};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+
+use crate::alert::outbox::Outbox;
+use crate::balancer::Balancer;
+use crate::clock::Clock;
+use crate::events;
+use crate::fleet::Fleet;
+use crate::gate::Gates;
+use crate::metrics::MetricSource;
+use crate::port::PortError;
+use crate::store::{Lease, Store};
+use carry::{Reply, Write};
+
+/// How many orders and notices may wait; more are refused.
+const INBOX_MAX: usize = 64;
+
+/// How many decisions a slow listener may be behind before it is told that it missed some.
+const STORY_MAX: usize = 1024;
+
+/// How often the last moments are counted for the tripwires, while they are watched.
+const GLANCE_EVERY: Duration = Duration::from_millis(500);
+
+/// How often the balancer is asked whether something happened there by itself.
+const WATCH_EVERY: Duration = Duration::from_millis(250);
+
+/// How often an ill journal is tried.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+
+/// How long the end of a write that is under way is awaited when the daemon stops.
+const STOP_MAX: Duration = Duration::from_millis(1500);
+
+/// The longest sleep without looking at the clock again: a wall clock that was set is noticed after this at the latest.
+const SLEEP_MAX: Duration = Duration::from_secs(5);
+
+/// What a cutover acts on and is kept in.
+#[derive(Clone)]
+pub struct Ports {
+    /// Where the weights live.
+    pub balancer: Arc<dyn Balancer>,
+    /// Where the numbers come from.
+    pub metrics: Arc<dyn MetricSource>,
+    /// What must be healthy.
+    pub fleet: Arc<dyn Fleet>,
+    /// What is asked before a step.
+    pub gates: Arc<dyn Gates>,
+    /// The journal.
+    pub store: Arc<dyn Store>,
+    /// Who is told.
+    pub outbox: Outbox,
+    /// What time it is.
+    pub clock: Clock,
+    /// Testing aid: the process aborts right after this entry is on disk, before any of its commands.
+    pub crash_after_entry: Option<u64>,
+}
+
+/// What an operator sees: the cutover after its latest event.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct View {
+    /// The cutover as it is now.
+    pub cutover: Cutover,
+    /// Why the latest event was answered as it was.
+    pub reason: Reason,
+    /// The journal entry of that answer; `None` when it changed nothing worth one.
+    pub entry: Option<u64>,
+    /// When it was answered.
+    pub at: Timestamp,
+}
+
+/// A running cutover. Clones speak to the same one.
+#[derive(Clone)]
+pub struct Running {
+    inbox: mpsc::Sender<Message>,
+    view: watch::Receiver<Arc<View>>,
+    story: broadcast::Sender<Arc<View>>,
+}
+
+/// Why an order was not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OrderError {
+    /// Too much is waiting already.
+    #[error("{INBOX_MAX} orders are waiting already; look at the status before ordering more")]
+    Busy,
+    /// The loop has ended: the cutover was closed or the daemon stops.
+    #[error("the cutover is closed, or the daemon stops")]
+    Ended,
+}
+
+enum Message {
+    Order(Box<Order>, oneshot::Sender<Arc<View>>),
+    PolicyChanged(Option<String>),
+    Stop,
+}
+
+impl Running {
+    /// Gives an order and waits for the decision that answers it.
+    ///
+    /// # Errors
+    /// When too many orders wait or the loop has ended.
+    pub async fn order(&self, order: Order) -> Result<Arc<View>, OrderError> {
+        let (reply, answer) = oneshot::channel();
+        self.inbox.try_send(Message::Order(Box::new(order), reply)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => OrderError::Busy,
+            mpsc::error::TrySendError::Closed(_) => OrderError::Ended,
+        })?;
+        answer.await.map_err(|_| OrderError::Ended)
+    }
+
+    /// Says that the service's policy file differs from what the cutover runs by; `None` when it does not any more.
+    pub async fn policy_changed(&self, change: Option<String>) {
+        // A loop that has ended has no use for it.
+        drop(self.inbox.send(Message::PolicyChanged(change)).await);
+    }
+
+    /// Ends the loop when what is in flight has ended. The cutover stays where it is.
+    pub async fn stop(&self) {
+        drop(self.inbox.send(Message::Stop).await);
+    }
+
+    /// The cutover as it is now.
+    pub fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view.borrow())
+    }
+
+    /// The cutover as it is now and becomes; changes that nobody looked at in between are passed over.
+    pub fn watch(&self) -> watch::Receiver<Arc<View>> {
+        self.view.clone()
+    }
+
+    /// Every answer from now on, one after the other.
+    pub fn story(&self) -> broadcast::Receiver<Arc<View>> {
+        self.story.subscribe()
+    }
+
+    /// Whether the loop has ended.
+    pub fn has_ended(&self) -> bool {
+        self.inbox.is_closed()
+    }
+
+    /// Waits until the cutover has ended one way or another (done, reverted, aborted, stuck), or its loop has, and
+    /// answers with the last view.
+    pub async fn outcome(&self) -> Arc<View> {
+        let mut view = self.view.clone();
+        loop {
+            let now = Arc::clone(&view.borrow_and_update());
+            if now.cutover.ended() || matches!(now.cutover.phase, Phase::Stuck { .. }) || view.changed().await.is_err()
+            {
+                return now;
+            }
+        }
+    }
+}
+
+/// The loop of one cutover. Made by [`Controller::new`], driven by [`Controller::run`].
+pub struct Controller {
+    ports: Ports,
+    lease: Lease,
+    cutover: Cutover,
+    inbox: mpsc::Receiver<Message>,
+    view: watch::Sender<Arc<View>>,
+    story: broadcast::Sender<Arc<View>>,
+    /// Events that came of our own doing and wait to be answered.
+    pending: VecDeque<Event>,
+    /// Commands that are being carried out.
+    tasks: JoinSet<Reply>,
+    /// The balancer write that is under way.
+    write: Option<Write>,
+    wake: Option<Timestamp>,
+    glancing: bool,
+    watching: bool,
+    /// Whether the last write to the journal succeeded.
+    writable: bool,
+}
+
+impl Controller {
+    /// A loop for `cutover`, under the lease on its service.
+    pub fn new(ports: Ports, lease: Lease, cutover: Cutover) -> (Self, Running) {
+        let (sender, inbox) = mpsc::channel(INBOX_MAX);
+        let reason = cutover.reason.clone();
+        let at = cutover.since;
+        let (view, views) = watch::channel(Arc::new(View { cutover: cutover.clone(), reason, entry: None, at }));
+        let story = broadcast::Sender::new(STORY_MAX);
+        let running = Running { inbox: sender, view: views, story: story.clone() };
+        let controller = Self {
+            ports,
+            lease,
+            cutover,
+            inbox,
+            view,
+            story,
+            pending: VecDeque::new(),
+            tasks: JoinSet::new(),
+            write: None,
+            wake: None,
+            glancing: false,
+            watching: false,
+            writable: true,
+        };
+        (controller, running)
+    }
+
+    /// Runs until the cutover is closed or the daemon stops. `first` is answered before anything else: `Restarted` for
+    /// a cutover from the journal.
+    ///
+    /// # Errors
+    /// When the lease was lost: someone else drives this cutover now, and this loop must do nothing more.
+    pub async fn run(mut self, first: Option<Event>) -> Result<(), PortError> {
+        if let Some(event) = first {
+            self.answer(event).await?;
+        }
+        let mut glance = every(GLANCE_EVERY);
+        let mut watch = every(WATCH_EVERY);
+        let mut probe = every(PROBE_EVERY);
+        loop {
+            while let Some(event) = self.pending.pop_front() {
+                self.answer(event).await?;
+            }
+            if self.cutover.closed.is_some() && self.write.is_none() {
+                return Ok(());
+            }
+            let sleep = self.until_wake();
+            tokio::select! {
+                // Answers first: what has happened counts before what is wanted next.
+                biased;
+                Some(ended) = self.tasks.join_next() => {
+                    // An aborted task is a write that was given up; it was answered when it was.
+                    if let Some(event) = ended.ok().and_then(|reply| self.received(reply)) {
+                        self.answer(event).await?;
+                    }
+                }
+                message = self.inbox.recv() => match message {
+                    Some(Message::Order(order, reply)) => {
+                        let view = self.answer(Event::Ordered(*order)).await?;
+                        // Who ordered may have gone; the order stands.
+                        drop(reply.send(view));
+                    }
+                    Some(Message::PolicyChanged(change)) => drop(self.answer(Event::PolicyChanged { change }).await?),
+                    Some(Message::Stop) | None => return self.wind_down().await,
+                },
+                _ = watch.tick(), if self.looks_at_balancer() && !self.watching => self.watch_balancer(),
+                _ = glance.tick(), if self.cutover.watched() && !self.glancing => self.glance(),
+                _ = probe.tick(), if !self.writable => self.probe().await?,
+                () = tokio::time::sleep(sleep) => {
+                    if self.wake.is_some_and(|wake| wake <= self.ports.clock.now()) {
+                        self.wake = None;
+                        self.answer(Event::Tick).await?;
+                    }
+                }
+            }
+        }
+    }
+
+    fn until_wake(&self) -> Duration {
+        self.wake.map_or(SLEEP_MAX, |wake| wake.since(self.ports.clock.now()).min(SLEEP_MAX))
+    }
+
+    fn looks_at_balancer(&self) -> bool {
+        self.cutover.watched() || self.cutover.armed != cutover::cutover::Armed::No
+    }
+
+    /// Answers one event: decide, store, carry out.
+    async fn answer(&mut self, event: Event) -> Result<Arc<View>, PortError> {
+        let now = self.ports.clock.now();
+        let decision = decide(&self.cutover, &event, now);
+        let entry = match self.record(&event, &decision, now).await {
+            Ok(entry) => entry,
+            Err(error) if error.retry == Retry::Never => return Err(error),
+            Err(error) => return Ok(self.answer_unjournalled(&event, now, &error)),
+        };
+        let view = self.go_on(decision.next, decision.reason, entry, &event, now);
+        self.carry_out(decision.commands, now);
+        if entry.is_some() && !self.writable {
+            // It was written, so the journal is well again. The core hears of it in an event of its own.
+            self.recovered();
+        }
+        Ok(view)
+    }
+
+    /// The answer when the journal could not be written: the core is told so, decides again, and what it asks for is
+    /// carried out less what would raise a share.
+    fn answer_unjournalled(&mut self, event: &Event, now: Timestamp, error: &PortError) -> Arc<View> {
+        let text = crate::port::in_one_line(error);
+        events::JournalFailed { service: &self.lease.service, error: &text }.emit();
+        self.writable = false;
+        if self.cutover.journal_writable {
+            let told = Event::Journal { writable: false };
+            let decision = decide(&self.cutover, &told, now);
+            self.go_on(decision.next, decision.reason, None, &told, now);
+            self.carry_out_unjournalled(decision.commands, now);
+        }
+        let decision = decide(&self.cutover, event, now);
+        let view = self.go_on(decision.next, decision.reason, None, event, now);
+        self.carry_out_unjournalled(decision.commands, now);
+        view
+    }
+
+    /// Makes `next` the state and shows it.
+    fn go_on(&mut self, next: Cutover, reason: Reason, entry: Option<u64>, event: &Event, now: Timestamp) -> Arc<View> {
+        let service = &self.lease.service;
+        events::Answered { service, event: word(event), kind: &reason.kind }.emit();
+        if entry.is_some() {
+            events::Decided {
+                service,
+                cutover: &next.id,
+                entry,
+                phase: next.phase.name(),
+                desired: next.desired,
+                kind: &reason.kind,
+                text: &reason.text,
+            }
+            .emit();
+        }
+        self.cutover = next;
+        let view = Arc::new(View { cutover: self.cutover.clone(), reason, entry, at: now });
+        self.view.send_replace(Arc::clone(&view));
+        // Nobody listening is the usual case.
+        drop(self.story.send(Arc::clone(&view)));
+        view
+    }
+
+    /// Waits for a write that is under way, writes down how it ended, and ends. Everything else is asked for again
+    /// after the next start.
+    async fn wind_down(mut self) -> Result<(), PortError> {
+        if self.write.is_none() {
+            return Ok(());
+        }
+        let ended = tokio::time::timeout(STOP_MAX, async {
+            while let Some(ended) = self.tasks.join_next().await {
+                if let Ok(reply) = ended {
+                    let wrote = matches!(reply, Reply::Wrote { .. });
+                    if let Some(event) = self.received(reply) {
+                        let now = self.ports.clock.now();
+                        let decision = decide(&self.cutover, &event, now);
+                        self.record(&event, &decision, now).await?;
+                        self.cutover = decision.next;
+                    }
+                    if wrote {
+                        break;
+                    }
+                }
+            }
+            Ok(())
+        });
+        // Nobody knows how the write ended; after the next start the balancer is read.
+        ended.await.unwrap_or(Ok(()))
+    }
+}
+
+fn every(period: Duration) -> tokio::time::Interval {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    interval
+}
+
+/// An event's stable word, as in the journal.
+fn word(event: &Event) -> &'static str {
+    match event {
+        Event::Ordered(_) => "ordered",
+        Event::Tick => "tick",
+        Event::Restarted => "restarted",
+        Event::Checked { .. } => "checked",
+        Event::Read(_) => "read",
+        Event::Written { .. } => "written",
+        Event::Observed(_) => "observed",
+        Event::Glanced(_) => "glanced",
+        Event::Armed => "armed",
+        Event::Fired { .. } => "fired",
+        Event::GateAnswered { .. } => "gate_answered",
+        Event::Failed { .. } => "failed",
+        Event::PolicyChanged { .. } => "policy_changed",
+        Event::Journal { .. } => "journal",
+    }
+}
+
+/// In one sentence, how the policy file differs from what a cutover runs by; `None` when it does not.
+pub fn policy_change(runs_by: &Policy, file: &Policy) -> Option<String> {
+    if runs_by == file {
+        return None;
+    }
+    let (old, new) = (serde_json::to_value(runs_by).ok()?, serde_json::to_value(file).ok()?);
+    let mut changed = Vec::new();
+    differences("", &old, &new, &mut changed);
+    Some(format!("the policy file now differs in {}", changed.join(", ")))
+}
+
+fn differences(path: &str, old: &serde_json::Value, new: &serde_json::Value, found: &mut Vec<String>) {
+    match (old, new) {
+        (serde_json::Value::Object(old), serde_json::Value::Object(new)) => {
+            for key in old.keys().chain(new.keys().filter(|key| !old.contains_key(*key))) {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                match (old.get(key), new.get(key)) {
+                    (Some(old), Some(new)) => differences(&path, old, new, found),
+                    _ => found.push(path),
+                }
+            }
+        }
+        (old, new) if old != new => found.push(path.to_owned()),
+        _ => {}
+    }
+}
+
+/// An order's stable word, as in the API.
+pub fn verb_word(verb: &Verb) -> &'static str {
+    match verb {
+        Verb::Start => "start",
+        Verb::Advance => "advance",
+        Verb::Hold => "hold",
+        Verb::Pause => "pause",
+        Verb::Resume { .. } => "resume",
+        Verb::Revert => "revert",
+        Verb::Abort => "abort",
+        Verb::Close => "close",
+    }
+}
