@@ -51,6 +51,15 @@ impl Counts {
         self.errors().saturating_add(self.status_4xx)
     }
 
+    /// What cannot be about these counts, as half a sentence; `None` when they can be.
+    pub fn contradiction(&self) -> Option<String> {
+        let outcomes =
+            [self.status_2xx, self.status_3xx, self.status_4xx, self.status_5xx, self.failed, self.abandoned];
+        let ended: u128 = outcomes.iter().map(|&count| u128::from(count)).sum();
+        (ended > u128::from(self.requests))
+            .then(|| format!("{ended} requests ended where only {} were counted", self.requests))
+    }
+
     /// Adds every count of `other`.
     pub fn merge(&mut self, other: &Self) {
         for (ours, theirs) in [

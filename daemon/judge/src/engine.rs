@@ -50,6 +50,10 @@ pub struct Normal {
     pub latency_phi: [Phi; 3],
     /// The same of whole exchanges.
     pub exchange_phi: [Phi; 3],
+    /// Share of answers above the buckets of the median, 90 % and 99 % quantile: at most 0.5, 0.1 and 0.01.
+    pub latency_slow: [f64; 3],
+    /// The same of whole exchanges.
+    pub exchange_slow: [f64; 3],
     /// Whether it stands on enough to judge the target by.
     pub trusted: bool,
 }
@@ -354,9 +358,18 @@ impl Engine {
         }
     }
 
-    fn asked(&self, ratio: f64, budget: f64, share: f64, phi: f64, baseline: f64) -> Asked {
+    /// What the gate asks, never more than the guard of that kind tolerates: or a target in between would hold for ever.
+    fn asked(&self, kind: GuardKind, pass: Tolerance, share: f64, phi: f64, baseline: f64) -> Asked {
+        let guard = self.guards.guards.iter().find(|guard| guard.kind == kind);
+        let tolerated = guard.map_or(Tolerance { ratio: 0.0, margin: 0.0 }, |guard| Tolerance {
+            ratio: guard.ratio,
+            margin: guard.margin,
+        });
         Asked {
-            tolerance: Tolerance { ratio, margin: budget / self.next_weight.clamp(0.001, 1.0) },
+            tolerance: Tolerance {
+                ratio: pass.ratio.max(tolerated.ratio),
+                margin: (pass.margin / self.next_weight.clamp(0.001, 1.0)).max(tolerated.margin),
+            },
             share,
             phi,
             baseline: self.normal.trusted.then_some(baseline),
@@ -367,21 +380,31 @@ impl Engine {
 
     fn asked_errors(&self) -> Asked {
         let pass = &self.guards.pass;
+        let tolerance = Tolerance { ratio: pass.errors_ratio, margin: pass.errors_budget };
         let share = self.errors_guess.share();
-        self.asked(pass.errors_ratio, pass.errors_budget, share, self.phis.errors, self.normal.errors)
+        self.asked(GuardKind::Errors, tolerance, share, self.phis.errors, self.normal.errors)
     }
 
     fn asked_bad(&self) -> Asked {
         let pass = &self.guards.pass;
-        self.asked(pass.success_ratio, pass.success_budget, self.bad_guess.share(), self.phis.bad, self.normal.bad)
+        let tolerance = Tolerance { ratio: pass.success_ratio, margin: pass.success_budget };
+        self.asked(GuardKind::Success, tolerance, self.bad_guess.share(), self.phis.bad, self.normal.bad)
     }
 
     fn asked_slow(&self, exchange: bool, index: usize) -> Asked {
         let (followed, phis) =
             if exchange { (&self.exchange, &self.phis.exchange) } else { (&self.latency, &self.phis.latency) };
-        let budget = self.guards.pass.latency_budgets[index];
-        // A reference of whole buckets: the share above its quantile is at most 1 - q, which errs to the safe side.
-        self.asked(1.0, budget, followed.guesses[index].share(), phis[index], 1.0 - SLOW[index])
+        // Its ratio is one of durations and lies in the counts already: a share is compared with a share.
+        let margin = self.guards.pass.latency_budgets[index] / self.next_weight.clamp(0.001, 1.0);
+        let slow = if exchange { &self.normal.exchange_slow } else { &self.normal.latency_slow };
+        Asked {
+            tolerance: Tolerance { ratio: 1.0, margin },
+            share: followed.guesses[index].share(),
+            phi: phis[index],
+            baseline: self.normal.trusted.then_some(slow[index]),
+            wrong_pass_max: self.guards.pass.wrong_pass_max,
+            bursts: 0.0,
+        }
     }
 
     /// Learns from a block what the next one is judged by.
@@ -423,6 +446,11 @@ impl Engine {
     /// One guard's own evidence (log, without its weight); `None` when it does not judge.
     pub fn log_evidence_of(&self, kind: GuardKind) -> Option<f64> {
         self.components.iter().find(|c| c.guard.kind == kind).map(|component| self.log_own(component))
+    }
+
+    /// One guard's part of the whole, 0 to 1; `None` when it does not judge.
+    pub fn part_of(&self, kind: GuardKind) -> Option<f64> {
+        self.components.iter().find(|c| c.guard.kind == kind).map(|component| component.part)
     }
 
     /// The dispersions that the last block was divided by.

@@ -1,8 +1,22 @@
 //! One cutover's judge: blocks in, a judgement out.
+//!
+//! Between the counts and the [`Engine`] that turns tables into evidence stands what is told here: which blocks can be
+//! used, where latency is binned, what a step has seen, and when a guard passes or fails. It takes no decision about a
+//! cutover; it says what is proven.
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Baseline, Block, GuardKind, GuardVerdict, Guards, Judgement, Reference, Verdict};
+use crate::engine::{Engine, Latencies, Table};
+use crate::evidence::{Pair, Tolerance};
+use crate::latency::{Cuts, SHAPE_MIN, Shape, buckets_of};
+use crate::numbers::exp_finite;
+use crate::sentence::{Said, sentence};
+use crate::watch::{Glance, Watch};
+use crate::{Act, Alarm, AlarmKind, Baseline, Block, Counts, Guard, GuardKind, GuardVerdict, Guards, Histogram};
+use crate::{Judgement, Reference, Verdict};
+
+/// A reference histogram that is gathered during the cutover stops growing here: it is known well enough.
+const REFERENCE_MAX: u64 = 200_000;
 
 /// What the counts alone do not say about a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,12 +26,79 @@ pub struct Context {
     pub new_step: bool,
     /// The target's weight while the block was counted, in per mille of this class of traffic (0 to 1000).
     pub weight: u16,
-    /// The weight of the step that would come next, in per mille; `None` on the last judged step, whose own weight
-    /// then stands in.
+    /// The weight of the step that would come next, in per mille. `None` or 1000 on the last judged step, which is
+    /// baked for [`bake_last_min_millis`](crate::Pass::bake_last_min_millis).
     pub next_weight: Option<u16>,
     /// Whether the source served clients in this block. `false` where its counts are but probes or left-overs (at a
     /// weight of 1000): it is then no reference.
     pub source_live: bool,
+}
+
+/// The histogram that latency is binned by.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Binning {
+    reference: Histogram,
+    /// Whether the source's blocks are added to the reference, after they were judged.
+    grows: bool,
+    /// How many durations the reference held when the cuts were made.
+    made_of: u64,
+    cuts: Option<(Cuts, Shape)>,
+}
+
+impl Binning {
+    /// From the baseline, or from what little there is of it and the source's blocks as they come.
+    fn new(reference: &Histogram, thin: bool) -> Self {
+        let grows = thin || reference.total() < SHAPE_MIN;
+        let mut binning = Self { reference: reference.clone(), grows, made_of: 0, cuts: None };
+        binning.cut();
+        binning
+    }
+
+    fn cut(&mut self) {
+        if let Some(cuts) = Cuts::of(&self.reference) {
+            let shape = cuts.shape(&self.reference);
+            self.made_of = self.reference.total();
+            self.cuts = Some((cuts, shape));
+        }
+    }
+
+    /// Adds a block's latencies after the block was judged. The cuts are made anew each time the reference has doubled,
+    /// so that they change seldom and always before the blocks they are used on.
+    fn learn(&mut self, source: &Histogram) {
+        if !self.grows || self.reference.total() >= REFERENCE_MAX {
+            return;
+        }
+        self.reference.merge(source);
+        if self.reference.total() >= self.made_of.saturating_mul(2).max(SHAPE_MIN) {
+            self.cut();
+        }
+    }
+
+    /// A block's latencies, binned; `None` without a reference.
+    fn latencies(&self, target: &Histogram, source: &Histogram, tolerated: u16, passing: u16) -> Option<Latencies<'_>> {
+        let (cuts, shape) = self.cuts.as_ref()?;
+        let (nt, ns) = (target.total() as f64, source.total() as f64);
+        let pairs = |moved| {
+            let (kt, ks) = (cuts.slower(target, moved), cuts.slower(source, 0));
+            [0, 1, 2].map(|i| Pair { target_hits: kt[i], target: nt, source_hits: ks[i], source: ns })
+        };
+        Some(Latencies {
+            shape,
+            target: cuts.bins(target, tolerated),
+            source: cuts.bins(source, 0),
+            slow: pairs(0),
+            over: pairs(passing),
+        })
+    }
+}
+
+/// What this step has seen.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct StepSeen {
+    millis: u64,
+    source: Counts,
+    target: Counts,
+    last: bool,
 }
 
 /// The judge of one cutover and one class of traffic.
@@ -25,54 +106,305 @@ pub struct Context {
 /// Its state is a few kilobytes whatever the length of the cutover, and serializes: written after a block and read
 /// back, it goes on exactly. Reads and writes that are shifted at different weights need a judge each, with a part of
 /// `false_revert_max` each, because only requests that were split by one weight can be compared.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+///
+/// ```
+/// use judge::{Baseline, Block, Context, Counts, Guards, Judge, Verdict};
+/// let mut judge = Judge::new(Guards::default(), Baseline::none(), 3);
+/// let side = |requests, status_5xx| Counts { requests, status_2xx: requests - status_5xx, status_5xx, ..Counts::default() };
+/// let block = Block { millis: 60_000, source: side(900, 1), target: side(100, 30) };
+/// let context = Context { new_step: true, weight: 100, next_weight: Some(500), source_live: true };
+/// judge.observe(&block, &context);
+/// // 30 of 100 where the source failed 1 of 900: once could be an accident, so one minute alone proves nothing.
+/// assert_eq!(judge.verdict().verdict, Verdict::Unknown);
+/// judge.observe(&block, &Context { new_step: false, ..context });
+/// assert_eq!(judge.verdict().verdict, Verdict::Fail);
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Judge {
     guards: Guards,
     baseline: Baseline,
-    steps: u32,
+    engine: Engine,
+    latency: Binning,
+    exchange: Binning,
+    watch: Watch,
+    step: StepSeen,
+    /// A step began with a block that could not be used.
+    step_pending: bool,
+    /// The guard that had the largest part when the evidence reached its limit; stays.
+    failed: Option<GuardKind>,
+    /// Why the last block could not be used.
+    contradiction: Option<String>,
 }
 
 impl Judge {
     /// A judge that has seen nothing. `steps` is how many steps the ladder has: they share the evidence's head start.
     pub fn new(guards: Guards, baseline: Baseline, steps: u32) -> Self {
-        Self { guards, baseline, steps }
+        let engine = Engine::new(&guards, baseline.normal(), steps);
+        let thin = baseline.is_thin();
+        let latency = Binning::new(&baseline.counts().latency, thin);
+        let exchange = Binning::new(&baseline.counts().exchange, thin);
+        Self {
+            guards,
+            baseline,
+            engine,
+            latency,
+            exchange,
+            watch: Watch::default(),
+            step: StepSeen::default(),
+            step_pending: false,
+            failed: None,
+            contradiction: None,
+        }
+    }
+
+    /// What the judge asks.
+    pub fn guards(&self) -> &Guards {
+        &self.guards
+    }
+
+    /// What it knows of the source from before.
+    pub fn baseline(&self) -> &Baseline {
+        &self.baseline
+    }
+
+    /// The evidence behind the verdicts.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
     }
 
     /// Takes the next block, of any length from 1 to 60 s, each exactly once and in order of time.
+    ///
+    /// A block whose counts contradict each other proves nothing and is said to be so by the next judgement.
     pub fn observe(&mut self, block: &Block, context: &Context) {
-        let _ = (block, context);
+        let new_step = context.new_step || self.step_pending;
+        self.contradiction = contradiction(block, *context);
+        self.step_pending = new_step && self.contradiction.is_some();
+        if self.contradiction.is_some() {
+            return;
+        }
+        let next = context.next_weight.filter(|&weight| weight < 1000);
+        if new_step {
+            self.step = StepSeen::default();
+        }
+        self.step.last = next.is_none();
+        let nothing = Counts::default();
+        let source = if context.source_live { &block.source } else { &nothing };
+        let target = &block.target;
+        let counts = |hits: fn(&Counts) -> u64| Pair::new(hits(target), target.requests, hits(source), source.requests);
+        let errors = counts(Counts::errors);
+        let glance = Glance { millis: block.millis, weight: context.weight, errors, source_live: context.source_live };
+        let tolerance = self.guard(GuardKind::Errors).map(|g| Tolerance { ratio: g.ratio, margin: g.margin });
+        self.watch.observe(&glance, tolerance);
+
+        let binned = |binning, kind| self.binned(binning, kind, target, source);
+        let table = Table {
+            millis: block.millis,
+            new_step,
+            next_weight: f64::from(context.next_weight.unwrap_or(context.weight)) / 1000.0,
+            source_live: context.source_live,
+            errors,
+            bad: counts(Counts::bad),
+            latency: binned(&self.latency, GuardKind::Latency),
+            exchange: binned(&self.exchange, GuardKind::Exchange),
+        };
+        self.engine.observe(&table);
+        if self.failed.is_none() && self.engine.log_evidence() >= -self.guards.false_revert_max.ln() {
+            self.failed = self.engine.log_components().max_by(|a, b| a.1.total_cmp(&b.1)).map(|(kind, _)| kind);
+        }
+        if !errors.is_one_sided() || !context.source_live && target.requests > 0 {
+            self.step.millis = self.step.millis.saturating_add(block.millis);
+        }
+        self.step.source.merge(source);
+        self.step.target.merge(target);
+        self.latency.learn(&source.latency);
+        self.exchange.learn(&source.exchange);
+    }
+
+    fn guard(&self, kind: GuardKind) -> Option<&Guard> {
+        self.guards.guards.iter().find(|guard| guard.kind == kind)
+    }
+
+    fn binned<'a>(
+        &self,
+        binning: &'a Binning,
+        kind: GuardKind,
+        target: &Counts,
+        source: &Counts,
+    ) -> Option<Latencies<'a>> {
+        let guard = self.guard(kind)?;
+        let (target, source) = match kind {
+            GuardKind::Exchange => (&target.exchange, &source.exchange),
+            _ => (&target.latency, &source.latency),
+        };
+        let tolerated = buckets_of(guard.ratio);
+        // The gate may never ask for more than the revert tolerates, or a target in between would hold for ever.
+        let passing = buckets_of(self.guards.pass.latency_ratio).max(tolerated.saturating_add(1));
+        binning.latencies(target, source, tolerated, passing)
     }
 
     /// What is proven after the last block.
     pub fn verdict(&self) -> Judgement {
-        let max = 1.0 / self.guards.false_revert_max;
+        let evidence = exp_finite(self.engine.log_evidence());
+        let mut alarms = self.watch.alarms(self.guards.burst_millis);
+        if let Some(why) = &self.contradiction {
+            alarms.push(Alarm { kind: AlarmKind::BadBlock, act: Act::Hold, sentence: why.clone() });
+        }
+        let mut guards: Vec<GuardVerdict> = Vec::with_capacity(self.guards.guards.len());
+        for guard in &self.guards.guards {
+            if guards.iter().all(|verdict| verdict.guard != guard.kind) {
+                guards.push(self.guard_verdict(guard, evidence));
+            }
+        }
+        let act = alarms.iter().map(|alarm| alarm.act).max().unwrap_or(Act::Tell);
+        let mut on = guards.iter().filter(|guard| guard.on).peekable();
+        let verdict = if self.failed.is_some() || act == Act::Revert {
+            Verdict::Fail
+        } else if act == Act::Tell && on.peek().is_some() && on.all(|guard| guard.verdict == Verdict::Pass) {
+            Verdict::Pass
+        } else {
+            Verdict::Unknown
+        };
         Judgement {
-            verdict: Verdict::Unknown,
-            guards: self
-                .guards
-                .guards
-                .iter()
-                .map(|guard| GuardVerdict {
-                    guard: guard.kind,
-                    verdict: Verdict::Unknown,
-                    on: guard.kind != GuardKind::Baseline || !self.baseline.is_thin(),
-                    reference: Reference::Source,
-                    reference_value: None,
-                    target_value: None,
-                    bound: None,
-                    reference_requests: 0,
-                    target_requests: 0,
-                    evidence: 1.0,
-                    evidence_max: max,
-                    requests_missing: None,
-                    sentence: String::from("nothing judged yet"),
-                })
-                .collect(),
-            evidence: 1.0,
-            evidence_max: max,
-            p_value: 1.0,
-            judged_millis: 0,
-            alarms: Vec::new(),
+            verdict,
+            guards,
+            evidence,
+            evidence_max: 1.0 / self.guards.false_revert_max,
+            p_value: (-self.engine.log_evidence_max()).exp().min(1.0),
+            judged_millis: self.step.millis,
+            alarms,
         }
     }
+
+    fn guard_verdict(&self, guard: &Guard, suspicion: f64) -> GuardVerdict {
+        let kind = guard.kind;
+        let own = self.engine.log_evidence_of(kind);
+        let on = own.is_some();
+        let seen = self.seen(guard);
+        let pass = &self.guards.pass;
+        let bake_min = if self.step.last { pass.bake_last_min_millis } else { pass.bake_min_millis };
+        let target_requests = self.step.target.requests;
+        let shown = on && self.engine.passes(kind) && target_requests > 0;
+        let failed = self.failed == Some(kind) || kind == GuardKind::Errors && self.watch.failing();
+        let verdict = if failed {
+            Verdict::Fail
+        } else if shown
+            && target_requests >= self.guards.requests_min
+            && self.step.millis >= bake_min
+            && suspicion < pass.suspicion_max
+        {
+            Verdict::Pass
+        } else {
+            Verdict::Unknown
+        };
+        let missing = if on && verdict == Verdict::Unknown {
+            let needed = self.guards.requests_min.saturating_sub(target_requests);
+            self.engine.requests_missing(kind).map(|missing| missing.max(needed))
+        } else {
+            None
+        };
+        let reference = if kind == GuardKind::Baseline { Reference::Baseline } else { Reference::Source };
+        let said = Said {
+            guard,
+            verdict,
+            on,
+            seen: &seen,
+            missing,
+            shown,
+            bake_left: bake_min.saturating_sub(self.step.millis),
+            suspicion: (suspicion >= pass.suspicion_max).then_some(suspicion * self.guards.false_revert_max),
+        };
+        GuardVerdict {
+            guard: kind,
+            verdict,
+            on,
+            reference,
+            reference_value: seen.reference,
+            target_value: seen.target,
+            bound: seen.bound,
+            reference_requests: seen.reference_requests,
+            target_requests: seen.target_requests,
+            evidence: own.map_or(1.0, exp_finite),
+            evidence_max: self.engine.part_of(kind).map_or(1.0, |part| 1.0 / (self.guards.false_revert_max * part)),
+            requests_missing: missing,
+            sentence: sentence(&said),
+        }
+    }
+
+    /// What the step shows for one guard.
+    fn seen(&self, guard: &Guard) -> Seen {
+        let (target, source) = (&self.step.target, &self.step.source);
+        match guard.kind {
+            GuardKind::Errors => Seen::shares(guard, Counts::errors, source, target),
+            GuardKind::Success => Seen::shares(guard, Counts::bad, source, target),
+            GuardKind::Baseline => Seen::shares(guard, Counts::errors, self.baseline.counts(), target),
+            GuardKind::Latency => self.seen_latency(guard, &source.latency, &target.latency),
+            GuardKind::Exchange => self.seen_latency(guard, &source.exchange, &target.exchange),
+        }
+    }
+
+    fn seen_latency(&self, guard: &Guard, source: &Histogram, target: &Histogram) -> Seen {
+        let fewest = source.total().min(target.total());
+        // A quantile is shown only where enough answers lie beyond it.
+        let quantile = match (self.engine.slower_part(guard.kind), fewest) {
+            (crate::latency::Part::Body, _) | (_, 0..100) => 0.50,
+            (_, 100..2_000) => 0.90,
+            _ => 0.99,
+        };
+        let value = |histogram: &Histogram| histogram.quantile_micros(quantile).map(|micros| micros / 1_000.0);
+        let reference = value(source);
+        let tolerated = (f64::from(buckets_of(guard.ratio)) / 16.0).exp2();
+        Seen {
+            reference,
+            target: value(target),
+            bound: reference.map(|reference| reference * tolerated),
+            reference_requests: source.total(),
+            target_requests: target.total(),
+            reference_hits: 0,
+            target_hits: 0,
+            quantile: Some(quantile),
+        }
+    }
+}
+
+/// What a step shows for one guard: figures of both sides.
+pub(crate) struct Seen {
+    pub(crate) reference: Option<f64>,
+    pub(crate) target: Option<f64>,
+    pub(crate) bound: Option<f64>,
+    pub(crate) reference_requests: u64,
+    pub(crate) target_requests: u64,
+    pub(crate) reference_hits: u64,
+    pub(crate) target_hits: u64,
+    /// Which quantile the figures are; `None` for shares.
+    pub(crate) quantile: Option<f64>,
+}
+
+impl Seen {
+    fn shares(guard: &Guard, hits: fn(&Counts) -> u64, reference: &Counts, target: &Counts) -> Self {
+        let share = |counts: &Counts| (counts.requests > 0).then(|| hits(counts) as f64 / counts.requests as f64);
+        let seen = share(reference);
+        Self {
+            reference: seen,
+            target: share(target),
+            bound: seen.map(|seen| (guard.ratio * seen + guard.margin).min(1.0)),
+            reference_requests: reference.requests,
+            target_requests: target.requests,
+            reference_hits: hits(reference),
+            target_hits: hits(target),
+            quantile: None,
+        }
+    }
+}
+
+/// Why a block cannot be used; `None` when it can.
+fn contradiction(block: &Block, context: Context) -> Option<String> {
+    if block.millis == 0 {
+        return Some("the last interval could not be used: it has no length".to_owned());
+    }
+    if context.weight > 1000 || context.next_weight.is_some_and(|weight| weight > 1000) {
+        return Some("the last interval could not be used: its weight is above 1000 per mille".to_owned());
+    }
+    [("source", &block.source), ("target", &block.target)].iter().find_map(|(side, counts)| {
+        counts.contradiction().map(|why| format!("the last interval could not be used: at the {side}, {why}"))
+    })
 }

@@ -25,6 +25,18 @@ const SLOW_FRACTIONS: [f64; 2] = [0.02, 0.2];
 /// Fewer durations than this make no reference shape.
 pub const SHAPE_MIN: u64 = 200;
 
+/// How many buckets a tolerance on latency is: rounded up, so that it is never stricter than was asked; at most one
+/// octave short of the whole histogram, and 0 for what is no tolerance.
+///
+/// ```
+/// use judge::latency::buckets_of;
+/// assert_eq!([1.0, 1.044_274, 1.1, 2.0].map(buckets_of), [0, 1, 3, 16]);
+/// ```
+pub fn buckets_of(ratio: f64) -> u16 {
+    let buckets = (ratio.max(1.0).log2() * 16.0 - 1e-4).ceil();
+    (buckets.max(0.0) as u16).min(BUCKETS as u16 - 16)
+}
+
 /// Which part of the distribution an alternative moves; decides whose dispersion it is divided by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

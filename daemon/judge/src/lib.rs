@@ -19,9 +19,12 @@ pub mod judge;
 pub mod latency;
 pub mod numbers;
 pub mod pass;
+mod sentence;
 pub mod share;
 pub mod verdict;
+mod watch;
 pub mod wealth;
+mod words;
 
 pub use baseline::{Baseline, Recorder};
 pub use counts::{Block, Counts, Side};

@@ -59,6 +59,11 @@ impl ShareWatch {
         self.source += source as f64;
     }
 
+    /// The weight that is watched, in per mille.
+    pub fn weight(&self) -> u16 {
+        self.weight
+    }
+
     /// The observed share, when it cannot be that of the weight.
     pub fn mismatch(&self) -> Option<f64> {
         let Self { weight, target, source } = *self;

@@ -287,6 +287,8 @@ fn golden(stream: &Value) -> Result<BTreeMap<&'static str, (f64, usize)>, String
         bad_phi: phi("bad")?,
         latency_phi: slow,
         exchange_phi: slow,
+        latency_slow: [0.5, 0.1, 0.01],
+        exchange_slow: [0.5, 0.1, 0.01],
         trusted: true,
     };
     let phis = [normal.errors_phi, normal.bad_phi, slow[0], slow[1], slow[2]];

@@ -1,0 +1,126 @@
+//! A guard's verdict in one sentence for the person on call: what was compared, and what it means. No statistics.
+
+use crate::judge::Seen;
+use crate::words::{count, excess, millis, share};
+use crate::{Guard, GuardKind, Verdict};
+
+/// What a sentence is made of.
+pub(crate) struct Said<'a> {
+    pub(crate) guard: &'a Guard,
+    pub(crate) verdict: Verdict,
+    pub(crate) on: bool,
+    pub(crate) seen: &'a Seen,
+    /// Requests of the target that are missing, if anyone can say.
+    pub(crate) missing: Option<u64>,
+    /// Whether the gate to the next step is open.
+    pub(crate) shown: bool,
+    /// Milliseconds until the step has been judged for long enough.
+    pub(crate) bake_left: u64,
+    /// The evidence against the target as a part of what reverts, where it is too high for a step to end.
+    pub(crate) suspicion: Option<f64>,
+}
+
+/// The sentence, without a full stop.
+pub(crate) fn sentence(said: &Said<'_>) -> String {
+    if !said.on {
+        return "off: the baseline is thin, so nothing is judged by it".to_owned();
+    }
+    let Some(compared) = compared(said) else {
+        return nothing(said);
+    };
+    let judged = match said.verdict {
+        Verdict::Fail => format!("worse than {} by more than {}", reference(said.guard.kind), tolerated(said.guard)),
+        Verdict::Pass => "good enough for the next step".to_owned(),
+        Verdict::Unknown => unknown(said),
+    };
+    format!("{compared}: {judged}")
+}
+
+/// Both sides' figures.
+fn compared(said: &Said<'_>) -> Option<String> {
+    let Said { guard, seen, .. } = said;
+    let (target, with) = (seen.target?, seen.reference?);
+    Some(match (guard.kind, seen.quantile) {
+        (GuardKind::Latency | GuardKind::Exchange, quantile) => {
+            let which = match quantile {
+                Some(q) if q > 0.95 => "99 % of answers",
+                Some(q) if q > 0.6 => "90 % of answers",
+                _ => "half of the answers",
+            };
+            let what = if guard.kind == GuardKind::Latency { "begin" } else { "end" };
+            format!(
+                "{which} {what} within {} at the target ({} requests) and within {} at the source ({} requests)",
+                millis(target),
+                count(seen.target_requests),
+                millis(with),
+                count(seen.reference_requests),
+            )
+        }
+        (kind, _) => {
+            let what = match kind {
+                GuardKind::Success => "are not answered with 2XX or 3XX",
+                _ => "end in a server error",
+            };
+            let of = match kind {
+                GuardKind::Baseline => "in the baseline",
+                _ => "at the source in the same time",
+            };
+            format!(
+                "{} of requests {what} at the target ({} of {}) and {} {of} ({} of {})",
+                share(target),
+                count(seen.target_hits),
+                count(seen.target_requests),
+                share(with),
+                count(seen.reference_hits),
+                count(seen.reference_requests),
+            )
+        }
+    })
+}
+
+/// What is said when there is nothing to compare.
+fn nothing(said: &Said<'_>) -> String {
+    let Seen { target, reference, .. } = said.seen;
+    match (target, reference) {
+        (None, None) => "nothing to compare yet: neither side has had a request on this step".to_owned(),
+        (None, Some(_)) => "nothing to compare yet: the target has had no request on this step".to_owned(),
+        _ => "nothing to compare with: the source has had no request on this step".to_owned(),
+    }
+}
+
+fn unknown(said: &Said<'_>) -> String {
+    if said.shown {
+        if said.bake_left > 0 {
+            return format!("good so far, the step is judged for another {} s", said.bake_left.div_ceil(1000));
+        }
+        if let Some(part) = said.suspicion {
+            let percent = (part * 100.0).clamp(1.0, 99.0);
+            return format!(
+                "good enough in itself, but the target is under suspicion ({percent:.0} % of what reverts)"
+            );
+        }
+    }
+    match said.missing {
+        Some(missing) if missing > 0 => {
+            format!("neither good nor bad is proven; about {} more requests at the target are needed", count(missing))
+        }
+        _ => "neither good nor bad is proven yet".to_owned(),
+    }
+}
+
+fn reference(kind: GuardKind) -> &'static str {
+    match kind {
+        GuardKind::Baseline => "the baseline",
+        _ => "the source",
+    }
+}
+
+/// What the target is allowed.
+fn tolerated(guard: &Guard) -> String {
+    let relative = excess(guard.ratio);
+    match guard.kind {
+        GuardKind::Latency | GuardKind::Exchange => relative,
+        _ if guard.margin > 0.0 => format!("{relative} and {} of requests", share(guard.margin)),
+        _ => relative,
+    }
+}
