@@ -20,6 +20,7 @@ pub mod policy_files;
 pub mod port;
 pub mod program;
 pub mod proxies;
+pub mod report;
 pub mod run;
 pub mod screen;
 pub mod secret;
