@@ -338,7 +338,7 @@ impl<'a> World<'a> {
     /// Whether nothing more will happen, for good reasons.
     fn finished(&self) -> bool {
         let quiet_since = self.oracle.last_landing + 15 * MINUTE;
-        let start_refused = matches!(self.cutover.phase, Phase::Pending);
+        let start_refused = matches!(self.cutover.phase, Phase::Pending) && self.faults.has(Fault::WeightedStart);
         (self.cutover.ended() || start_refused)
             && self.alive
             && self.now > quiet_since
