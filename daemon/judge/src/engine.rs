@@ -188,13 +188,14 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// Evidence of nothing. Guards that cannot judge here (the baseline, when it is not trusted) get no part of the
-    /// whole, and of each kind only the first counts.
+    /// Evidence of nothing. Guards that cannot judge here (the baseline, when it is not trusted; a tolerance that cannot
+    /// be meant) get no part of the whole, and of each kind only the first counts.
     pub fn new(guards: &Guards, normal: &Normal, steps: u32) -> Self {
         let mut components: Vec<Component> = Vec::with_capacity(guards.guards.len());
         for guard in &guards.guards {
             let twice = components.iter().any(|component| component.guard.kind == guard.kind);
-            if twice || guard.kind == GuardKind::Baseline && !normal.trusted {
+            let off = guard.kind == GuardKind::Baseline && !normal.trusted || !guard.is_sound() || !guards.is_sound();
+            if twice || off {
                 continue;
             }
             let (alternatives, cap) = match guard.kind {
@@ -203,8 +204,11 @@ impl Engine {
                 GuardKind::Latency | GuardKind::Exchange => (SHAPES, CAP_OTHERS),
                 GuardKind::Baseline => (BASELINE_RATIOS.len(), CAP_OTHERS),
             };
-            let part = if guard.weight.is_finite() { guard.weight.max(0.0) } else { 0.0 };
-            components.push(Component { guard: guard.clone(), part, wealth: Wealth::new(alternatives, cap) });
+            components.push(Component {
+                guard: guard.clone(),
+                part: guard.weight,
+                wealth: Wealth::new(alternatives, cap),
+            });
         }
         let whole: f64 = components.iter().map(|component| component.part).sum();
         for component in &mut components {

@@ -47,6 +47,16 @@ impl Guard {
         };
         Self { kind, ratio, margin, weight }
     }
+
+    /// Whether its numbers can be meant: a ratio above 0, a margin from 0 to below 1, a weight of at least 0. A guard
+    /// that is not sound is off: it says nothing about the target, and its sentence says why.
+    pub fn is_sound(&self) -> bool {
+        self.ratio.is_finite()
+            && self.ratio > 0.0
+            && (0.0..1.0).contains(&self.margin)
+            && self.weight.is_finite()
+            && self.weight >= 0.0
+    }
 }
 
 /// All guards of a policy, and what they have in common.
@@ -84,6 +94,13 @@ impl Default for Guards {
             pass: Pass::default(),
             burst_millis: 60_000,
         }
+    }
+}
+
+impl Guards {
+    /// Whether `false_revert_max` can be kept (above 0, at most 0.5). If not, all guards are off.
+    pub fn is_sound(&self) -> bool {
+        self.false_revert_max > 0.0 && self.false_revert_max <= 0.5
     }
 }
 

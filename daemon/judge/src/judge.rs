@@ -208,7 +208,7 @@ impl Judge {
             exchange: binned(&self.exchange, GuardKind::Exchange),
         };
         self.engine.observe(&table);
-        if self.failed.is_none() && self.engine.log_evidence() >= -self.guards.false_revert_max.ln() {
+        if self.failed.is_none() && self.engine.log_evidence() >= self.evidence_max().ln() {
             self.failed = self.engine.log_components().max_by(|a, b| a.1.total_cmp(&b.1)).map(|(kind, _)| kind);
         }
         if !errors.is_one_sided() || !context.source_live && target.requests > 0 {
@@ -218,6 +218,11 @@ impl Judge {
         self.step.target.merge(target);
         self.latency.learn(&source.latency);
         self.exchange.learn(&source.exchange);
+    }
+
+    /// Where the cutover reverts.
+    fn evidence_max(&self) -> f64 {
+        if self.guards.is_sound() { 1.0 / self.guards.false_revert_max } else { f64::MAX }
     }
 
     fn guard(&self, kind: GuardKind) -> Option<&Guard> {
@@ -268,7 +273,7 @@ impl Judge {
             verdict,
             guards,
             evidence,
-            evidence_max: 1.0 / self.guards.false_revert_max,
+            evidence_max: self.evidence_max(),
             p_value: (-self.engine.log_evidence_max()).exp().min(1.0),
             judged_millis: self.step.millis,
             alarms,
@@ -303,15 +308,23 @@ impl Judge {
             None
         };
         let reference = if kind == GuardKind::Baseline { Reference::Baseline } else { Reference::Source };
+        let off = match on {
+            true => None,
+            false if !self.guards.is_sound() => {
+                Some("the chance of a false revert that the policy allows cannot be kept")
+            }
+            false if !guard.is_sound() => Some("its tolerance cannot be meant"),
+            false => Some("the baseline is thin, so nothing is judged by it"),
+        };
         let said = Said {
             guard,
             verdict,
-            on,
+            off,
             seen: &seen,
             missing,
             shown,
             bake_left: bake_min.saturating_sub(self.step.millis),
-            suspicion: (suspicion >= pass.suspicion_max).then_some(suspicion * self.guards.false_revert_max),
+            suspicion: (suspicion >= pass.suspicion_max).then_some(suspicion / self.evidence_max()),
         };
         GuardVerdict {
             guard: kind,
@@ -324,7 +337,7 @@ impl Judge {
             reference_requests: seen.reference_requests,
             target_requests: seen.target_requests,
             evidence: own.map_or(1.0, exp_finite),
-            evidence_max: self.engine.part_of(kind).map_or(1.0, |part| 1.0 / (self.guards.false_revert_max * part)),
+            evidence_max: self.engine.part_of(kind).map_or(f64::MAX, |part| (self.evidence_max() / part).min(f64::MAX)),
             requests_missing: missing,
             sentence: sentence(&said),
         }

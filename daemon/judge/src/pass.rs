@@ -69,9 +69,14 @@ impl Default for Leg {
 }
 
 impl Leg {
-    /// Takes one block. Once shown, it stays shown for this step.
+    /// Takes one block. What is shown can be lost again: a target that turns bad after the proof must not rise on it.
     pub fn observe(&mut self, pair: &Pair, asked: &Asked) {
         let Asked { tolerance, share, phi, .. } = *asked;
+        if !(tolerance.ratio.is_finite() && tolerance.margin.is_finite()) {
+            // Nothing can be proven about a budget that is no number.
+            self.cleared = false;
+            return;
+        }
         if tolerance.ratio * share + tolerance.margin >= TRIVIAL {
             self.cleared = true;
             return;
@@ -86,7 +91,7 @@ impl Leg {
             self.against_baseline.take(evidence, asked.bursts);
         }
         let needed = needed(asked);
-        self.cleared |= self.against_source.log_mean() >= needed
+        self.cleared = self.against_source.log_mean() >= needed
             || asked.baseline.is_some() && self.against_baseline.log_mean() >= needed;
     }
 
@@ -115,7 +120,7 @@ impl Leg {
             / asked.phi;
         let to_go = needed(asked) + (PASS_RATIOS.len() as f64).ln() / 2.0 - self.against_source.log_mean().max(0.0);
         let requests = to_go.max(0.0) / gain * pair.target;
-        (gain > 0.0 && requests.is_finite()).then_some((requests.ceil() as u64).max(1))
+        (gain > 0.0 && to_go.is_finite() && requests.is_finite()).then_some((requests.ceil() as u64).max(1))
     }
 }
 
@@ -164,6 +169,29 @@ mod tests {
             leg.observe(&Pair::new(9, 800, 1, 1000), &asked(Some(0.001)));
         }
         assert!(!leg.cleared());
+    }
+
+    #[test]
+    fn a_proof_is_lost_when_the_target_turns_bad() {
+        // Shown by ten good minutes, and no longer shown after two in which 5 % fail.
+        let mut leg = Leg::default();
+        for _ in 0..10 {
+            leg.observe(&Pair::new(1, 1_000, 1, 1_000), &asked(None));
+        }
+        assert!(leg.cleared());
+        for _ in 0..2 {
+            leg.observe(&Pair::new(50, 1_000, 1, 1_000), &asked(None));
+        }
+        assert!(!leg.cleared());
+    }
+
+    #[test]
+    fn a_budget_that_is_no_number_proves_nothing() {
+        let mut leg = Leg::default();
+        let wrong = Asked { tolerance: Tolerance { ratio: 1.0, margin: f64::NAN }, ..asked(None) };
+        leg.observe(&Pair::new(0, 1_000_000, 0, 1_000_000), &wrong);
+        assert!(!leg.cleared());
+        assert_eq!(leg.requests_missing(&Pair::new(0, 100, 0, 100), &wrong), None);
     }
 
     #[test]

@@ -8,7 +8,8 @@ use crate::{Guard, GuardKind, Verdict};
 pub(crate) struct Said<'a> {
     pub(crate) guard: &'a Guard,
     pub(crate) verdict: Verdict,
-    pub(crate) on: bool,
+    /// Why the guard does not judge here.
+    pub(crate) off: Option<&'static str>,
     pub(crate) seen: &'a Seen,
     /// Requests of the target that are missing, if anyone can say.
     pub(crate) missing: Option<u64>,
@@ -22,8 +23,8 @@ pub(crate) struct Said<'a> {
 
 /// The sentence, without a full stop.
 pub(crate) fn sentence(said: &Said<'_>) -> String {
-    if !said.on {
-        return "off: the baseline is thin, so nothing is judged by it".to_owned();
+    if let Some(why) = said.off {
+        return format!("off: {why}");
     }
     let Some(compared) = compared(said) else {
         return nothing(said);
@@ -120,7 +121,7 @@ fn tolerated(guard: &Guard) -> String {
     let relative = excess(guard.ratio);
     match guard.kind {
         GuardKind::Latency | GuardKind::Exchange => relative,
-        _ if guard.margin > 0.0 => format!("{relative} and {} of requests", share(guard.margin)),
+        _ if guard.margin > 0.0 => format!("{relative} plus {} of requests", share(guard.margin)),
         _ => relative,
     }
 }

@@ -48,9 +48,10 @@ pub struct GuardVerdict {
     pub reference_requests: u64,
     /// How many requests of the target it stands on.
     pub target_requests: u64,
-    /// Evidence against the target as a factor: 1 is none; at `evidence_max` the cutover reverts.
+    /// This guard's own evidence against the target, as a factor: 1 is none.
     pub evidence: f64,
-    /// Where the cutover reverts (20 at a false-revert chance of 5 %).
+    /// Where this guard's evidence reverts the cutover by itself: 20 at a false-revert chance of 5 %, divided by the
+    /// guard's part of all weights. Several guards may do it together sooner.
     pub evidence_max: f64,
     /// About how many more requests of the target the next verdict needs; `None` when it has one or nobody can say.
     pub requests_missing: Option<u64>,

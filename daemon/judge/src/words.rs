@@ -10,12 +10,14 @@ pub(crate) fn share(share: f64) -> String {
         p if p >= 0.01 => 3,
         _ => 4,
     };
-    format!("{percent:.digits$} %")
+    let text = format!("{percent:.digits$}");
+    let text = if digits > 0 { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
+    format!("{text} %")
 }
 
 /// How much worse a ratio allows: 1.1 is `10 %`, 1.044 is `4.4 %`.
 pub(crate) fn excess(ratio: f64) -> String {
-    share((ratio - 1.0).max(0.0)).replace(".0 %", " %")
+    share((ratio - 1.0).max(0.0))
 }
 
 /// A count with thin groups of thousands: `12,345`.

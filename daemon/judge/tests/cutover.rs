@@ -151,3 +151,120 @@ fn a_target_three_times_slower_is_found_within_a_minute_or_two() {
         }
     }
 }
+
+/// A service whose minutes are drawn bucket by bucket: many requests at little cost.
+struct Service {
+    /// Chance of each bucket.
+    buckets: Vec<(u16, f64)>,
+}
+
+fn poisson(rng: &mut fastrand::Rng, mean: f64) -> u64 {
+    if mean > 30.0 {
+        return (mean + mean.sqrt() * normal(rng)).round().max(0.0) as u64;
+    }
+    let (limit, mut product, mut count) = ((-mean).exp(), rng.f64(), 0);
+    while product > limit {
+        product *= rng.f64();
+        count += 1;
+    }
+    count
+}
+
+impl Service {
+    fn new() -> Self {
+        let density = |at: i32| (-(f64::from(at) / 16.0 * std::f64::consts::LN_2 / 0.7).powi(2) / 2.0).exp();
+        let sum: f64 = (-60..=80).map(density).sum();
+        Self { buckets: (-60..=80).map(|at| ((250 + at) as u16, density(at) / sum)).collect() }
+    }
+
+    /// So many requests (their number is what the buckets come to), some of them errors, all later by some buckets.
+    fn side(&self, rng: &mut fastrand::Rng, requests: f64, errors: f64, later: u16) -> Counts {
+        let mut counts = Counts::default();
+        for &(bucket, chance) in &self.buckets {
+            let drawn = poisson(rng, requests * chance);
+            counts.latency.add(bucket + later, drawn);
+            counts.requests += drawn;
+        }
+        counts.status_5xx = poisson(rng, counts.requests as f64 * errors).min(counts.requests);
+        counts.status_4xx = poisson(rng, counts.requests as f64 * 0.02).min(counts.requests - counts.status_5xx);
+        counts.status_2xx = counts.requests - counts.status_5xx - counts.status_4xx;
+        counts
+    }
+
+    fn baseline(&self, rng: &mut fastrand::Rng, rate: f64) -> Baseline {
+        let minutes = (0..120).map(|_| Block {
+            millis: 60_000,
+            source: self.side(rng, rate * 60.0, 0.001, 0),
+            target: Counts::default(),
+        });
+        let blocks: Vec<Block> = minutes.collect();
+        Baseline::from_blocks(&blocks, 30)
+    }
+}
+
+/// A cutover with the usual guards and fixed steps of ten minutes; how many minutes after the onset (a minute of the
+/// cutover) it reverts, if it does.
+fn fixed_steps(
+    rng: &mut fastrand::Rng,
+    (rate, millis): (f64, u64),
+    (errors, later, onset): (f64, u16, f64),
+) -> Option<f64> {
+    let service = Service::new();
+    let mut judge = Judge::new(Guards::default(), service.baseline(rng, rate), STEPS.len() as u32);
+    let length = millis as f64 / 60_000.0;
+    let mut minute = 0.0;
+    for (step, weight) in STEPS.into_iter().enumerate() {
+        for at in 0..(600_000 / millis) {
+            let requests = rate * 60.0 * length;
+            let share = f64::from(weight) / 1000.0;
+            let (errors, later) = if minute >= onset { (errors, later) } else { (0.001, 0) };
+            let block = Block {
+                millis,
+                source: service.side(rng, requests * (1.0 - share), 0.001, 0),
+                target: service.side(rng, requests * share, errors, later),
+            };
+            let next_weight = STEPS.get(step + 1).copied();
+            judge.observe(&block, &Context { new_step: at == 0, weight, next_weight, source_live: true });
+            minute += length;
+            if judge.verdict().verdict == Verdict::Fail {
+                return Some(minute - onset);
+            }
+        }
+    }
+    None
+}
+
+#[test]
+fn healthy_targets_are_hardly_ever_reverted() {
+    // 60 s, 10 s and 1 s intervals. At a chance of 5 % at most, more than 6 of 40 would be a wonder (1 in 150).
+    for (millis, cutovers) in [(60_000, 40), (10_000, 40), (1_000, 6)] {
+        let reverted = (0..cutovers)
+            .filter(|&seed| {
+                let mut rng = fastrand::Rng::with_seed(1_000 + seed);
+                fixed_steps(&mut rng, (50.0, millis), (0.001, 0, 0.0)).is_some()
+            })
+            .count();
+        assert!(reverted <= 3, "{reverted} of {cutovers} at {millis} ms");
+    }
+}
+
+#[test]
+fn regressions_are_found_soon_early_and_late() {
+    // Median of nine cutovers at 50 requests a second, in minutes after the onset: errors from 0.1 % to 1 %, from the
+    // beginning and from minute 33; latency half as much again; and a dead target in one or two intervals.
+    let median = |errors, later, onset, millis| {
+        let mut minutes: Vec<f64> = (0..9)
+            .map(|seed| {
+                let mut rng = fastrand::Rng::with_seed(seed);
+                fixed_steps(&mut rng, (50.0, millis), (errors, later, onset)).unwrap_or(f64::INFINITY)
+            })
+            .collect();
+        minutes.sort_by(f64::total_cmp);
+        minutes[4]
+    };
+    assert!(median(0.01, 0, 0.0, 60_000) <= 8.0);
+    assert!(median(0.01, 0, 33.0, 60_000) <= 8.0);
+    assert!(median(0.001, 9, 0.0, 60_000) <= 10.0);
+    assert!(median(1.0, 0, 0.0, 60_000) <= 1.0);
+    assert!(median(1.0, 0, 33.0, 10_000) <= 0.4);
+}
