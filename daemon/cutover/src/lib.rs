@@ -12,6 +12,7 @@ pub mod cutover;
 pub mod decide;
 pub mod event;
 pub mod evidence;
+pub mod plan;
 pub mod policy;
 pub mod price;
 pub mod reason;

@@ -298,18 +298,21 @@ impl Resolver<'_> {
                 "`bake_min` is not above `bake_max`",
             );
         }
-        if !self.bad(&["shift.warm_up", "shift.interval", "shift.bake_max"])
-            && shift.warm_up + shift.interval > shift.bake_max
+        let fits = shift.warm_up + shift.bake_min.max(shift.interval) <= shift.bake_max;
+        if !self.bad(&["shift.warm_up", "shift.interval", "shift.bake_min", "shift.bake_max"])
+            && shift.bake_min <= shift.bake_max
+            && !fits
         {
-            let path = self.later_of("shift.warm_up", "shift.bake_max");
+            let path = self.later_of("shift.warm_up", self.later_of("shift.bake_min", "shift.bake_max"));
             self.wrong(
                 path,
                 format!(
-                    "a warm-up of {} leaves nothing to judge in a bake of at most {}",
+                    "a warm-up of {} and a bake of at least {} do not fit into a bake of at most {}",
                     text(shift.warm_up),
+                    text(shift.bake_min.max(shift.interval)),
                     text(shift.bake_max)
                 ),
-                "make `warm_up` shorter or `bake_max` longer",
+                "make `bake_max` longer: a step that cannot end in time would always time out",
             );
         }
         if !self.bad(&["shift.share_tolerance"]) && !(0.001..=0.5).contains(&shift.share_tolerance) {
@@ -394,6 +397,7 @@ impl Resolver<'_> {
                 raw::Step::Percent(percent) => numbered(percent.0, writes),
                 raw::Step::Apart { reads, writes: moved } => {
                     let share = Share { reads: reads.0, writes: moved.0 };
+                    self.comparable(&format!("shift.steps[{index}]"), share);
                     if writes == Some(Writes::Last) && share.writes > Weight::NONE && share != Share::ALL {
                         self.wrong(
                             &format!("shift.steps[{index}]"),
@@ -409,6 +413,28 @@ impl Resolver<'_> {
             });
         }
         shares
+    }
+
+    /// A step is judged on what both sides have: reads with reads, and writes too where both are split alike.
+    fn comparable(&mut self, path: &str, share: Share) {
+        if share == Share::ALL || share == Share::NONE {
+            return;
+        }
+        if share.reads == Weight::NONE || share.reads == Weight::ALL {
+            self.wrong(
+                path,
+                format!(
+                    "with {share} one side has no reads, so there is nothing to compare and the step could not end"
+                ),
+                "give both sides some reads, such as 5 or 95",
+            );
+        } else if share.writes != Weight::NONE && share.writes != share.reads {
+            self.doubt(
+                path,
+                format!("with {share} only the reads are compared: the writes move without a judge"),
+                "split both alike, and the writes are judged with the reads",
+            );
+        }
     }
 
     fn baseline(&mut self, baseline: &raw::Baseline, shift: &ShiftPolicy) -> Option<BaselinePolicy> {

@@ -95,7 +95,7 @@ zone = "Europe/Belin"
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
     #[test]
     fn no_text_makes_the_parser_panic(text in ".{0,200}") {

@@ -1,0 +1,149 @@
+//! `tidegate policy check`: every problem of some files at once, with line, caret and hint.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+
+use cutover::policy::{Problem, Severity};
+use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
+
+use crate::cli::{Context, Exit};
+use crate::policy_files::{self, Loaded};
+
+/// How wide a report is drawn.
+const COLUMNS: usize = 120;
+
+/// The arguments of `tidegate policy check`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Check {
+    /// Policy files, or directories of them. `defaults.toml` beside a file is a layer of it.
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+impl Check {
+    pub(super) fn run(self, context: &Context) -> anyhow::Result<Exit> {
+        let environment = policy_files::environment();
+        let mut files = Vec::new();
+        for file in self.files {
+            if file.is_dir() {
+                files.extend(policy_files::files_in(&file)?);
+            } else {
+                files.push(file);
+            }
+        }
+        let mut reports = Vec::new();
+        let mut services: BTreeMap<String, PathBuf> = BTreeMap::new();
+        let mut sound = true;
+        for file in files {
+            let loaded = match policy_files::load(&file, &environment) {
+                Ok(loaded) => loaded,
+                Err(error) => {
+                    sound = false;
+                    reports.push(
+                        serde_json::json!({"file": file, "sound": false, "error": error.to_string(), "problems": []}),
+                    );
+                    if !context.json {
+                        context.print(&format!("{error}\n\n"))?;
+                    }
+                    continue;
+                }
+            };
+            // Two files for one service would take turns at its weights.
+            let other = loaded.policy.as_ref().and_then(|policy| services.insert(policy.service.clone(), file.clone()));
+            let twice =
+                other.map(|other| format!("{}: this service has another policy: {}", file.display(), other.display()));
+            let fine = loaded.is_sound() && twice.is_none();
+            sound &= fine;
+            if context.json {
+                reports.push(
+                    serde_json::json!({"file": file, "sound": fine, "error": twice, "problems": loaded.problems}),
+                );
+                continue;
+            }
+            context.print(&report(&loaded))?;
+            if let Some(twice) = twice {
+                context.print(&format!("{twice}\n"))?;
+            }
+        }
+        if context.json {
+            context.print_json(&serde_json::json!({"sound": sound, "files": reports}))?;
+        }
+        Ok(if sound { Exit::Done } else { Exit::Error })
+    }
+}
+
+/// Every problem drawn, and a line that sums them up.
+pub(super) fn report(loaded: &Loaded) -> String {
+    let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let mut text = String::new();
+    for problem in &loaded.problems {
+        let source = loaded.layers.iter().find(|layer| layer.name == problem.file);
+        text.push_str(&draw(problem, source.map_or("", |layer| &layer.text), colour));
+        text.push('\n');
+    }
+    let count = |severity| loaded.problems.iter().filter(|problem| problem.severity == severity).count();
+    let file = loaded.file.display();
+    let words = match (count(Severity::Error), count(Severity::Warning)) {
+        (0, 0) => "sound".to_owned(),
+        (0, warnings) => format!("sound, {}", counted(warnings, "warning")),
+        (errors, 0) => counted(errors, "problem"),
+        (errors, warnings) => format!("{}, {}", counted(errors, "problem"), counted(warnings, "warning")),
+    };
+    text.push_str(&format!("{file}: {words}\n"));
+    text
+}
+
+fn counted(count: usize, what: &str) -> String {
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
+}
+
+/// One problem with the line it is on, a caret under it, and what to write instead.
+pub(super) fn draw(problem: &Problem, text: &str, colour: bool) -> String {
+    let theme = if colour { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+    let handler = GraphicalReportHandler::new_themed(theme).with_width(COLUMNS).with_context_lines(0).with_links(false);
+    let mut drawn = String::new();
+    let shown = Shown { problem, source: NamedSource::new(&problem.file, text.to_owned()) };
+    if handler.render_report(&mut drawn, &shown).is_err() {
+        // A report that cannot be drawn is still told.
+        drawn = format!("{problem}\n");
+    }
+    drawn
+}
+
+/// A problem as miette draws it.
+#[derive(Debug)]
+struct Shown<'a> {
+    problem: &'a Problem,
+    source: NamedSource<String>,
+}
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Problem { file, line, column, what, .. } = self.problem;
+        write!(f, "{file}:{line}:{column}: {what}")
+    }
+}
+
+impl std::error::Error for Shown<'_> {}
+
+impl Diagnostic for Shown<'_> {
+    fn severity(&self) -> Option<miette::Severity> {
+        Some(match self.problem.severity {
+            Severity::Error => miette::Severity::Error,
+            Severity::Warning => miette::Severity::Warning,
+        })
+    }
+
+    fn source_code(&self) -> Option<&dyn SourceCode> {
+        Some(&self.source)
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
+        let hint = (!self.problem.hint.is_empty()).then(|| format!("hint: {}", self.problem.hint));
+        // A caret needs something to stand under; an empty text has nothing.
+        let span = self.problem.span.clone();
+        Some(Box::new(std::iter::once(LabeledSpan::new_with_span(hint, span))))
+    }
+}
