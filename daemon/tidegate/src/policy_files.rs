@@ -330,7 +330,7 @@ bake_min = "7m"
     #[test]
     fn a_problem_of_the_shared_defaults_names_that_file() {
         // Proves: what is wrong in one layer is not blamed on another.
-        let (_directory, file) = directory("[shift]\nbake_mim = \"6m\"\nbake_max = \"2m\"\n");
+        let (_directory, file) = directory("[shift]\nsettel = \"6s\"\nbake_max = \"2m\"\n");
         let problems = load(&file, &[]).unwrap().problems;
         let short: Vec<_> = problems
             .iter()

@@ -499,7 +499,7 @@ fn rungs(rule: &str, by: f64, from: f64, to: f64) -> Result<Vec<Weight>, Mistake
     let grows = if rule == "linear" { by >= 0.1 } else { by >= 1.01 };
     if !grows {
         return Err(Mistake::new(
-            format!("a {rule} ladder by {by} does not rise"),
+            format!("`{rule} {by}` does not rise"),
             if rule == "linear" {
                 "write `linear 10` for steps of 10 %"
             } else {

@@ -42,6 +42,8 @@ pub struct Layer {
     bad: BTreeSet<String>,
     /// Whether the text is the value of one environment variable.
     variable: bool,
+    /// Whether a syntax error may have torn tables apart, so that nothing can be said to be missing.
+    torn: bool,
 }
 
 /// Where a value stands.
@@ -63,6 +65,7 @@ impl Layer {
             places: BTreeMap::new(),
             bad: BTreeSet::new(),
             variable: false,
+            torn: false,
         }
     }
 
@@ -84,6 +87,11 @@ impl Layer {
     /// Whether this layer is one environment variable and not a file.
     pub(super) fn is_variable(&self) -> bool {
         self.variable
+    }
+
+    /// Whether a syntax error may have torn tables apart, so that nothing can be said to be missing.
+    pub(super) fn is_torn(&self) -> bool {
+        self.torn
     }
 
     /// Whether exactly the value at this path was left out because it is wrong.
@@ -164,13 +172,13 @@ pub fn parse_variable(keys: &[String], text: &str, name: &str) -> Layer {
             Shape::Table { keys, others } => {
                 keys.get(key).or(others.as_deref()).ok_or_else(|| unknown_key(&path, key, keys))
             }
-            _ => Err((format!("`{path}` has no keys of its own"), String::new())),
+            _ => Err((format!("`{path}` has no keys of its own"), String::new(), None)),
         };
         path = join(&path, key);
         layer.places.insert(path.clone(), Place { value: whole.clone(), key: whole.clone() });
         match below {
             Ok(below) => shape = below,
-            Err((what, hint)) => {
+            Err((what, hint, _)) => {
                 layer.problems.push(layer.problem_at(0..0, Severity::Error, what, hint));
                 return layer;
             }
@@ -241,7 +249,12 @@ impl Reader {
         } else if message.contains("string values must be quoted") || message.contains("extra content") {
             "text needs quotes: `\"5m\"`"
         } else {
-            ""
+            self.layer.torn = true;
+            // The parser ends with what it expected, which is what to write.
+            let (what, expected) = message.split_once(", expected ").unwrap_or((&message, "a policy in TOML"));
+            let (what, hint) = (what.to_owned(), format!("{expected} is expected here"));
+            self.report(span, what, hint);
+            return;
         };
         self.report(span, message, hint.to_owned());
     }
@@ -256,8 +269,10 @@ impl Reader {
             let Some(shape) = keys.get(name).or(others.as_deref()) else {
                 // After a syntax error a key may only look unknown because its line was torn.
                 if !(broken && name.is_empty()) {
-                    let (what, hint) = unknown_key(path, name, keys);
+                    let (what, hint, meant) = unknown_key(path, name, keys);
                     self.report(key.span(), what, hint);
+                    // What was meant is there, if misspelt: it is not missing as well.
+                    self.layer.bad.extend(meant);
                 }
                 self.layer.bad.insert(below);
                 continue;
@@ -278,7 +293,7 @@ impl Reader {
                 let fitting = alternatives.iter().find(|alternative| fits(alternative, value));
                 match fitting {
                     Some(alternative) => self.value(path, value, span, alternative),
-                    None => self.wrong_type(value, span, shape),
+                    None => self.wrong_type(path, value, span, shape),
                 }
             }
             (Shape::Table { .. }, DeValue::Table(table)) => {
@@ -317,11 +332,12 @@ impl Reader {
                 let fine = whole(value).filter(|number| (*least..=*most).contains(number));
                 if fine.is_none() {
                     let text = self.layer.text.get(span.clone()).unwrap_or_default().to_owned();
-                    self.report(
-                        span,
-                        format!("{text} is out of range"),
-                        format!("it is a whole number from {least} to {most}"),
-                    );
+                    let range = if *most == i64::MAX.unsigned_abs() {
+                        format!("{least} on")
+                    } else {
+                        format!("{least} to {most}")
+                    };
+                    self.report(span, format!("{text} is out of range"), format!("it is a whole number from {range}"));
                 }
                 fine.map(Value::from)
             }
@@ -334,7 +350,7 @@ impl Reader {
                 let input = Input::Number(number.as_f64().unwrap_or(f64::NAN));
                 self.formatted(name, input, span, || Some(number))
             }
-            _ => self.wrong_type(value, span, shape),
+            _ => self.wrong_type(path, value, span, shape),
         }
     }
 
@@ -389,7 +405,7 @@ impl Reader {
         pair.iter().all(|key| value.get(key).is_some())
     }
 
-    fn wrong_type(&mut self, value: &DeValue<'_>, span: Range<usize>, shape: &Shape) -> Option<Value> {
+    fn wrong_type(&mut self, path: &str, value: &DeValue<'_>, span: Range<usize>, shape: &Shape) -> Option<Value> {
         let given = match value {
             DeValue::String(_) => "text",
             DeValue::Integer(_) | DeValue::Float(_) => "a number",
@@ -404,6 +420,8 @@ impl Reader {
             && name == "period"
         {
             hint = format!("say the unit: `\"{bare}s\"` or `\"{bare}m\"`");
+        } else if let Shape::Table { .. } = shape {
+            hint = format!("write its keys under `[{path}]`");
         } else if let (Shape::List(_), DeValue::String(_)) = (shape, value) {
             hint = format!("write `[{bare}]`");
         } else if let (Shape::Whole { .. } | Shape::Number | Shape::Flag, DeValue::String(text)) = (shape, value)
@@ -449,28 +467,29 @@ fn wanted(shape: &Shape) -> (String, String) {
     }
 }
 
-fn unknown_key(path: &str, name: &str, keys: &BTreeMap<String, Shape>) -> (String, String) {
+/// What to say about an unknown key, and the path of the key that was meant, if that can be guessed.
+fn unknown_key(path: &str, name: &str, keys: &BTreeMap<String, Shape>) -> (String, String, Option<String>) {
     let place = if path.is_empty() { String::new() } else { format!(" in `{path}`") };
     let what = format!("unknown key `{name}`{place}");
-    if let Some(near) = nearest(name, keys.keys().map(String::as_str)) {
-        return (what, format!("did you mean `{near}`?"));
-    }
-    // The right key in the wrong table is the other common slip.
+    // The right key in the wrong table is as common as a slip of the pen, and surer.
     if let Shape::Table { keys: tables, .. } = shape::document() {
+        if tables.contains_key(name) {
+            let hint = format!("`{name}` belongs at the top of the file, before any `[table]`");
+            return (what, hint, Some(name.to_owned()));
+        }
         for (table, shape) in tables {
             if let Shape::Table { keys, .. } = shape
                 && keys.contains_key(name)
-                && table != path
             {
-                return (what, format!("`{name}` belongs under `[{table}]`"));
+                return (what, format!("`{name}` belongs under `[{table}]`"), Some(join(table, name)));
             }
         }
-        if tables.contains_key(name) {
-            return (what, format!("`{name}` belongs at the top of the file, before any `[table]`"));
-        }
+    }
+    if let Some(near) = nearest(name, keys.keys().map(String::as_str)) {
+        return (what, format!("did you mean `{near}`?"), Some(join(path, near)));
     }
     let known: Vec<&str> = keys.keys().map(String::as_str).collect();
-    (what, format!("known are {}", known.join(", ")))
+    (what, format!("known are {}", known.join(", ")), None)
 }
 
 fn whole(value: &DeValue<'_>) -> Option<u64> {

@@ -147,9 +147,14 @@ impl Resolver<'_> {
         })
     }
 
+    /// Whether what seems to be missing may only be torn off by a syntax error.
+    fn torn(&self) -> bool {
+        self.layers.iter().any(|layer| layer.is_torn())
+    }
+
     /// A value that must be there; what is missing is reported unless it is there and wrong.
     fn need<T>(&mut self, value: Option<T>, path: &str, what: &str, hint: &str) -> Option<T> {
-        if value.is_none() && !self.bad(&[path]) {
+        if value.is_none() && !self.torn() && !self.bad(&[path]) {
             self.wrong(path, format!("{what} is missing: say `{path}`"), hint);
         }
         value
@@ -173,7 +178,11 @@ impl Resolver<'_> {
         if moves && guards.is_empty() && !self.bad(&["guards"]) {
             self.wrong("guards", "every guard is off, so no step could be judged", "leave at least `errors` on");
         } else if moves && tripwires.is_empty() && !self.bad(&["tripwires"]) {
-            self.doubt("tripwires", "no tripwire is armed: an outage reverts in minutes and not in seconds", "");
+            self.doubt(
+                "tripwires",
+                "no tripwire is armed: an outage reverts in minutes and not in seconds",
+                "leave at least `errors` armed",
+            );
         }
         let shift = shift?;
         let gates = self.gates(&document.gates, &shift);
@@ -204,7 +213,7 @@ impl Resolver<'_> {
     fn side(&mut self, side: &raw::Side, name: &str, needed: bool) -> SidePolicy {
         let path = join(name, "endpoints");
         let endpoints: Vec<String> = side.endpoints.iter().flatten().map(|endpoint| endpoint.0.clone()).collect();
-        if needed && endpoints.is_empty() && !self.bad(&[&path]) {
+        if needed && endpoints.is_empty() && !self.torn() && !self.bad(&[&path]) {
             let hint = format!("write `endpoints = [\"http://HOST:PORT\"]` under `[{name}]`");
             self.wrong(&path, format!("the {name} has no endpoints: say `{path}`"), hint);
         }
@@ -362,11 +371,11 @@ impl Resolver<'_> {
                 let what = if index == 0 {
                     "a step of 0 % moves nothing".to_owned()
                 } else {
-                    format!("the step {share} is there twice")
+                    format!("the step {} is there twice", short(*share))
                 };
                 self.wrong(&at, what, "each step moves more than the one before it; leave this one out");
             } else if before.reads > share.reads || before.writes > share.writes {
-                let what = format!("the step {share} goes down from {before}");
+                let what = format!("the step {} goes down from {}", short(*share), short(before));
                 self.wrong(&at, what, "a ladder only rises; going down is what `revert` is for");
             }
             before = *share;
@@ -384,7 +393,7 @@ impl Resolver<'_> {
                 );
             }
         } else {
-            let what = format!("the last step is {before}, and the rest would stay with the source for ever");
+            let what = format!("the last step is {}, and the rest would stay with the source for ever", short(before));
             self.wrong(&end, what, "end the ladder with 100");
         }
         list
@@ -857,6 +866,11 @@ fn numbered(weight: Weight, writes: Option<Writes>) -> Share {
         Some(Writes::Last) if weight < Weight::ALL => Share { reads: weight, writes: Weight::NONE },
         _ => Share::both(weight),
     }
+}
+
+/// A share as the ladder says it: where no writes move, the reads alone.
+fn short(share: Share) -> String {
+    if share.writes == Weight::NONE { share.reads.to_string() } else { share.to_string() }
 }
 
 fn balancer(balancer: &raw::Balancer) -> BalancerPolicy {

@@ -78,7 +78,6 @@ zone = "Europe/Belin"
 "#,
         &expect![[r#"
             search.toml:1:1: unknown key `servic` (hint: did you mean `service`?)
-            search.toml:1:1: the service's name is missing: say `service` (hint: write `service = "NAME"` at the top of the file)
             search.toml:3:14: `10.0.0.1:9200` does not begin with `http://` or `https://` (hint: write `http://10.0.0.1:9200` or `https://10.0.0.1:9200`)
             search.toml:5:13: this is text, but a list belongs here (hint: write `["http://10.0.1.1:9200"]`)
             search.toml:7:10: `lats` is not known here (hint: did you mean `"last"`? It is one of `last`, `split`)
@@ -92,6 +91,27 @@ zone = "Europe/Belin"
             search.toml:15:8: there is no time zone `Europe/Belin` (hint: did you mean `Europe/Berlin`?)
         "#]],
     );
+}
+
+#[test]
+fn bad_policies_are_told_where_and_what_instead() {
+    // Proves: each file of `bad/` gets exactly the problems of the text file beside it, each with its line and a hint.
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/src/policy/bad");
+    let mut files: Vec<_> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "toml"));
+    files.sort();
+    assert!(files.len() >= 40, "{} files", files.len());
+    for file in files {
+        let name = file.file_name().unwrap().to_str().unwrap().to_owned();
+        let layer = parse(&std::fs::read_to_string(&file).unwrap(), &name);
+        let layers = [builtin(), &layer];
+        let resolved = resolve(&layers, &merge(&layers));
+        assert_ne!(resolved.problems, [], "{name}");
+        let hintless = resolved.problems.iter().find(|problem| problem.hint.is_empty());
+        assert!(hintless.is_none(), "{hintless:?}");
+        let lines: Vec<String> = resolved.problems.iter().map(ToString::to_string).collect();
+        expect_test::expect_file![file.with_extension("txt")].assert_eq(&(lines.join("\n") + "\n"));
+    }
 }
 
 proptest! {

@@ -1,7 +1,9 @@
 //! Finding the word that was meant.
 
-/// How alike two words must be (0 to 1) before one is offered for the other.
-const LIKENESS_MIN: f64 = 0.72;
+/// How alike two words must be (0 to 1) before one is offered for the other: by their beginnings, which is how keys differ,
+/// or by how few letters must change.
+const BEGINNING_MIN: f64 = 0.84;
+const LETTERS_MIN: f64 = 0.6;
 
 /// What other tools call our keys. Only those that no likeness would find.
 const ELSEWHERE: [(&str, &str); 12] = [
@@ -28,9 +30,11 @@ pub(super) fn nearest<'a>(word: &str, known: impl Iterator<Item = &'a str>) -> O
         if elsewhere == Some(candidate) {
             return Some(candidate);
         }
-        let likeness = strsim::jaro_winkler(&plain, &plainly(candidate))
-            .max(strsim::normalized_damerau_levenshtein(&plain.to_ascii_lowercase(), &plainly(candidate)));
-        if likeness >= LIKENESS_MIN && best.is_none_or(|(most, _)| likeness > most) {
+        let known = plainly(candidate);
+        let beginning = strsim::jaro_winkler(&plain, &known);
+        let letters = strsim::normalized_damerau_levenshtein(&plain, &known);
+        let likeness = beginning + letters;
+        if (beginning >= BEGINNING_MIN || letters >= LETTERS_MIN) && best.is_none_or(|(most, _)| likeness > most) {
             best = Some((likeness, candidate));
         }
     }

@@ -101,8 +101,12 @@ fn counted(count: usize, what: &str) -> String {
 
 /// One problem with the line it is on, a caret under it, and what to write instead.
 pub(super) fn draw(problem: &Problem, text: &str, colour: bool) -> String {
+    if text.is_empty() {
+        // A caret needs something to stand under.
+        return format!("  × {problem}\n");
+    }
     let theme = if colour { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
-    let handler = GraphicalReportHandler::new_themed(theme).with_width(COLUMNS).with_context_lines(0).with_links(false);
+    let handler = GraphicalReportHandler::new_themed(theme).with_width(COLUMNS).with_context_lines(1).with_links(false);
     let mut drawn = String::new();
     let shown = Shown { problem, source: NamedSource::new(&problem.file, text.to_owned()) };
     if handler.render_report(&mut drawn, &shown).is_err() {
@@ -142,8 +146,74 @@ impl Diagnostic for Shown<'_> {
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         let hint = (!self.problem.hint.is_empty()).then(|| format!("hint: {}", self.problem.hint));
-        // A caret needs something to stand under; an empty text has nothing.
         let span = self.problem.span.clone();
         Some(Box::new(std::iter::once(LabeledSpan::new_with_span(hint, span))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    fn check(text: &str, expected: &Expect) {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("search.toml");
+        std::fs::write(&file, text).unwrap();
+        let loaded = policy_files::load(&file, &[]).unwrap();
+        expected.assert_eq(&report(&loaded).replace(&format!("{}/", directory.path().display()), ""));
+    }
+
+    #[test]
+    fn a_problem_is_drawn_with_its_line_a_caret_and_a_hint() {
+        // Proves: what the operator sees: FILE:LINE:COL, the line itself, and what to write instead.
+        check(
+            "service = \"search\"\n[source]\nendpoints = [\"http://10.0.0.1:9200\"]\n[target]\nendpoints = [\"http://10.0.1.1:9200\"]\n[shift]\nwrites = \"last\"\nbake_min = \"5 mins\"\nstepz = [1, 100]\n",
+            &expect![[r#"
+                  × search.toml:8:12: `5 mins` is not a duration
+                   ╭─[search.toml:8:12]
+                 7 │ writes = "last"
+                 8 │ bake_min = "5 mins"
+                   ·            ────┬───
+                   ·                ╰── hint: write `5m`
+                 9 │ stepz = [1, 100]
+                   ╰────
+
+                  × search.toml:9:1: unknown key `stepz` in `shift`
+                   ╭─[search.toml:9:1]
+                 8 │ bake_min = "5 mins"
+                 9 │ stepz = [1, 100]
+                   · ──┬──
+                   ·   ╰── hint: did you mean `steps`?
+                   ╰────
+
+                search.toml: 2 problems
+            "#]],
+        );
+    }
+
+    #[test]
+    fn an_empty_file_is_drawn_too() {
+        // Proves: a report without any text to point at still says what is missing and what to write.
+        check("", &expect![[r#"
+              × search.toml:1:1: the service's name is missing: say `service` (hint: write `service = "NAME"` at the top of the file)
+
+              × search.toml:1:1: what a split means for writes is missing: say `shift.writes` (hint: write `writes = "last"` (they stay with the source until the last step) or `writes = "split"`)
+
+              × search.toml:1:1: the source has no endpoints: say `source.endpoints` (hint: write `endpoints = ["http://HOST:PORT"]` under `[source]`)
+
+              × search.toml:1:1: the target has no endpoints: say `target.endpoints` (hint: write `endpoints = ["http://HOST:PORT"]` under `[target]`)
+
+            search.toml: 4 problems
+        "#]]);
+    }
+
+    #[test]
+    fn a_sound_file_is_one_line() {
+        // Proves: nothing is said about what is right.
+        check(crate::cli::policy::sample::sample("fast").unwrap(), &expect![[r#"
+            search.toml: sound
+        "#]]);
     }
 }

@@ -193,31 +193,129 @@ mod tests {
     #[test]
     fn the_plan_of_cautious() {
         // Proves: the example for the service that pays the bills takes hours and waits for people.
-        check("cautious", 100.0, &expect![[""]]);
+        check(
+            "cautious",
+            100.0,
+            &expect![[r#"
+            orders-search: 11 steps at 100 requests a second
+
+            step  target's share                              target/s  lasts about  until                 sees errors  sees slow  outage
+            1     reads 0.5 %, writes 0 %                     0.4       1h25m20s     enough requests       0.55 %       2 %        3m10s
+            2     reads 1 %, writes 0 %                       0.8       43m40s       enough requests       0.63 %       2.2 %      25s
+            3     reads 2 %, writes 0 %                       1.6       22m50s       enough requests       0.63 %       2.2 %      13s
+            4     reads 5 %, writes 0 %                       4         17m          the least bake        0.49 %       1.9 %      6s
+            5     reads 10 %, writes 0 %                      8         17m          the least bake        0.37 %       1.6 %      6s
+            6     reads 20 %, writes 0 %                      16        17m          the least bake        0.3 %        1.5 %      6s
+            7     reads 35 %, writes 0 %                      28        17m          the least bake        0.27 %       1.4 %      700ms
+            8     reads 50 %, writes 0 % (gate change-board)  40        17m          the least bake        0.27 %       1.4 %      500ms
+            9     reads 75 %, writes 0 %                      60        17m          the least bake        0.31 %       1.5 %      500ms
+            10    reads 95 %, writes 0 %                      76        17m          the least bake        0.64 %       2 %        500ms
+            11    100 % (gate data-is-complete)               100       1h           the source is silent  -            -          500ms
+
+            before      the source is recorded for 1h
+            after       the source must be silent for 1h
+            in all      about 6h31m; at least 4h50m
+            waits       a step begins only in the change windows: 28.0 hours a week (Europe/Berlin)
+            waits       gate `change-board` is asked once and may take 1d each time
+            waits       gate `data-is-complete` is asked once and may take 2h each time
+            sees        errors: from this share of the target's answers on it is expected to revert within the step, where 0.1 % of the
+                        source's fail; slow: the same for answers slower than the source's slowest 1 %; outage: when a tripwire fires
+            assumed     20 % of the requests are writes, 0.1 % of the answers fail, 2 % are not 2XX or 3XX, no bursts of trouble
+        "#]],
+        );
     }
 
     #[test]
     fn the_plan_of_fast() {
         // Proves: with much traffic the policy's own patience decides.
-        check("fast", 5000.0, &expect![[""]]);
+        check(
+            "fast",
+            5000.0,
+            &expect![[r#"
+            catalog-search: 7 steps at 5000 requests a second
+
+            step  target's share          target/s  lasts about  until                 sees errors  sees slow  outage
+            1     reads 1 %, writes 0 %   40        2m15s        the least bake        0.35 %       1.6 %      500ms
+            2     reads 3 %, writes 0 %   120       2m15s        the least bake        0.26 %       1.4 %      500ms
+            3     reads 9 %, writes 0 %   360       2m15s        the least bake        0.2 %        1.2 %      500ms
+            4     reads 27 %, writes 0 %  1080      2m15s        the least bake        0.17 %       1.2 %      500ms
+            5     reads 81 %, writes 0 %  3240      2m15s        the least bake        0.18 %       1.2 %      500ms
+            6     reads 95 %, writes 0 %  3800      2m15s        the least bake        0.25 %       1.3 %      500ms
+            7     100 %                   5000      5m           the source is silent  -            -          500ms
+
+            before      the source is recorded for 5m
+            after       the source must be silent for 5m
+            in all      about 23m30s; at least 23m30s
+            sees        errors: from this share of the target's answers on it is expected to revert within the step, where 0.1 % of the
+                        source's fail; slow: the same for answers slower than the source's slowest 1 %; outage: when a tripwire fires
+            assumed     20 % of the requests are writes, 0.1 % of the answers fail, 2 % are not 2XX or 3XX, no bursts of trouble
+        "#]],
+        );
     }
 
     #[test]
     fn the_plan_of_write_heavy() {
         // Proves: writes that are split alike are compared, so all traffic is evidence.
-        check("write-heavy", 1000.0, &expect![[""]]);
+        check(
+            "write-heavy",
+            1000.0,
+            &expect![[r#"
+            logs-ingest: 6 steps at 1000 requests a second
+
+            step  target's share                     target/s  lasts about  until                 sees errors  sees slow  outage
+            1     1 % (gate disk-is-large-enough)    10        10m30s       the least bake        0.33 %       1.5 %      6s
+            2     5 % (gate disk-is-large-enough)    50        10m30s       the least bake        0.22 %       1.3 %      500ms
+            3     25 % (gate disk-is-large-enough)   250       10m30s       the least bake        0.17 %       1.2 %      500ms
+            4     50 % (gate disk-is-large-enough)   500       10m30s       the least bake        0.16 %       1.2 %      500ms
+            5     95 % (gate disk-is-large-enough)   950       10m30s       the least bake        0.23 %       1.3 %      500ms
+            6     100 % (gate disk-is-large-enough)  1000      10m          the source is silent  -            -          500ms
+
+            before      the source is recorded for 10m
+            after       the source must be silent for 10m
+            in all      about 1h12m30s; at least 1h12m30s
+            waits       gate `disk-is-large-enough` is asked 6 times and may take 15m each time
+            sees        errors: from this share of the target's answers on it is expected to revert within the step, where 0.1 % of the
+                        source's fail; slow: the same for answers slower than the source's slowest 1 %; outage: when a tripwire fires
+            assumed     20 % of the requests are writes, 0.1 % of the answers fail, 2 % are not 2XX or 3XX, no bursts of trouble
+        "#]],
+        );
     }
 
     #[test]
     fn the_plan_of_low_traffic() {
         // Proves: with a few requests a second the evidence decides, and small regressions are not promised.
-        check("low-traffic", 5.0, &expect![[""]]);
+        check(
+            "low-traffic",
+            5.0,
+            &expect![[r#"
+            intranet-search: 4 steps at 5 requests a second
+
+            step  target's share          target/s  lasts about  until                 sees errors  sees slow  outage
+            1     reads 10 %, writes 0 %  0.4       30m30s       the least bake        0.97 %       2.8 %      30s
+            2     reads 50 %, writes 0 %  2         30m30s       the least bake        0.69 %       2.2 %      30s
+            3     reads 95 %, writes 0 %  3.8       37m22s       proof on latency      2.5 %        4.3 %      30s
+            4     100 %                   5         1d2h         the source is silent  -            -          30s
+
+            before      the source is recorded for 2h
+            after       the source must be silent for 1d2h
+            in all      about 1d5h38m; at least 1d5h32m
+            sees        errors: from this share of the target's answers on it is expected to revert within the step, where 0.1 % of the
+                        source's fail; slow: the same for answers slower than the source's slowest 1 %; outage: when a tripwire fires
+            assumed     20 % of the requests are writes, 0.1 % of the answers fail, 2 % are not 2XX or 3XX, no bursts of trouble
+        "#]],
+        );
     }
 
     #[test]
     fn the_plan_of_capture_only() {
         // Proves: a policy without steps is said to move nothing.
-        check("capture-only", 100.0, &expect![[""]]);
+        check(
+            "capture-only",
+            100.0,
+            &expect![[r#"
+            orders-search: captures the source's traffic and moves nothing. `tidegate start` refuses it.
+        "#]],
+        );
     }
 
     #[test]
