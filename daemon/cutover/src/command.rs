@@ -7,7 +7,7 @@ use crate::units::{Generation, Share, Timestamp, Window};
 
 /// One thing to be done by the shell, after the decision is on disk.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "command", rename_all = "snake_case")]
+#[serde(tag = "command", content = "with", rename_all = "snake_case")]
 pub enum Command {
     /// Check the fleet; answered by `Checked`.
     Check,

@@ -19,7 +19,11 @@ pub(crate) fn policy(service: &str) -> Policy {
             "writes": "split", "interval": 1000, "bake_min": 1000, "bake_max": 60000, "warm_up": 0, "settle": 0,
             "share_tolerance": 0.05, "requests_min": 10, "attempts_max": 3, "on_weighted_start": "refuse",
         },
-        "guards": [], "false_revert_max": 0.05, "burst": 60000, "pass": {},
+        "guards": [{
+            "guard": { "kind": "errors", "ratio": 1.25, "margin": 0.01, "weight": 1.0 },
+            "requests_min": 10, "on_unknown": "hold",
+        }],
+        "false_revert_max": 0.05, "burst": 60000, "pass": {},
         "tripwires": [{
             "kind": "errors", "limit": 0.2, "requests_min": 20, "window": 2000, "source_limit": 0.1,
         }],

@@ -21,8 +21,9 @@ use crate::proxies::{Remote, RemoteError, each};
 /// Our own proxies as a balancer, for one cutover.
 pub struct Listener {
     proxies: Vec<Remote>,
-    /// Added to each generation, so that the writes of a cutover have higher numbers than those of the one before.
-    base: u64,
+    /// When the cutover was started. In milliseconds it is added to each generation, so that the writes of a cutover
+    /// have higher numbers than those of the one before.
+    started: Timestamp,
     wanted: Mutex<Wanted>,
 }
 
@@ -45,15 +46,21 @@ struct Wanted {
     shares: Option<(BTreeMap<String, Share>, u64)>,
     /// What proxies shall be armed with.
     arming: Arming,
-    /// Tripwires that were reported, by proxy: the instance and the number of its own change.
-    reported: BTreeMap<String, (String, u64)>,
+    /// Tripwires that fired and wait for the next look.
+    found: Vec<Fired>,
+    /// Tripwires that were found, by proxy: the instance and the number of its own change.
+    known: BTreeMap<String, (String, u64)>,
 }
 
 impl Listener {
     /// The proxies of a cutover that was started at `started`; the time makes its numbers higher than those of every
     /// earlier one.
     pub fn new(proxies: Vec<Remote>, started: Timestamp) -> Self {
-        Self { proxies, base: u64::try_from(started.0).unwrap_or_default(), wanted: Mutex::default() }
+        Self { proxies, started, wanted: Mutex::default() }
+    }
+
+    fn number(&self, generation: Generation) -> u64 {
+        u64::try_from(self.started.0).unwrap_or_default().saturating_add(generation.0)
     }
 
     fn wanted(&self) -> MutexGuard<'_, Wanted> {
@@ -176,7 +183,7 @@ impl Balancer for Listener {
 
     fn write(&self, share: Share, generation: Generation) -> Answer<'_, ()> {
         let shares = self.proxies.iter().map(|proxy| (proxy.name().to_owned(), share)).collect();
-        Box::pin(self.put(shares, self.base.saturating_add(generation.0), false))
+        Box::pin(self.put(shares, self.number(generation), false))
     }
 
     fn restore<'a>(&'a self, action: &'a Value, generation: Generation) -> Answer<'a, ()> {
@@ -191,7 +198,7 @@ impl Balancer for Listener {
                 .iter()
                 .map(|proxy| (proxy.name().to_owned(), recorded.get(proxy.name()).copied().unwrap_or(lowest)))
                 .collect();
-            self.put(shares, self.base.saturating_add(generation.0), true).await
+            self.put(shares, self.number(generation), true).await
         })
     }
 
@@ -200,6 +207,12 @@ impl Balancer for Listener {
             Armed { reads: share.reads.per_mille(), writes: share.writes.per_mille(), limits: limits(tripwires) };
         self.wanted().arming = Arming::These(armed.clone());
         Box::pin(async move {
+            // Arming makes a proxy forget what fired: what fired while nobody looked is noted first.
+            for (proxy, answer) in each(&self.proxies, |proxy| async move { proxy.status().await }).await {
+                if let Ok(status) = answer {
+                    self.notice(&proxy, &status);
+                }
+            }
             let answers = each(&self.proxies, |proxy| {
                 let armed = armed.clone();
                 async move { proxy.arm(Some(&armed)).await }
@@ -224,14 +237,13 @@ impl Balancer for Listener {
     fn watch(&self) -> Answer<'_, Vec<Fired>> {
         Box::pin(async move {
             let answers = each(&self.proxies, |proxy| async move { proxy.status().await }).await;
-            let mut fired = Vec::new();
             let mut errors = Vec::new();
             let mut answered = 0;
             for (proxy, answer) in answers {
                 match answer {
                     Ok(status) => {
                         answered += 1;
-                        fired.extend(self.notice(&proxy, &status));
+                        self.notice(&proxy, &status);
                         if let Err(error) = self.mend(&proxy, &status).await {
                             errors.push(error.why);
                         }
@@ -239,31 +251,33 @@ impl Balancer for Listener {
                     Err(error) => errors.push(error.why),
                 }
             }
-            if fired.is_empty() && answered == 0 {
+            let found = std::mem::take(&mut self.wanted().found);
+            if found.is_empty() && answered == 0 {
                 return Err(PortError::later("balancer", errors.join("; ")));
             }
-            Ok(fired)
+            Ok(found)
         })
     }
 }
 
 impl Listener {
-    /// A tripwire of this cutover that was not reported yet. From then on no proxy is given the share of before: what
-    /// follows is the core's to say.
-    fn notice(&self, proxy: &Remote, status: &Status) -> Option<Fired> {
-        let fired = status.fired.as_ref().filter(|fired| fired.generation > self.base)?;
+    /// Notes a tripwire of this cutover that is not known yet. From then on no proxy is given the share of before: what
+    /// follows is the core's to say. One that fired before this cutover was started is history; the proxy's clock
+    /// decides, so it may not be wrong by more than the time between two cutovers.
+    fn notice(&self, proxy: &Remote, status: &Status) {
+        let Some(fired) = status.fired.as_ref().filter(|fired| fired.at_millis >= self.started.0) else { return };
         let mark = (status.instance.clone(), fired.generation);
         let mut wanted = self.wanted();
-        if wanted.reported.get(proxy.name()) == Some(&mark) {
-            return None;
+        if wanted.known.get(proxy.name()) == Some(&mark) {
+            return;
         }
-        wanted.reported.insert(proxy.name().to_owned(), mark);
+        wanted.known.insert(proxy.name().to_owned(), mark);
         wanted.shares = None;
-        Some(Fired {
+        wanted.found.push(Fired {
             why: format!("{}: {}", proxy.name(), fired.why),
             share: share_of(status),
             at: Timestamp(fired.at_millis),
-        })
+        });
     }
 
     /// Gives a proxy that came up again what it lacks. The number of the write it missed goes with it, so that a later

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cutover::event::{Order, Retry, Verb};
-use cutover::{Cutover, Event, Phase, Policy, Reason, Timestamp, decide};
+use cutover::{Cutover, Decision, Event, Phase, Policy, Reason, Timestamp, decide};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -85,6 +85,8 @@ pub struct View {
     pub reason: Reason,
     /// The journal entry of that answer; `None` when it changed nothing worth one.
     pub entry: Option<u64>,
+    /// Whether it was accepted, where it was an order.
+    pub accepted: bool,
     /// When it was answered.
     pub at: Timestamp,
 }
@@ -200,7 +202,8 @@ impl Controller {
         let (sender, inbox) = mpsc::channel(INBOX_MAX);
         let reason = cutover.reason.clone();
         let at = cutover.since;
-        let (view, views) = watch::channel(Arc::new(View { cutover: cutover.clone(), reason, entry: None, at }));
+        let (view, views) =
+            watch::channel(Arc::new(View { cutover: cutover.clone(), reason, entry: None, accepted: true, at }));
         let story = broadcast::Sender::new(STORY_MAX);
         let running = Running { inbox: sender, view: views, story: story.clone() };
         let controller = Self {
@@ -289,7 +292,7 @@ impl Controller {
             Err(error) if error.retry == Retry::Never => return Err(error),
             Err(error) => return Ok(self.answer_unjournalled(&event, now, &error)),
         };
-        let view = self.go_on(decision.next, decision.reason, entry, &event, now);
+        let view = self.go_on(&decision, entry, &event, now);
         self.carry_out(decision.commands, now);
         if entry.is_some() && !self.writable {
             // It was written, so the journal is well again. The core hears of it in an event of its own.
@@ -307,17 +310,18 @@ impl Controller {
         if self.cutover.journal_writable {
             let told = Event::Journal { writable: false };
             let decision = decide(&self.cutover, &told, now);
-            self.go_on(decision.next, decision.reason, None, &told, now);
+            self.go_on(&decision, None, &told, now);
             self.carry_out_unjournalled(decision.commands, now);
         }
         let decision = decide(&self.cutover, event, now);
-        let view = self.go_on(decision.next, decision.reason, None, event, now);
+        let view = self.go_on(&decision, None, event, now);
         self.carry_out_unjournalled(decision.commands, now);
         view
     }
 
-    /// Makes `next` the state and shows it.
-    fn go_on(&mut self, next: Cutover, reason: Reason, entry: Option<u64>, event: &Event, now: Timestamp) -> Arc<View> {
+    /// Makes what was decided the state and shows it.
+    fn go_on(&mut self, decision: &Decision, entry: Option<u64>, event: &Event, now: Timestamp) -> Arc<View> {
+        let Decision { next, reason, accepted, .. } = decision;
         let service = &self.lease.service;
         events::Answered { service, event: word(event), kind: &reason.kind }.emit();
         if entry.is_some() {
@@ -332,8 +336,9 @@ impl Controller {
             }
             .emit();
         }
-        self.cutover = next;
-        let view = Arc::new(View { cutover: self.cutover.clone(), reason, entry, at: now });
+        self.cutover = next.clone();
+        let view =
+            Arc::new(View { cutover: next.clone(), reason: reason.clone(), entry, accepted: *accepted, at: now });
         self.view.send_replace(Arc::clone(&view));
         // Nobody listening is the usual case.
         drop(self.story.send(Arc::clone(&view)));

@@ -28,7 +28,7 @@ impl Controller {
         decision: &Decision,
         now: Timestamp,
     ) -> Result<Option<u64>, PortError> {
-        if !is_telling(&self.cutover, event, decision) {
+        if !decision.journal {
             self.keep(event, &decision.next).await?;
             return Ok(None);
         }
@@ -132,52 +132,4 @@ async fn within<T>(limit: Duration, answer: impl Future<Output = Result<T, PortE
         Ok(answer) => answer,
         Err(_) => Err(PortError::later("store", format!("the disk did not answer within {limit:?}"))),
     }
-}
-
-/// Whether a decision is worth an entry: something happened that a person will ask about, or something is asked for
-/// that changes the world.
-fn is_telling(before: &Cutover, event: &Event, decision: &Decision) -> bool {
-    let next = &decision.next;
-    let happened = match event {
-        Event::Ordered(_)
-        | Event::Restarted
-        | Event::Fired { .. }
-        | Event::PolicyChanged { .. }
-        | Event::Journal { .. } => true,
-        Event::Tick
-        | Event::Checked { .. }
-        | Event::Read(_)
-        | Event::Written { .. }
-        | Event::Observed(_)
-        | Event::Glanced(_)
-        | Event::Armed
-        | Event::GateAnswered { .. }
-        | Event::Failed { .. } => false,
-    };
-    let asks = decision.commands.iter().any(|command| match command {
-        Command::Write { .. }
-        | Command::Restore { .. }
-        | Command::Arm { .. }
-        | Command::Disarm
-        | Command::AskGate { .. }
-        | Command::CloseConnections { .. }
-        | Command::Alert(_) => true,
-        Command::Check | Command::Read | Command::Observe(_) | Command::WakeAt(_) => false,
-    });
-    happened
-        || asks
-        || next.phase.name() != before.phase.name()
-        || next.step() != before.step()
-        || next.desired != before.desired
-        || next.earned != before.earned
-        || next.generation != before.generation
-        || next.armed != before.armed
-        || next.standing != before.standing
-        || next.halt != before.halt
-        || next.gates != before.gates
-        || next.closed != before.closed
-        || next.policy_change != before.policy_change
-        || next.journal_writable != before.journal_writable
-        || next.original.is_some() != before.original.is_some()
-        || next.reason.kind != before.reason.kind
 }
