@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::dispersion::{Phi, phi_baseline};
 use crate::engine::Normal;
 use crate::latency::{Cuts, SLOW};
+use crate::numbers::wilson_hilferty;
 use crate::{Block, Counts, Histogram};
 
 /// Dispersion is taken from the last day of a longer record.
@@ -20,6 +21,12 @@ const BAD_UNKNOWN: f64 = 0.02;
 /// guess of none would let the first bursts prove too much; near 1, because with it the first steps wait longer.
 const PHI_ERRORS_UNKNOWN: Phi = Phi { minute: 1.25, longest: 1.25 };
 const PHI_OTHERS_UNKNOWN: Phi = Phi { minute: 1.5, longest: 1.5 };
+
+/// A minute in which the source failed this share of its requests, and ten times what it usually does, was an outage...
+const OUTAGE_SHARE: f64 = 0.1;
+const OUTAGE_TIMES: f64 = 10.0;
+/// ...and is left out of what is normal, as long as no more than this part of all minutes is.
+const OUTAGES_MAX: f64 = 0.1;
 
 /// One minute of the source: requests, and how many of them were what.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -91,6 +98,28 @@ impl Recorder {
         self.intervals
     }
 
+    /// Requests, errors and bad answers of all that was no outage.
+    fn ordinary(&self) -> (u64, u64, u64) {
+        let counts = &self.counts;
+        let all = (counts.requests, counts.errors(), counts.bad());
+        let share = |minute: &Minute| minute.errors as f64 / minute.requests.max(1) as f64;
+        let mut shares: Vec<f64> = self.minutes.iter().map(share).collect();
+        shares.sort_by(f64::total_cmp);
+        let Some(&usual) = shares.get(shares.len() / 2) else { return all };
+        let limit = OUTAGE_SHARE.max(OUTAGE_TIMES * usual);
+        let outages: Vec<&Minute> = self.minutes.iter().filter(|minute| share(minute) >= limit).collect();
+        if outages.len() as f64 > OUTAGES_MAX * self.minutes.len() as f64 {
+            return all;
+        }
+        outages.iter().fold(all, |(requests, errors, bad), minute| {
+            (
+                requests.saturating_sub(minute.requests),
+                errors.saturating_sub(minute.errors),
+                bad.saturating_sub(minute.bad),
+            )
+        })
+    }
+
     /// The baseline so far; thin when it stands on fewer than `intervals_min` blocks.
     pub fn baseline(&self, intervals_min: u32) -> Baseline {
         let counts = &self.counts;
@@ -102,9 +131,10 @@ impl Recorder {
             let all = column(&|m| of(m).0);
             std::array::from_fn(|i| phi_baseline(&column(&|m| of(m).1[i]), &all).unwrap_or(PHI_OTHERS_UNKNOWN))
         };
-        let share = |hits: u64, unknown: f64| {
-            if counts.requests == 0 { unknown } else { hits as f64 / counts.requests as f64 }
-        };
+        let (ordinary, errors, bad) = self.ordinary();
+        let share = |hits: f64, unknown: f64| if ordinary == 0 { unknown } else { hits / ordinary as f64 };
+        // The upper limit of a Poisson count (Garwood 1936): half a chi-squared quantile.
+        let errors_high = wilson_hilferty(0.95, 2.0 * errors as f64 + 2.0) / 2.0;
         let above = |histogram: &Histogram| {
             let total = histogram.total().max(1) as f64;
             Cuts::of(histogram)
@@ -112,8 +142,9 @@ impl Recorder {
         };
         let minutes = self.millis as f64 / 60_000.0;
         let normal = Normal {
-            errors: share(counts.errors(), ERRORS_UNKNOWN),
-            bad: share(counts.bad(), BAD_UNKNOWN),
+            errors: share(errors as f64, ERRORS_UNKNOWN),
+            errors_high: share(errors_high, 1.0).min(1.0),
+            bad: share(bad as f64, BAD_UNKNOWN),
             requests: if minutes > 0.0 { counts.requests as f64 / minutes } else { 0.0 },
             errors_phi: phi(&|m| m.errors, PHI_ERRORS_UNKNOWN),
             bad_phi: phi(&|m| m.bad, PHI_OTHERS_UNKNOWN),
@@ -245,6 +276,25 @@ mod tests {
         assert_eq!(whole.normal(), parts.normal());
         assert!(whole.normal().errors_phi.minute > 10.0);
         assert_eq!(SLOW.len(), whole.normal().latency_phi.len());
+    }
+
+    #[test]
+    fn outages_in_the_record_are_not_normal() {
+        // Two minutes of sixty fail wholly: what is normal stays one in a thousand. Ten of sixty are no accident.
+        let hour = |outages: u64| {
+            let minutes = (0..60).map(|at| minute(1_000, if at < outages { 1_000 } else { 1 }, 100));
+            Baseline::from_blocks(&minutes.collect::<Vec<Block>>(), 30).normal().errors
+        };
+        assert!((hour(2) - 0.001).abs() < 1e-12);
+        assert!(hour(10) > 0.1);
+    }
+
+    #[test]
+    fn a_short_record_without_errors_allows_some() {
+        // Nothing in 3,000 requests: up to about 3 may have been chance; in 3 million requests that is nothing.
+        let high = |minutes| Baseline::from_blocks(&vec![minute(100, 0, 100); minutes], 30).normal().errors_high;
+        assert!((high(30) - 0.001).abs() < 2e-4);
+        assert!(high(30_000) < 2e-6);
     }
 
     #[test]

@@ -59,6 +59,10 @@ impl Binning {
             let shape = cuts.shape(&self.reference);
             self.made_of = self.reference.total();
             self.cuts = Some((cuts, shape));
+            if !self.grows {
+                // Once cut, a reference that does not grow is no longer needed, and the state is stored each interval.
+                self.reference = Histogram::default();
+            }
         }
     }
 

