@@ -301,10 +301,10 @@ impl Default for Timeouts {
         Self {
             head: Duration::from_secs(10),
             client_idle: Duration::from_secs(75),
-            stall: Duration::from_secs(60),
-            tunnel_idle: Duration::from_secs(3600),
+            stall: Duration::from_mins(1),
+            tunnel_idle: Duration::from_hours(1),
             connect: Duration::from_secs(3),
-            first_byte: Duration::from_secs(60),
+            first_byte: Duration::from_mins(1),
             total: None,
             pool_idle: Duration::from_secs(30),
         }

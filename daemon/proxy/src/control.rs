@@ -137,11 +137,10 @@ async fn connection(state: Arc<State>, stream: impl AsyncRead + AsyncWrite + Unp
     let service = service_fn(move |request: Request<Incoming>| {
         let (state, token) = (Arc::clone(&state), token.clone());
         async move {
-            Ok::<_, Infallible>(match allowed(&request, token.as_deref()) {
-                true => answer(&state, request).await,
-                false => {
-                    problem(StatusCode::UNAUTHORIZED, "the call bears no valid token: send `Authorization: Bearer`")
-                }
+            Ok::<_, Infallible>(if allowed(&request, token.as_deref()) {
+                answer(&state, request).await
+            } else {
+                problem(StatusCode::UNAUTHORIZED, "the call bears no valid token: send `Authorization: Bearer`")
             })
         }
     });
@@ -181,11 +180,11 @@ async fn answer(state: &State, request: Request<Incoming>) -> Response<Full<Byte
         (&Method::GET, "/v1/status") => Ok(json(&state.status())),
         (&Method::GET, "/v1/counters") => Ok(json(&state.counters())),
         (&Method::PUT, "/v1/weight") => match body(request).await {
-            Ok(weight) => state.set_weight(&weight).map(|status| json(&status)).map_err(refused),
+            Ok(weight) => state.set_weight(&weight).map(|status| json(&status)).map_err(|why| refused(&why)),
             Err(problem) => Err(problem),
         },
         (&Method::PUT, "/v1/tripwires") => match body(request).await {
-            Ok(armed) => state.arm(armed).map(|status| json(&status)).map_err(refused),
+            Ok(armed) => state.arm(armed).map(|status| json(&status)).map_err(|why| refused(&why)),
             Err(problem) => Err(problem),
         },
         (&Method::PUT, "/v1/close") => match body(request).await {
@@ -205,7 +204,7 @@ async fn answer(state: &State, request: Request<Incoming>) -> Response<Full<Byte
     answered.unwrap_or_else(|(status, why)| problem(status, &why))
 }
 
-fn refused(refused: Refused) -> (StatusCode, String) {
+fn refused(refused: &Refused) -> (StatusCode, String) {
     let status = match refused {
         Refused::Older { .. } | Refused::Fired { .. } => StatusCode::CONFLICT,
         Refused::Invalid(_) => StatusCode::UNPROCESSABLE_ENTITY,

@@ -211,7 +211,7 @@ impl Tally {
             let before = self.version.load(Ordering::Acquire);
             let value = read();
             fence(Ordering::Acquire);
-            if before % 2 == 0 && before == self.version.load(Ordering::Relaxed) {
+            if before.is_multiple_of(2) && before == self.version.load(Ordering::Relaxed) {
                 return value;
             }
             std::thread::yield_now();

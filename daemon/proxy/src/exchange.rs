@@ -78,15 +78,15 @@ impl Drop for Belonging<'_> {
 pub(crate) async fn exchange(worker: &Worker, guest: &mut Guest, head_bytes: usize) -> Next {
     let began = clock::now();
     let config = &worker.state.config;
-    let mut held = worker.spare_held();
-    held.head_bytes = head_bytes;
-    held.bytes.extend_from_slice(&guest.input.as_ref().expect("the head was framed in it").filled()[..head_bytes]);
+    let mut kept = worker.spare_held();
+    kept.head_bytes = head_bytes;
+    kept.bytes.extend_from_slice(&guest.input.as_ref().expect("the head was framed in it").filled()[..head_bytes]);
     consume(&mut guest.input, head_bytes);
     guest.request.clear();
     guest.response.clear();
 
     let head = guest.reader.head();
-    let bytes = &held.bytes[..];
+    let bytes = &kept.bytes[..];
     let method = head.method_part.of(bytes);
     let class = config.read_list.class(method, head.target.of(bytes));
     let asked = match head.method {
@@ -106,13 +106,13 @@ pub(crate) async fn exchange(worker: &Worker, guest: &mut Guest, head_bytes: usi
     } else {
         worker.tally.reuse(guest.requests);
     }
-    held.body_kept = request.repeatable;
+    kept.body_kept = request.repeatable;
     // The head is complete by now, so the weight that holds from here on is the one that was last acknowledged.
     let weight = worker.state.weights.of(class);
     let side = split::split(weight, sticky(config, guest, bytes), &mut worker.chance.borrow_mut());
 
-    let next = attempt(worker, guest, &request, &mut held, side, weight).await;
-    worker.keep_held(held);
+    let next = attempt(worker, guest, &request, &mut kept, side, weight).await;
+    worker.keep_held(kept);
     next
 }
 
@@ -121,7 +121,7 @@ async fn attempt(
     worker: &Worker,
     guest: &mut Guest,
     request: &Request,
-    held: &mut Held,
+    kept: &mut Held,
     mut side: SideName,
     weight: u16,
 ) -> Next {
@@ -137,6 +137,7 @@ async fn attempt(
                     Unreached::Failed(failure) => (Outcome::Failed(failure), None),
                 };
                 count(worker, request, side, outcome, waited, waited, retried);
+                drop(belonging);
                 let Unreached::Failed(failure) = unreached else { return Next::Break };
                 if !retried && may_retry(worker, request, side, weight) {
                     (retried, side, afresh) = (true, side.other(), false);
@@ -148,15 +149,15 @@ async fn attempt(
         let endpoint = upstream.endpoint;
         guest.response.clear();
         guest.must_break = false;
-        compose(worker, guest, held, &upstream);
+        compose(worker, guest, kept, &upstream);
         upstream.reader.expect(request.asked);
-        let mut relay = Relay::new(worker, guest, &mut upstream, held, belonging.flight, request.began);
+        let mut relay = Relay::new(worker, guest, &mut upstream, kept, belonging.flight, request.began);
         let finish = poll_fn(|cx| relay.poll(cx)).await;
 
         worker.over(side, endpoint);
         let now = clock::now();
         let (sent, first_byte, status) = (relay.sent, relay.first_byte, relay.status);
-        let (relayed, heard, close) = (relay.relayed, relay.heard, relay.close);
+        let (relayed, answered, close) = (relay.relayed, relay.heard, relay.close);
         // A response that began before the request ended took no time.
         let end = guest.left.filter(|_| first_byte.is_none()).unwrap_or(now);
         let latency = sent.map(|sent| first_byte.unwrap_or(end).saturating_duration_since(sent));
@@ -172,8 +173,8 @@ async fn attempt(
             }
         };
         if let Outcome::Failed(failure) = outcome {
-            let reused_died = upstream.reused && !heard && failure == Failure::Reset;
-            let again = !relayed && held.body_kept;
+            let reused_died = upstream.reused && !answered && failure == Failure::Reset;
+            let again = !relayed && kept.body_kept;
             if reused_died && again && !afresh {
                 afresh = true;
                 continue;
@@ -184,6 +185,7 @@ async fn attempt(
                 (retried, side, afresh) = (true, side.other(), false);
                 continue;
             }
+            drop(belonging);
             if relayed {
                 return Next::Break;
             }
@@ -334,7 +336,7 @@ fn sticky<'b>(config: &config::Config, guest: &Guest, bytes: &'b [u8]) -> Option
 }
 
 /// Puts the head for this side, and what of the body was sent before, into the request flow.
-fn compose(worker: &Worker, guest: &mut Guest, held: &Held, upstream: &Connection) {
+fn compose(worker: &Worker, guest: &mut Guest, kept: &Held, upstream: &Connection) {
     let address;
     let scheme = if guest.socket.is_tls() { "https" } else { "http" };
     let forwarded = match worker.state.config.forwarded {
@@ -350,7 +352,7 @@ fn compose(worker: &Worker, guest: &mut Guest, held: &Held, upstream: &Connectio
     };
     let route = &worker.routes[upstream.side as usize];
     let how = RequestRewrite { overrides: &route.overrides, forwarded, host: &route.hosts[upstream.endpoint] };
-    let (head, body) = held.bytes.split_at(held.head_bytes);
+    let (head, body) = kept.bytes.split_at(kept.head_bytes);
     let (ready, ended) = (guest.request.ready, guest.request.ended);
     guest.request.clear();
     (guest.request.ready, guest.request.ended) = (ready, ended);

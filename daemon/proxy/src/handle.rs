@@ -132,7 +132,7 @@ impl Proxy {
         }
         let running = Running { state: Arc::clone(&state), local_addr, control_addr, threads: threads.clone() };
         spawn("proxy-control".to_owned(), move || {
-            if let Err(error) = beside(state, bound, threads) {
+            if let Err(error) = beside(&state, bound, threads) {
                 tracing::error!(%error, "the control thread ended");
             }
         })?;
@@ -158,23 +158,23 @@ impl Drop for Reporting<'_> {
 }
 
 /// What runs beside the traffic, on one thread: control API, tripwires, health checks.
-fn beside(state: Arc<State>, bound: Option<Bound>, mut threads: watch::Receiver<Threads>) -> io::Result<()> {
+fn beside(state: &Arc<State>, bound: Option<Bound>, mut threads: watch::Receiver<Threads>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let control = async {
             match bound {
-                Some(bound) => control::serve(Arc::clone(&state), bound).await,
+                Some(bound) => control::serve(Arc::clone(state), bound).await,
                 None => std::future::pending().await,
             }
         };
         let health = async {
-            health::watch(Arc::clone(&state)).await;
+            health::watch(Arc::clone(state)).await;
             std::future::pending::<()>().await;
         };
         tokio::select! {
             served = control => served,
             () = health => Ok(()),
-            () = tripwire::watch(Arc::clone(&state)) => Ok(()),
+            () = tripwire::watch(Arc::clone(state)) => Ok(()),
             // The control API answers for as long as anything is under way.
             _ = threads.wait_for(|threads| threads.running == 0) => Ok(()),
         }

@@ -71,6 +71,10 @@ pub(crate) enum Finish {
 }
 
 /// One attempt to have a request answered on one connection.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says one thing that happened, and any of them may without the others"
+)]
 pub(crate) struct Relay<'a> {
     pub(crate) worker: &'a Worker,
     pub(crate) guest: &'a mut Guest,

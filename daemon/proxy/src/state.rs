@@ -96,7 +96,7 @@ pub enum Refused {
 }
 
 /// The longest window of a tripwire; the figures of that time are kept.
-pub(crate) const WINDOW_MAX: Duration = Duration::from_secs(60);
+pub(crate) const WINDOW_MAX: Duration = Duration::from_mins(1);
 
 /// Most limits armed at once.
 pub(crate) const LIMITS_MAX: usize = 16;

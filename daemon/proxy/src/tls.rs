@@ -83,7 +83,7 @@ pub(crate) fn client(tls: &ClientTls) -> Result<Arc<ClientConfig>, StartError> {
 pub(crate) fn explain(error: &io::Error) -> String {
     let certificate = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match certificate {
-        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+        Some(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature)) => {
             "its certificate was issued by nobody we trust: name the authority with a CA file for the side".to_owned()
         }
         Some(rustls::Error::InvalidCertificate(CertificateError::Other(other)))
@@ -123,12 +123,12 @@ fn self_signed(directory: &Path) -> Result<(PathBuf, PathBuf), StartError> {
         return Ok((chain_path, key_path));
     }
     let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
-    let made = rcgen::generate_simple_self_signed(names)
+    let generated = rcgen::generate_simple_self_signed(names)
         .map_err(|error| wrong(&chain_path, format!("a self-signed certificate cannot be made: {error}")))?;
     let make = || -> io::Result<()> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-        write_whole(&key_path, 0o600, made.signing_key.serialize_pem().as_bytes())?;
-        write_whole(&chain_path, 0o644, made.cert.pem().as_bytes())
+        write_whole(&key_path, 0o600, generated.signing_key.serialize_pem().as_bytes())?;
+        write_whole(&chain_path, 0o644, generated.cert.pem().as_bytes())
     };
     make().map_err(|error| wrong(directory, format!("a self-signed certificate cannot be kept there: {error}")))?;
     Ok((chain_path, key_path))

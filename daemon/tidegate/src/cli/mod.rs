@@ -138,7 +138,7 @@ pub enum Verb {
     #[command(hide = true)]
     DemoUpstream(demo_upstream::DemoUpstream),
     /// Run the data plane: relay requests and split them by weight.
-    Proxy(proxy::Proxy),
+    Proxy(Box<proxy::Proxy>),
     /// Check, show, plan and sample policy files.
     Policy(policy::Policy),
     /// Watch a cutover live.

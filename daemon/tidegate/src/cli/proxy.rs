@@ -65,7 +65,7 @@ pub struct Proxy {
     #[arg(long, value_name = "unix:PATH|HOST:PORT")]
     control: Option<ControlAddress>,
 
-    /// A file with the token for the control API over TCP; TIDEGATE_TOKEN is read where there is none.
+    /// A file with the token for the control API over TCP; `TIDEGATE_TOKEN` is read where there is none.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
 
@@ -132,7 +132,7 @@ struct TlsArgs {
     /// The authorities whose certificates clients must show (PEM).
     #[arg(long, value_name = "FILE")]
     client_ca: Option<PathBuf>,
-    /// Where the self-signed certificate is kept; $STATE_DIRECTORY or the user's state directory by default.
+    /// Where the self-signed certificate is kept; systemd's state directory or the user's state directory by default.
     #[arg(long, value_name = "DIR")]
     tls_dir: Option<PathBuf>,
 }
@@ -180,6 +180,7 @@ struct SideArgs {
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Limits")]
+#[expect(clippy::struct_field_names, reason = "they are the names of the flags")]
 struct LimitArgs {
     /// Bytes of a request head.
     #[arg(long, value_name = "BYTES", default_value_t = 64 * 1024)]
@@ -209,6 +210,7 @@ struct LimitArgs {
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Times")]
+#[expect(clippy::struct_field_names, reason = "they are the names of the flags")]
 struct TimeoutArgs {
     /// For a request head, from its first byte, and for a TLS handshake.
     #[arg(long, value_name = "D", default_value = "10s", value_parser = duration)]
@@ -475,7 +477,7 @@ mod tests {
     #[test]
     fn durations_need_a_unit() {
         assert_eq!(duration("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
+        assert_eq!(duration("1h"), Ok(Duration::from_hours(1)));
         for wrong in ["10", "s", "", "-1s", "1.5s", "99999999999999999999s", "18446744073709551615h"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
