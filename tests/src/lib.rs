@@ -1,5 +1,6 @@
-//! What the tests and their programs share: the simulated worlds, and what hostile peers send.
+//! What the tests and their programs share: the simulated worlds, what hostile peers send, and real servers.
 
 pub mod clock;
 pub mod hostile;
+pub mod servers;
 pub mod sim;

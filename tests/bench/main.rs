@@ -1,0 +1,244 @@
+//! `tests/bench/listener`: Tidegate's listener paired with nginx and haproxy.
+//!
+//! Two measurements a case, each in rounds that visit every proxy in turn, so that a slow minute of the machine hits all of
+//! them alike. *Closed*: 64 keep-alive connections ask as fast as they are answered while another program competes for the
+//! proxy's core, so that the proxy is the bottleneck and no one else is; what counts is requests per second of the proxy's
+//! own processor time. *Open*: the same number of requests a second for all, whether answered or not; what counts is the
+//! time from when a request was due. Figures whose generator or upstream had no processor time left are not printed.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program whose output is its result")]
+
+mod load;
+mod peers;
+mod report;
+
+use std::{env, path::PathBuf, process::ExitCode, time::Duration};
+
+use load::{Case, OpenResult};
+use peers::Peer;
+use report::{CaseReport, IdleReport, Report};
+use tidegate_tests::{clock, servers::Process};
+
+/// Connections that ask at the same time.
+const CONNECTIONS: usize = 64;
+
+/// How much of its core's time the generator and the upstream may use together before a figure says more about them.
+const BUSY_MAX: f64 = 0.95;
+
+/// The offered load of the open measurement, as a share of what the slowest proxy can do with a core of its own.
+const OFFERED: f64 = 0.5;
+
+/// Later than this for one request in a hundred, the generator itself was kept waiting for a core.
+const GENERATOR_LATE_MAX: Duration = Duration::from_millis(5);
+
+/// What the command line asks for.
+struct Options {
+    binary: PathBuf,
+    json: bool,
+    rounds: usize,
+    seconds: f64,
+    cases: Vec<Case>,
+    idle: usize,
+}
+
+fn options() -> Result<Options, String> {
+    let mut options = Options {
+        binary: PathBuf::from("tidegate"),
+        json: false,
+        rounds: 5,
+        seconds: 4.0,
+        cases: load::CASES.to_vec(),
+        idle: 10_000,
+    };
+    let mut arguments = env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
+        let number = |text: String| text.parse::<f64>().map_err(|_| format!("`{text}` is not a number"));
+        match argument.as_str() {
+            "--json" => options.json = true,
+            "--binary" => options.binary = PathBuf::from(value()?),
+            "--rounds" => options.rounds = number(value()?)? as usize,
+            "--seconds" => options.seconds = number(value()?)?,
+            "--idle" => options.idle = number(value()?)? as usize,
+            "--cases" => {
+                let names = value()?;
+                options.cases =
+                    load::CASES.iter().filter(|case| names.split(',').any(|name| name == case.name)).copied().collect();
+                if options.cases.is_empty() {
+                    return Err(format!("no case named `{names}`; there are get-1k, post-1k, get-64k, post-64k"));
+                }
+            }
+            _ => return Err(format!("unknown argument `{argument}`")),
+        }
+    }
+    if options.rounds == 0 || options.seconds < 0.5 {
+        return Err("at least one round of at least half a second".to_owned());
+    }
+    Ok(options)
+}
+
+fn main() -> ExitCode {
+    let options = match options() {
+        Ok(options) => options,
+        Err(why) => {
+            eprintln!("tests/bench/listener: {why}");
+            return ExitCode::from(2);
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let local = tokio::task::LocalSet::new();
+    match local.block_on(&runtime, measure(&options, folder.path())) {
+        Ok(report) => {
+            if options.json {
+                println!("{}", report.json());
+            } else {
+                println!("{}", report.table());
+            }
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            eprintln!("tests/bench/listener: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Everything: first the cases, then the idle connections.
+async fn measure(options: &Options, folder: &std::path::Path) -> Result<Report, String> {
+    let upstream = peers::upstream(folder);
+    let mut running = peers::all(folder, &options.binary, &upstream.ports);
+    let versions = peers::versions(&running);
+    let length = Duration::from_secs_f64(options.seconds);
+    let mut cases = Vec::new();
+    for case in &options.cases {
+        let mut report = CaseReport::new(*case, &running);
+        // One unmeasured second each: pools fill, files are cached, code is paged in.
+        for peer in &running {
+            load::closed(*case, peer.port, CONNECTIONS, Duration::from_secs(1)).await?;
+        }
+        for round in 0..options.rounds {
+            for (index, peer) in running.iter().enumerate() {
+                progress(
+                    options,
+                    &format!("{} closed, round {} of {}: {}", case.name, round + 1, options.rounds, peer.name),
+                );
+                let efficiency = closed(*case, peer, &upstream.process, length).await?;
+                report.peers[index].requests_per_cpu_second.push(efficiency);
+            }
+        }
+        let rate = OFFERED * report.slowest();
+        report.offered = rate;
+        for round in 0..options.rounds {
+            for (index, peer) in running.iter().enumerate() {
+                progress(
+                    options,
+                    &format!("{} open, round {} of {}: {}", case.name, round + 1, options.rounds, peer.name),
+                );
+                let result = open(*case, peer, &upstream.process, rate, length).await?;
+                report.peers[index].latencies.push(result.latency);
+                report.peers[index].memory_bytes.push(peer.process.usage().memory_bytes);
+            }
+        }
+        cases.push(report);
+    }
+    let mut idle = Vec::new();
+    if options.idle > 0 {
+        for tls in [false, true] {
+            for peer in &mut running {
+                progress(
+                    options,
+                    &format!("{} idle connections{}: {}", options.idle, if tls { ", TLS" } else { "" }, peer.name),
+                );
+                idle.push(idle_memory(peer, options.idle, tls, folder).await?);
+            }
+        }
+    }
+    Ok(Report { versions, rounds: options.rounds, seconds: options.seconds, cases, idle })
+}
+
+fn progress(options: &Options, text: &str) {
+    if !options.json {
+        eprintln!("{text}");
+    }
+}
+
+/// Requests per second of the proxy's processor time, with the proxy as the bottleneck.
+async fn closed(case: Case, peer: &Peer, upstream: &Process, length: Duration) -> Result<f64, String> {
+    let competitor = peers::competitor(peer);
+    let (before, busy) = (peer.process.usage(), Busy::start(upstream));
+    let requests = load::closed(case, peer.port, CONNECTIONS, length).await?;
+    let used = peer.process.usage().cpu.saturating_sub(before.cpu);
+    busy.check(upstream, case, peer)?;
+    drop(competitor);
+    if used.is_zero() {
+        return Err(format!("{} used no processor time", peer.name));
+    }
+    Ok(requests as f64 / used.as_secs_f64())
+}
+
+/// Latency at a given number of requests a second.
+async fn open(case: Case, peer: &Peer, upstream: &Process, rate: f64, length: Duration) -> Result<OpenResult, String> {
+    let busy = Busy::start(upstream);
+    let result = load::open(case, peer.port, CONNECTIONS, rate, length).await?;
+    busy.check(upstream, case, peer)?;
+    if result.late > GENERATOR_LATE_MAX {
+        return Err(format!(
+            "{}, {}: the generator was {:?} late for one request in a hundred, so it was saturated or the machine is busy",
+            case.name, peer.name, result.late
+        ));
+    }
+    Ok(result)
+}
+
+/// How busy the generator and the upstream are, which share a core.
+struct Busy {
+    start: std::time::Instant,
+    before: Duration,
+}
+
+impl Busy {
+    fn start(upstream: &Process) -> Self {
+        Self { start: clock::now(), before: Self::used(upstream) }
+    }
+
+    fn used(upstream: &Process) -> Duration {
+        upstream.usage().cpu + load::own_cpu()
+    }
+
+    fn check(&self, upstream: &Process, case: Case, peer: &Peer) -> Result<(), String> {
+        let used = Self::used(upstream).saturating_sub(self.before).as_secs_f64();
+        let share = used / self.start.elapsed().as_secs_f64();
+        if share > BUSY_MAX {
+            return Err(format!(
+                "{}, {}: the generator and the upstream used {:.0} % of their core, so the figure would be theirs",
+                case.name,
+                peer.name,
+                share * 100.0
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Memory with many connections that each made one request and then idle.
+async fn idle_memory(
+    peer: &mut Peer,
+    connections: usize,
+    tls: bool,
+    folder: &std::path::Path,
+) -> Result<IdleReport, String> {
+    peer.restart(folder, tls);
+    let before = peer.process.usage().memory_bytes;
+    let open = load::idle(peer.port, connections, tls.then(|| peers::certificate(folder))).await?;
+    // What the proxy gives back when a connection idles, it gives back within this time.
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let usage = peer.process.usage();
+    if usage.descriptors < connections {
+        return Err(format!(
+            "{}: {} descriptors open for {connections} idle connections",
+            peer.name, usage.descriptors
+        ));
+    }
+    drop(open);
+    Ok(IdleReport { peer: peer.name, tls, connections, before_bytes: before, after_bytes: usage.memory_bytes })
+}

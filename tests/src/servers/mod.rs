@@ -1,0 +1,12 @@
+//! Programs that no one here wrote, started for a test or a benchmark and stopped for sure: nginx, haproxy, OpenSearch.
+//!
+//! What installs them is `tests/run`; nothing is downloaded here. Ports are free ones on the loopback address, files lie in
+//! a folder that the caller owns.
+
+pub mod nginx;
+mod ports;
+mod process;
+pub mod search;
+
+pub use ports::free_port;
+pub use process::{Process, Usage, built_binary, state_folder};
