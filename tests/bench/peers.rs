@@ -88,7 +88,7 @@ fn tidegate(home: &Path, folder: &Path, binary: &Path, port: u16, upstreams: &[u
     for (flag, upstream) in ["--source", "--target"].into_iter().zip(upstreams) {
         arguments.extend([flag.to_owned(), format!("http://127.0.0.1:{upstream}")]);
     }
-    arguments.extend(["--weight", "500", "--no-capture", "--workers", "1"].map(str::to_owned));
+    arguments.extend(["--weight", "500", "--no-capture", "--workers", "1", "--idle-timeout", "10m"].map(str::to_owned));
     let shown = format!("tidegate {}", arguments.join(" "));
     let mut command = pinned(binary);
     command.args(arguments).current_dir(home);
