@@ -152,6 +152,56 @@ fn a_target_three_times_slower_is_found_within_a_minute_or_two() {
     }
 }
 
+#[test]
+fn answers_that_drip_are_found_by_the_exchange() {
+    // The first byte comes as ever, the last one seconds later.
+    for seed in 0..5 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let baseline = short_baseline(&mut rng, 100.0);
+        let drip = Behaviour { body: 3_000_000.0, ..HEALTHY };
+        let ended = climb(&mut rng, demo_guards(), baseline, (100.0, 1_000, 300.0), (drip, 2));
+        assert!(ended.judgement.verdict == Verdict::Fail && ended.after_onset < 60.0, "{seed} {ended:#?}");
+        let exchange = ended.judgement.guards.iter().find(|guard| guard.guard == GuardKind::Exchange).unwrap();
+        assert_eq!(exchange.verdict, Verdict::Fail);
+    }
+}
+
+#[test]
+fn sides_that_jitter_by_themselves_are_not_reverted() {
+    // Each side's latency wanders by some 10 % on its own, correlated from second to second: nobody's regression.
+    for seed in 0..10 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut judge = Judge::new(demo_guards(), short_baseline(&mut rng, 200.0), STEPS.len() as u32);
+        let mut wander = [0.0f64; 2];
+        for second in 0..90 {
+            for side in &mut wander {
+                *side = 0.7 * *side + 0.07 * normal(&mut rng);
+            }
+            let [source, target] = wander.map(|by| Behaviour { median: HEALTHY.median * by.exp(), ..HEALTHY });
+            let weight = STEPS[second / 23];
+            let context = Context { new_step: second % 23 == 0, weight, next_weight: Some(950), source_live: true };
+            judge.observe(&block(&mut rng, 1_000, 200.0, weight, source, target), &context);
+            assert_ne!(judge.verdict().verdict, Verdict::Fail, "{seed} second {second}: {:#?}", judge.verdict());
+        }
+    }
+}
+
+#[test]
+fn the_state_of_a_long_cutover_stays_small() {
+    // An hour of seconds: as large at the end as after ten minutes, and well below what is stored each second.
+    let mut rng = fastrand::Rng::with_seed(1);
+    let mut judge = Judge::new(demo_guards(), short_baseline(&mut rng, 50.0), STEPS.len() as u32);
+    let mut sizes = Vec::new();
+    for second in 0..3_600 {
+        let context = Context { new_step: second == 0, weight: 500, next_weight: None, source_live: true };
+        judge.observe(&block(&mut rng, 1_000, 50.0, 500, HEALTHY, HEALTHY), &context);
+        if second % 600 == 599 {
+            sizes.push(serde_json::to_string(&judge).unwrap().len());
+        }
+    }
+    assert!(sizes.iter().all(|&size| size < 48_000) && sizes[5] < sizes[0] * 3 / 2, "{sizes:?}");
+}
+
 /// A service whose minutes are drawn bucket by bucket: many requests at little cost.
 struct Service {
     /// Chance of each bucket.
