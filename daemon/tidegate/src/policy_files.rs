@@ -149,7 +149,7 @@ fn merge(layers: &[Layer]) -> Result<(serde_json::Value, Vec<Effective>), Config
         .build()?
         .collect()?;
     let mut values = BTreeMap::new();
-    flatten(String::new(), &merged, &mut values);
+    flatten("", &merged, &mut values);
     let values = values
         .into_iter()
         .map(|(key, (value, origin))| {
@@ -216,11 +216,11 @@ fn plain(value: &Value) -> serde_json::Value {
     }
 }
 
-fn flatten(path: String, table: &Map<String, Value>, values: &mut BTreeMap<String, (serde_json::Value, String)>) {
+fn flatten(path: &str, table: &Map<String, Value>, values: &mut BTreeMap<String, (serde_json::Value, String)>) {
     for (key, value) in table {
-        let below = policy::join(&path, key);
+        let below = policy::join(path, key);
         match &value.kind {
-            ValueKind::Table(inner) => flatten(below, inner, values),
+            ValueKind::Table(inner) => flatten(&below, inner, values),
             _ => {
                 values.insert(below, (plain(value), value.origin().unwrap_or(policy::BUILTIN).to_owned()));
             }

@@ -38,8 +38,7 @@ pub(super) enum Shape {
 pub fn schema() -> Value {
     let mut schema = serde_json::to_value(schemars::schema_for!(raw::Document)).expect("a schema is plain JSON");
     tidy(&mut schema);
-    // Layers may say the rest, but a file that does not name its service is nobody's.
-    schema["required"] = serde_json::json!(["service"]);
+    // Nothing is required: `defaults.toml` is checked by the same schema, and any layer may say what is missing here.
     schema["title"] = "Tidegate policy".into();
     schema
 }

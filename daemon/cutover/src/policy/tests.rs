@@ -114,6 +114,94 @@ fn bad_policies_are_told_where_and_what_instead() {
     }
 }
 
+#[test]
+fn a_rehearsal_of_a_minute_can_be_said() {
+    // Proves: seconds instead of hours, down to the proxies' own counters, contradict nothing but the recorded baseline.
+    let text = r#"
+        service = "rehearsal"
+        [balancer]
+        retry = "none"
+        sticky = "cookie:session"
+        [source]
+        endpoints = ["http://127.0.0.1:1"]
+        [target]
+        endpoints = ["http://127.0.0.1:2"]
+        [baseline]
+        record = "5s"
+        intervals_min = 30
+        [shift]
+        steps = [5, 25, 50, 95, 100]
+        writes = "split"
+        interval = "1s"
+        bake_min = "4s"
+        bake_max = "60s"
+        warm_up = "1s"
+        settle = "200ms"
+        share_tolerance = "10 %"
+        requests_min = 100
+        [guards]
+        burst = "10s"
+        [guards.latency]
+        tolerance = "9 %"
+        [guards.exchange]
+        enabled = true
+        tolerance = "13.9 %"
+        requests_min = 50
+        on_unknown = "ignore"
+        [tripwires.errors]
+        window = "1s"
+        limit = "20 %"
+        [tripwires.unanswered]
+        window = "3s"
+        [tripwires.latency]
+        limit = "3s"
+        window = "2s"
+        [unknown]
+        hold_budget = "60s"
+        blind_budget = "5s"
+        on_timeout = "revert"
+        [drain]
+        quiet = "3s"
+        timeout = "30s"
+    "#;
+    let layer = parse(text, "rehearsal.toml");
+    let layers = [builtin(), &layer];
+    let resolved = resolve(&layers, &merge(&layers));
+    let told: Vec<_> = resolved.problems.iter().map(|problem| (problem.severity, problem.line)).collect();
+    assert_eq!(told, [(Severity::Warning, 11)]);
+    let policy = resolved.policy.unwrap();
+    assert_eq!(policy.guards.len(), 5);
+    assert_eq!(policy.shift.settle.as_millis(), 200);
+    assert_eq!(policy.tripwires.len(), 4);
+    // Latency tolerances are whole buckets, or the judge would round them up by one.
+    let exchange = policy.guards.iter().find(|guard| guard.guard.kind == judge::GuardKind::Exchange).unwrap();
+    assert!((exchange.guard.ratio.log2() * 16.0 - 3.0).abs() < 1e-9);
+}
+
+#[test]
+fn ladders_by_rule_rise_to_all() {
+    // Proves: the shorthands give the lists that their words promise, tenths and the last comparison included.
+    let percents = |rule: &str| -> Vec<f64> {
+        let text = USUAL.replace("\"last\"", "\"split\"") + &format!("steps = \"{rule}\"\n");
+        read(&text, "search.toml").unwrap().shift.steps.iter().map(|share| share.reads.fraction() * 100.0).collect()
+    };
+    assert_eq!(percents("linear"), [10., 20., 30., 40., 50., 60., 70., 80., 90., 95., 100.]);
+    assert_eq!(percents("linear 25 %"), [25., 50., 75., 95., 100.]);
+    assert_eq!(percents("exponential"), [1., 2., 4., 8., 16., 32., 64., 95., 100.]);
+    assert_eq!(percents("exponential 4 from 0.5 to 90"), [0.5, 2., 8., 32., 90., 100.]);
+}
+
+#[test]
+fn a_window_past_midnight_is_two() {
+    // Proves: the evening belongs to its day and the morning to the day after, Sunday night included.
+    let text = USUAL.to_owned() + "[windows]\nzone = \"europe/berlin\"\nallow = [\"Sat-Sun 22:00-02:00\"]\n";
+    let windows = read(&text, "search.toml").unwrap().windows;
+    assert_eq!(windows.zone, "Europe/Berlin");
+    let evening = ChangeWindow { days: vec![6, 7], from_minute: 1320, to_minute: 1440 };
+    let morning = ChangeWindow { days: vec![1, 7], from_minute: 0, to_minute: 120 };
+    assert_eq!(windows.allow, [evening, morning]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 

@@ -91,8 +91,7 @@ pub(super) fn report(loaded: &Loaded) -> String {
         (errors, 0) => counted(errors, "problem"),
         (errors, warnings) => format!("{}, {}", counted(errors, "problem"), counted(warnings, "warning")),
     };
-    text.push_str(&format!("{file}: {words}\n"));
-    text
+    text + &format!("{file}: {words}\n")
 }
 
 fn counted(count: usize, what: &str) -> String {
@@ -152,6 +151,7 @@ impl Diagnostic for Shown<'_> {
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_raw_string_hashes, reason = "expect-test writes them")]
 mod tests {
     use expect_test::{Expect, expect};
 
@@ -196,7 +196,9 @@ mod tests {
     #[test]
     fn an_empty_file_is_drawn_too() {
         // Proves: a report without any text to point at still says what is missing and what to write.
-        check("", &expect![[r#"
+        check(
+            "",
+            &expect![[r#"
               × search.toml:1:1: the service's name is missing: say `service` (hint: write `service = "NAME"` at the top of the file)
 
               × search.toml:1:1: what a split means for writes is missing: say `shift.writes` (hint: write `writes = "last"` (they stay with the source until the last step) or `writes = "split"`)
@@ -206,14 +208,18 @@ mod tests {
               × search.toml:1:1: the target has no endpoints: say `target.endpoints` (hint: write `endpoints = ["http://HOST:PORT"]` under `[target]`)
 
             search.toml: 4 problems
-        "#]]);
+        "#]],
+        );
     }
 
     #[test]
     fn a_sound_file_is_one_line() {
         // Proves: nothing is said about what is right.
-        check(crate::cli::policy::sample::sample("fast").unwrap(), &expect![[r#"
+        check(
+            crate::cli::policy::sample::sample("fast").unwrap(),
+            &expect![[r#"
             search.toml: sound
-        "#]]);
+        "#]],
+        );
     }
 }

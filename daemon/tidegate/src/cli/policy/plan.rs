@@ -99,18 +99,18 @@ pub(super) fn table(policy: &policy::Policy, plan: &plan::Plan) -> String {
         |seconds| format!("about {}", brief(seconds)),
     );
     // Writing to a string cannot fail.
-    drop(write!(
+    let _ = write!(
         text,
         "\nbefore      the source is recorded for {baseline}\n\
          after       the source must be silent for {}\n\
          in all      {total}; at least {}\n",
         brief(plan.quiet_seconds),
         brief(plan.least_seconds),
-    ));
+    );
     for wait in &plan.waits {
-        drop(writeln!(text, "waits       {wait}"));
+        let _ = writeln!(text, "waits       {wait}");
     }
-    drop(write!(
+    let _ = write!(
         text,
         "sees        errors: from this share of the target's answers on it is expected to revert within the step, where {} of the\n            \
          source's fail; slow: the same for answers slower than the source's slowest 1 %; outage: when a tripwire fires\n\
@@ -119,7 +119,7 @@ pub(super) fn table(policy: &policy::Policy, plan: &plan::Plan) -> String {
         percent(assumed.writes),
         percent(assumed.errors),
         percent(assumed.not_ok),
-    ));
+    );
     text
 }
 
@@ -179,6 +179,7 @@ fn brief(seconds: f64) -> String {
 }
 
 #[cfg(test)]
+#[expect(clippy::needless_raw_string_hashes, reason = "expect-test writes them")]
 mod tests {
     use expect_test::{Expect, expect};
 

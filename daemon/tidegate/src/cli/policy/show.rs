@@ -52,7 +52,8 @@ fn table(values: &[Effective]) -> String {
         .collect();
     let width =
         lines.iter().map(|(line, _)| line.chars().count()).filter(|width| *width <= COLUMN_MAX).max().unwrap_or(0);
-    lines.iter().map(|(line, origin)| format!("{line:<width$}  # {origin}\n")).collect()
+    let lines: Vec<_> = lines.iter().map(|(line, origin)| format!("{line:<width$}  # {origin}")).collect();
+    lines.join("\n") + "\n"
 }
 
 /// A value as a policy file would say it.
