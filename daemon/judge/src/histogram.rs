@@ -140,3 +140,41 @@ impl Histogram {
             .map(|&(bucket, _)| bucket)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_holds_what_its_edges_say() {
+        // Every duration lies above the edge of the bucket before and not above its own, up to the last bucket.
+        for micros in (0..100_000u64).chain([1_000_000, 60_000_000, 4_000_000_000]) {
+            let bucket = Histogram::bucket_of(micros);
+            assert!(micros as f64 <= Histogram::upper_micros(bucket) * (1.0 + 1e-12));
+            assert!(bucket == 0 || micros as f64 > Histogram::upper_micros(bucket - 1) * (1.0 - 1e-12));
+        }
+        assert_eq!(Histogram::bucket_of(u64::MAX), BUCKETS as u16 - 1);
+    }
+
+    #[test]
+    fn histograms_with_other_buckets_are_refused() {
+        // Buckets that do not exist, or not in order: from another scale, or spoiled on the way.
+        let read = |text: &str| serde_json::from_str::<Histogram>(text).map_err(|error| error.to_string());
+        assert!(read(r#"{"buckets":[[512,1]]}"#).unwrap_err().contains("its buckets are not ours"));
+        assert!(read(r#"{"buckets":[[7,1],[7,2]]}"#).unwrap_err().contains("must ascend"));
+        assert!(read(r#"{"buckets":[[7,-1]]}"#).is_err());
+        assert_eq!(read(r#"{"buckets":[[7,0],[9,2]]}"#).unwrap().total(), 2);
+    }
+
+    #[test]
+    fn counts_that_run_backwards_are_noticed() {
+        let (mut earlier, mut later) = (Histogram::default(), Histogram::default());
+        earlier.add(5, 10);
+        later.add(5, 9);
+        later.add(6, 100);
+        assert_eq!(later.since(&earlier), None);
+        later.add(5, 4);
+        let since = later.since(&earlier).unwrap();
+        assert_eq!((since.count_of(5), since.count_of(6), since.above(5)), (3, 100, 100));
+    }
+}
