@@ -65,6 +65,8 @@ pub struct Oracle {
     standing: bool,
     journal_writable: bool,
     restoring: Option<i64>,
+    /// Since when this revert is tried; a confirmed one that was undone begins anew.
+    reverting_since: Option<i64>,
     ended_by_abort: bool,
     alerts: u32,
     critical_alerts: u32,
@@ -100,6 +102,7 @@ impl Oracle {
             standing: false,
             journal_writable: true,
             restoring: None,
+            reverting_since: None,
             ended_by_abort: false,
             alerts: 0,
             critical_alerts: 0,
@@ -158,6 +161,11 @@ impl Oracle {
             self.restoring = None;
         }
         self.standing = cutover.standing.is_some();
+    }
+
+    /// The daemon's clock stepped: where the counted windows ended is a time of another clock.
+    pub fn clock_stepped(&mut self) {
+        self.counted_to = None;
     }
 
     /// The same decision was taken twice.
@@ -488,7 +496,7 @@ impl Oracle {
     /// What must hold where a phase is reached.
     fn arrived(&mut self, before: &Cutover, after: &Cutover, _now: Timestamp) {
         if before.phase.name() == after.phase.name() {
-            if let (Phase::Reverting { .. }, Some(since)) = (&after.phase, self.restoring) {
+            if let (Phase::Reverting { .. }, Some(since)) = (&after.phase, self.reverting_since) {
                 let deadline = i64::try_from(self.policy.revert.deadline.as_millis()).unwrap_or(i64::MAX);
                 let spent = self.now - since - self.downtime;
                 self.insist(spent <= deadline + REVERT_SLACK, "limits", || {
@@ -498,6 +506,10 @@ impl Oracle {
             return;
         }
         match after.phase {
+            Phase::Reverting { .. } => {
+                self.reverting_since = Some(self.now);
+                self.downtime = 0;
+            }
             Phase::Reverted => {
                 let original = self.original_action.clone();
                 let seen = self.last_read.clone();

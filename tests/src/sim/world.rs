@@ -350,6 +350,12 @@ impl<'a> World<'a> {
         match item {
             Item::Deliver(event, incarnation) => {
                 if incarnation == self.incarnation && self.alive {
+                    if let Event::Written { generation, .. } | Event::Failed { generation: Some(generation), .. } =
+                        &*event
+                        && self.write_under_way == Some(*generation)
+                    {
+                        self.write_under_way = None;
+                    }
                     self.step(&event);
                 }
             }
@@ -378,7 +384,10 @@ impl<'a> World<'a> {
                     self.oracle.foreign(self.now);
                 }
             }
-            Item::StepClock(step) => self.offset += step,
+            Item::StepClock(step) => {
+                self.offset += step;
+                self.oracle.clock_stepped();
+            }
             Item::Health { source, target } => {
                 if target.is_some_and(|health| health != Health::Good) {
                     self.sick = true;

@@ -305,6 +305,7 @@ pub(super) fn follow(turn: &mut Turn) {
     );
     turn.next.gates.clear();
     turn.enter(Phase::Gated { step: step + 1 }, "step_passed", text);
+    shift::ask_read(turn);
 }
 
 /// What spent budgets do.

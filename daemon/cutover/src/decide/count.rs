@@ -10,7 +10,7 @@ use crate::command::Command;
 use crate::cutover::{Cutover, Phase};
 use crate::event::{Observation, Retry};
 use crate::evidence::{Asked, Observed};
-use crate::policy::{Policy, Writes};
+use crate::policy::{Policy, TripwireKind, Writes};
 use crate::units::{Share, Weight, Window};
 
 /// How many times one interval is asked for before it is left out.
@@ -168,7 +168,15 @@ fn judge(turn: &mut Turn, observation: &Observation, step: Option<usize>) {
         turn.note("warming_up", format!("the interval from {} is not judged: the step warms up", window.from));
         return;
     }
-    let share = turn.next.desired;
+    // What the balancer was seen to give, not what we want: while a write fails or someone drifts, they differ.
+    let Some(share) = turn.next.configured.as_ref().map(|reading| reading.share) else {
+        turn.note("not_judged", "an interval is not judged while the balancer's weight is unknown");
+        return;
+    };
+    if share.reads == Weight::NONE {
+        turn.note("not_judged", "an interval is not judged while the target has no weight");
+        return;
+    }
     let block = comparable(&turn.next.policy, share, observation);
     let draining = turn.next.phase == Phase::Draining;
     let following = turn.next.policy.shift.steps.get(step + 1).map(|share| share.reads);
@@ -222,12 +230,23 @@ fn judge(turn: &mut Turn, observation: &Observation, step: Option<usize>) {
 fn last_interval(block: &Block, policy: &Policy) -> Option<String> {
     /// How many standard deviations of a count are still chance.
     const DEVIATIONS: f64 = 4.0;
-    let errors = policy.guards.iter().find(|guard| guard.guard.kind == judge::GuardKind::Errors)?;
     let source = &block.source;
     let target = &block.target;
     if source.requests == 0 || target.requests == 0 {
         return None;
     }
+    // Where the source is itself beyond what the tripwires call normal the world is broken. A target that fails as much
+    // may be as good as the source, but nobody would raise it.
+    let broken = policy.tripwires.iter().find(|tripwire| tripwire.kind == TripwireKind::Errors);
+    let source_failing = source.errors() as f64 / source.requests as f64;
+    if let Some(tripwire) = broken.filter(|tripwire| source_failing > tripwire.source_limit) {
+        return Some(format!(
+            "the source itself fails {:.1} % of its requests, and {:.1} % is normal; nothing rises in a broken world",
+            100.0 * source_failing,
+            100.0 * tripwire.source_limit
+        ));
+    }
+    let errors = policy.guards.iter().find(|guard| guard.guard.kind == judge::GuardKind::Errors)?;
     let tolerated = errors.guard.ratio * source.errors() as f64 / source.requests as f64 + errors.guard.margin;
     let expected = tolerated * target.requests as f64;
     let most = expected + DEVIATIONS * expected.max(1.0).sqrt();

@@ -98,8 +98,10 @@ fn timed_out(turn: &mut Turn, gate: &Gate) {
 
 /// A gate answered.
 pub(super) fn answered(turn: &mut Turn, name: &str, step: usize, answer: &GateAnswer) {
-    let asked =
-        turn.next.phase == Phase::Gated { step } && matches!(turn.next.gates.get(name), Some(GateState::Asked { .. }));
+    // A manual gate is opened by an order, with who and why, and by nothing else.
+    let manual = turn.next.policy.gates.iter().any(|gate| gate.name == name && gate.kind == GateKind::Manual);
+    let here = turn.next.phase == (Phase::Gated { step });
+    let asked = here && !manual && matches!(turn.next.gates.get(name), Some(GateState::Asked { .. }));
     if !asked {
         turn.note("late_gate", format!("gate `{name}` answered when nobody waited for it"));
         return;

@@ -26,6 +26,9 @@ mod tripwire;
 mod turn;
 mod wake;
 
+#[cfg(test)]
+mod tests;
+
 use turn::Turn;
 
 pub use count::guards;

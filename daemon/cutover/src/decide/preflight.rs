@@ -60,7 +60,7 @@ pub(super) fn ask(turn: &mut Turn) {
     let waited = turn.next.budgets.check;
     let due = match turn.next.check_asked {
         Some(_) => waited >= CHECK_PATIENCE,
-        None => waited >= check_every(&turn.next.phase) || turn.next.checks.is_empty(),
+        None => waited >= check_every(&turn.next.phase),
     };
     if due {
         ask_checks(turn);
@@ -150,4 +150,5 @@ pub(super) fn record(turn: &mut Turn) {
     turn.next.earned = turn.step_share(0);
     turn.next.gates.clear();
     turn.enter(Phase::Gated { step: 0 }, if thin { "baseline_thin" } else { "baseline_recorded" }, text);
+    super::shift::ask_read(turn);
 }

@@ -12,12 +12,15 @@ use crate::cutover::{Armed, Cutover, HaltKind, Phase, Write};
 use crate::event::{CommandKind, Reading, Retry};
 use crate::units::{Generation, Share};
 
-/// How long the answer to a write is waited for before its outcome counts as unknown.
-pub(super) const WRITE_PATIENCE: Duration = Duration::from_secs(30);
+/// How long the answer to a write is waited for before its outcome counts as unknown. The shell has a deadline of its
+/// own, well within this; here it is the last resort.
+pub(super) const WRITE_PATIENCE: Duration = Duration::from_mins(1);
 /// How long the answer to a read is waited for before it is asked for again.
 pub(super) const READ_PATIENCE: Duration = Duration::from_secs(15);
 /// How many believed reads may miss a write before it is written again.
 pub(super) const READS_PER_WRITE: u32 = 3;
+/// The pause before a read is asked for again where a rise waits for a fresh one.
+pub(super) const FRESH_PAUSE: Duration = Duration::from_millis(500);
 /// The pause after a failed arming.
 pub(super) const ARM_PAUSE: Duration = Duration::from_secs(2);
 /// How many reads may fail or stay away, in pauses of [`read_every`], before the balancer counts as unread.
@@ -61,8 +64,18 @@ pub(super) fn ask(turn: &mut Turn) {
     }
     let waited = turn.next.budgets.read;
     let due = match turn.next.read_asked {
-        Some(_) => waited >= READ_PATIENCE,
-        None => waited >= read_every(&turn.next) || (!turn.next.reread && fresh_needed(&turn.next.phase)),
+        Some(_) if waited >= READ_PATIENCE => {
+            // A read that nobody answers is one that did not show the original.
+            if let Phase::Reverting { reads, .. } | Phase::Stuck { reads, .. } = &mut turn.next.phase {
+                *reads = reads.saturating_add(1);
+            }
+            true
+        }
+        Some(_) => false,
+        None => {
+            waited >= read_every(&turn.next)
+                || (!turn.next.reread && fresh_needed(&turn.next.phase) && waited >= FRESH_PAUSE)
+        }
     };
     if due {
         ask_read(turn);
@@ -108,13 +121,15 @@ pub(super) fn go_on(turn: &mut Turn) {
     if turn.next.write.is_some() || turn.next.halt.is_some() {
         return;
     }
-    if raises(&turn.next, turn.next.desired) && !bake::withheld(&turn.next, turn.now).is_empty() {
+    // A rise is written only on a balancer that was read: after a restart that read has to come first.
+    let rises = raises(&turn.next, turn.next.desired);
+    if rises && (turn.next.configured.is_none() || !bake::withheld(&turn.next, turn.now).is_empty()) {
         return;
     }
     if unarmed(turn) {
         let waited = turn.next.budgets.write;
         let due = match turn.next.armed {
-            Armed::No => attempts > 0 || turn.next.budgets.phase == Duration::ZERO || waited >= ARM_PAUSE,
+            Armed::No => turn.next.budgets.phase == Duration::ZERO || waited >= ARM_PAUSE,
             Armed::Asked { .. } => waited >= WRITE_PATIENCE,
             Armed::Yes => false,
         };

@@ -1,0 +1,8 @@
+//! What the decisions must be. The facts of each concern are in `facts`, the whole way of a healthy cutover in `walk`,
+//! every phase with every event in `transitions`, and chance in `chance`.
+
+mod chance;
+mod facts;
+mod stage;
+mod transitions;
+mod walk;
