@@ -161,6 +161,11 @@ impl Oracle {
             self.restoring = None;
         }
         self.standing = cutover.standing.is_some();
+        if cutover.generation > self.generation {
+            // The entry is on disk and its write never went out: what is asked for now was decided then.
+            self.asked = cutover.desired;
+            self.begin_step();
+        }
     }
 
     /// The daemon's clock stepped: where the counted windows ended is a time of another clock.
@@ -209,7 +214,10 @@ impl Oracle {
         for command in commands {
             match command {
                 Command::Write { share, generation } => self.write(*share, *generation, after, disk, now),
-                Command::Restore { action, generation } => self.restore(action, *generation, before),
+                Command::Restore { action, generation } => {
+                    self.reverted_on_evidence |= after.reason.kind == "verdict_fail";
+                    self.restore(action, *generation);
+                }
                 Command::Alert(alert) => {
                     self.alerts += 1;
                     self.critical_alerts += u32::from(alert.severity == Severity::Critical);
@@ -226,7 +234,8 @@ impl Oracle {
     fn take_in(&mut self, event: &Event, before: &Cutover, accepted: bool, now: Timestamp) {
         match event {
             Event::Read(reading) => {
-                let newer = self.last_read.as_ref().is_none_or(|last| last.begun <= reading.begun);
+                let newer =
+                    !self.steady_clock || self.last_read.as_ref().is_none_or(|last| last.begun <= reading.begun);
                 if newer {
                     self.last_read = Some(reading.clone());
                 }
@@ -235,7 +244,10 @@ impl Oracle {
             Event::Written { generation, .. } => self.settle(*generation, now),
             Event::Failed { generation: Some(generation), .. } => self.settle(*generation, now),
             Event::Observed(observation) => {
-                let fresh = self.counted_to.is_none_or(|to| observation.window.from >= to);
+                // A clock that steps back counts other stretches of true time by the same names.
+                let fresh = self.counted_to.is_none_or(|to| {
+                    if self.steady_clock { observation.window.from >= to } else { observation.window.to != to }
+                });
                 if self.confirmed && fresh {
                     self.counted += observation.window.to.since(observation.window.from);
                     self.target_requests +=
@@ -429,7 +441,7 @@ impl Oracle {
     }
 
     /// The original goes out.
-    fn restore(&mut self, action: &Value, generation: Generation, before: &Cutover) {
+    fn restore(&mut self, action: &Value, generation: Generation) {
         let original = self.original_action.clone();
         self.insist(*action == original, "revert", || format!("a revert puts back {action}, not {original}"));
         let last = self.generation;
@@ -437,7 +449,6 @@ impl Oracle {
         self.insist(!self.ended_by_abort, "orders", || "a revert after an abort".to_owned());
         if self.restoring.is_none() {
             self.restoring = Some(self.now);
-            self.reverted_on_evidence = matches!(before.phase, Phase::Baking { .. } | Phase::Draining);
         }
         self.generation = generation;
         self.asked = self.original;

@@ -22,11 +22,11 @@ const SECOND: i64 = 1_000;
 /// One minute.
 const MINUTE: i64 = 60 * SECOND;
 /// Faults happen before this; then the world is healed.
-const FAULTS_END: i64 = 90 * MINUTE;
+const FAULTS_END: i64 = 60 * MINUTE;
 /// How long a healed world has to finish: two days, because change windows may open once a day.
 const PATIENCE: i64 = 48 * 60 * MINUTE;
 /// How often the last moments are counted.
-const GLANCE: i64 = 30 * SECOND;
+const GLANCE: i64 = 45 * SECOND;
 /// When the shell gives up on a reply.
 const TIMEOUT: i64 = 30 * SECOND;
 /// A world that has more events than this is a runaway.
@@ -121,6 +121,7 @@ struct World<'a> {
     switches: BTreeMap<Fault, bool>,
     write_under_way: Option<Generation>,
     wake: Option<i64>,
+    armed: Option<Share>,
     gates_asked: BTreeMap<String, u32>,
     decisions: usize,
     trace: VecDeque<String>,
@@ -176,6 +177,7 @@ impl<'a> World<'a> {
             switches: BTreeMap::new(),
             write_under_way: None,
             wake: None,
+            armed: None,
             gates_asked: BTreeMap::new(),
             decisions: 0,
             trace: VecDeque::new(),
@@ -265,9 +267,10 @@ impl<'a> World<'a> {
                     Verb::Start,
                     Verb::Close,
                 ];
-                for _ in 0..self.rng.u32(1..4) {
+                for _ in 0..self.rng.u32(1..5) {
                     let verb = verbs[self.rng.usize(0..verbs.len())].clone();
-                    let at = self.moment();
+                    // Some order while the checks still run.
+                    let at = if self.rng.u32(0..4) == 0 { self.rng.i64(SECOND..3 * SECOND) } else { self.moment() };
                     self.plan(at, Item::Order(verb));
                 }
                 if self.rng.u32(0..3) == 0 {
@@ -603,7 +606,11 @@ impl<'a> World<'a> {
                 let share = Share { reads: weight("reads"), writes: weight("writes") };
                 self.write(CommandKind::Restore, action, share, generation);
             }
-            Command::Arm { .. } => self.reply(CommandKind::Arm, None, Event::Armed),
+            Command::Arm { share, .. } => {
+                self.armed = Some(share);
+                self.reply(CommandKind::Arm, None, Event::Armed);
+            }
+            Command::Disarm => self.armed = None,
             Command::Observe(window) => self.observe(window),
             Command::AskGate { gate, step } => self.gate(gate, step),
             Command::WakeAt(at) => {
@@ -612,7 +619,7 @@ impl<'a> World<'a> {
                 let item = Item::Wake(self.incarnation);
                 self.plan(due, item);
             }
-            Command::Disarm | Command::CloseConnections { .. } | Command::Alert(_) => {}
+            Command::CloseConnections { .. } | Command::Alert(_) => {}
         }
     }
 
@@ -713,8 +720,22 @@ impl<'a> World<'a> {
         self.reply(CommandKind::Observe, None, Event::Observed(observation));
     }
 
+    /// The proxies look at themselves, and put the armed share back when the target fails and the source does not.
+    fn proxies_fire(&mut self) {
+        let Some(share) = self.armed else { return };
+        let truth = *self.truth.last().expect("the truth begins with the world");
+        let bad = truth.target.failing() >= 0.5 && truth.source.failing() < 0.1 && truth.share.raises(share);
+        if bad && self.load.reads > 5.0 && self.rng.bool() {
+            self.land(action(share, "as the operator left it"), share);
+            let why = "the target fails more than half of its requests".to_owned();
+            let at = self.clock();
+            self.deliver(SECOND, Event::Fired { why, share, at });
+        }
+    }
+
     /// Counts the last moments for the tripwires.
     fn glance(&mut self) {
+        self.proxies_fire();
         if self.alive && self.cutover.watched() && !self.on(Fault::DataGap) {
             let to = self.clock();
             let window = Window { from: Timestamp(to.0 - 10 * SECOND), to };
