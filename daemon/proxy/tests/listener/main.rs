@@ -3,9 +3,13 @@
 //! What is asked of it is in the names of the tests; how a request is framed is tested without sockets, beside `wire`.
 
 mod bytes;
+#[path = "../../../../tests/src/hostile/mod.rs"]
+#[expect(unreachable_pub, reason = "shared with the package of the end-to-end tests, where it is reachable")]
+mod cases;
 mod control;
 mod counting;
 mod ending;
+mod every_case;
 mod failures;
 mod hostile;
 mod support;
