@@ -158,6 +158,10 @@ impl FromStr for Upstream {
         if authority.as_str().contains('@') {
             return Err(wrong("credentials do not belong into it: set an Authorization header for the side"));
         }
+        // `http` lets brackets and colons stand anywhere in it.
+        if !wire::is_host(authority.as_str().as_bytes()) {
+            return Err(wrong("its host is no name and no address"));
+        }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         if host.is_empty() {
             return Err(wrong("it names no host"));
@@ -168,6 +172,8 @@ impl FromStr for Upstream {
         let port = match authority.port() {
             Some(port) => port.as_u16(),
             None if authority.as_str().ends_with(':') => return Err(wrong("its port is empty")),
+            // A port that is no number of 16 bits is told as none.
+            None if authority.as_str().len() > authority.host().len() => return Err(wrong("its port is above 65535")),
             None if tls => 443,
             None => 80,
         };
@@ -443,4 +449,44 @@ pub enum ConfigError {
         /// As given.
         text: String,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Proves that what is taken as an upstream names a host and a port, and prints as what reads the same.
+    #[test]
+    fn upstreams_name_a_host_and_a_port() {
+        for (text, host, port) in [
+            ("http://a", "a", 80),
+            ("https://a.b/", "a.b", 443),
+            ("HTTP://127.0.0.1:9200", "127.0.0.1", 9200),
+            ("https://[::1]:9200", "::1", 9200),
+        ] {
+            let upstream: Upstream = text.parse().unwrap();
+            assert_eq!((upstream.host.as_str(), upstream.port), (host, port), "{text}");
+            assert_eq!(upstream.to_string().parse::<Upstream>().unwrap(), upstream, "{text}");
+        }
+        for text in [
+            "",
+            "a",
+            "a:9200",
+            "ftp://a",
+            "http://",
+            "http://a:",
+            "http://:80",
+            "http://u@a",
+            "http://a/b",
+            "http://a?b",
+            "http://a:b",
+            "http://a:65536",
+            "https://,[::1:]920_:00290",
+            "http://[::1",
+            "http://::1",
+            "http://a b",
+        ] {
+            assert!(text.parse::<Upstream>().is_err(), "{text}");
+        }
+    }
 }

@@ -39,7 +39,7 @@ fn absolute(target: &[u8], from: usize) -> Result<TargetForm, Refusal> {
 }
 
 /// Whether a value of Host is sound: `host[:port]`, or nothing when there is no authority (RFC 9110 7.2).
-pub(super) fn is_host(value: &[u8]) -> bool {
+pub(crate) fn is_host(value: &[u8]) -> bool {
     value.is_empty() || authority(value).is_some()
 }
 
