@@ -1,27 +1,30 @@
 //! The composition root: the only file that knows which adapters exist, and puts them behind the ports.
 //!
-//! [`embedded`] runs one cutover in this process, for `tidegate demo` and the tests.
+//! [`crate::serve`] runs the daemon on it; [`embedded`] runs one cutover in this process, for `tidegate demo` and the tests.
 
 use std::path::Path;
 use std::sync::Arc;
 
-use cutover::policy::BalancerPolicy;
-use cutover::{Cutover, Event, Policy, Timestamp};
+use cutover::policy::{BalancerPolicy, ProxyRetry, SidePolicy, Sticky};
+use cutover::{Cutover, Event, Phase, Policy, Share, Timestamp};
 use proxy::Handle;
-use proxy::config::{ConfigError, ControlAddress};
+use proxy::config::{Certificate, ConfigError, ControlAddress, ServerTls, Side, Upstream};
 use tokio::task::JoinSet;
 
 use crate::alert::outbox::{Deliverer, Outbox, outbox};
 use crate::alert::{command, webhook};
 use crate::balancer::listener::Listener;
 use crate::clock::Clock;
+use crate::config::{self, OwnProxy, Tls};
 use crate::controller::{Controller, Ports, Running};
+use crate::daemon;
 use crate::fleet::endpoints::Endpoints;
 use crate::gate::ByKind;
 use crate::metrics::proxy::ProxyCounters;
 use crate::outbound::Outbound;
 use crate::port::{BoxError, PortError};
 use crate::proxies::Remote;
+use crate::secret;
 use crate::store::sqlite::Sqlite;
 use crate::store::{Store, StoreError};
 
@@ -57,6 +60,14 @@ pub enum RunError {
     NoProxy {
         /// The service.
         service: String,
+    },
+    /// The proxy in this process did not start.
+    #[error("cannot run the own proxy for `{service}`: {why}")]
+    OwnProxy {
+        /// The service.
+        service: String,
+        /// What is wrong.
+        why: String,
     },
     /// Outgoing TLS could not be set up.
     #[error("cannot set up outgoing connections: {0}")]
@@ -143,6 +154,66 @@ impl Shared {
         let lease = self.store.lease(&cutover.policy.service, &holder, self.clock.now()).await?;
         Ok(Controller::new(ports, lease, cutover))
     }
+}
+
+/// Starts the proxy in this process. It comes up with the share that the journal wants, so that a restart of the daemon
+/// moves no traffic.
+///
+/// # Errors
+/// When its service has no usable policy, the policy's sides make no sense, or the listener cannot be bound.
+pub async fn own_proxy(own: &OwnProxy, config: &config::Config, shared: &Shared) -> Result<Handle, RunError> {
+    let service = own.service.clone();
+    let refused = |why: String| RunError::OwnProxy { service: service.clone(), why };
+    let policy = daemon::policy_of(&config.policies_dir, &own.service).map_err(refused)?;
+    let last = shared.store.load().await?.into_iter().find(|cutover| cutover.policy.service == own.service);
+    let share = last.map_or(Share::NONE, |cutover| match cutover.phase {
+        // An operator ended it where it was, and that is what was read last.
+        Phase::Aborted => cutover.configured.map_or(cutover.desired, |reading| reading.share),
+        _ => cutover.desired,
+    });
+    let side = |side: &SidePolicy| own_side(side).map_err(refused);
+    let BalancerPolicy::Listener { retry, sticky, .. } = &policy.balancer;
+    let mut proxy = proxy::Config::new(own.listen, side(&policy.source)?);
+    proxy.target = Some(side(&policy.target)?).filter(|target| !target.endpoints.is_empty());
+    (proxy.reads, proxy.writes) = (share.reads.per_mille(), share.writes.per_mille());
+    proxy.workers = own.workers;
+    proxy.retry = match retry {
+        ProxyRetry::None => proxy::config::Retry::None,
+        ProxyRetry::Reads => proxy::config::Retry::Reads,
+    };
+    proxy.sticky = sticky.as_ref().map(|sticky| match sticky {
+        Sticky::Header(name) => proxy::config::Sticky::Header(name.clone()),
+        Sticky::Cookie(name) => proxy::config::Sticky::Cookie(name.clone()),
+    });
+    proxy.tls = match own.tls.clone() {
+        Tls::Plaintext => None,
+        Tls::SelfSigned { client_ca } => {
+            let certificate = Certificate::SelfSigned { directory: config.state_dir.join("tls") };
+            Some(ServerTls { certificate, client_ca })
+        }
+        Tls::Files { cert, key, client_ca } => {
+            Some(ServerTls { certificate: Certificate::Files { chain: cert, key }, client_ca })
+        }
+    };
+    let handle = proxy::Proxy::start(proxy).map_err(|error| refused(crate::port::in_one_line(&error)))?;
+    tracing::info!(service = own.service, address = %handle.local_addr(), share = %share, "the own proxy serves");
+    Ok(handle)
+}
+
+/// A side of the policy as the proxy wants it.
+fn own_side(side: &SidePolicy) -> Result<Side, String> {
+    let endpoints = side
+        .endpoints
+        .iter()
+        .map(|url| url.parse::<Upstream>().map_err(|error| error.to_string()))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut set_headers: Vec<(String, String)> =
+        side.headers.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    if let Some(reference) = &side.authorization {
+        let secret = secret::read(reference).map_err(|error| error.to_string())?;
+        set_headers.push(("authorization".to_owned(), secret.reveal().to_owned()));
+    }
+    Ok(Side { set_headers, ..Side::new(endpoints) })
 }
 
 /// The id of a cutover of `service` that is started at `at`: unique as long as two are not started in one second, which

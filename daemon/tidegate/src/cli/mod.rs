@@ -5,13 +5,28 @@
 //! Data goes to stdout and words go to stderr; with `--json`, stdout is JSON and nothing else. This is the only place,
 //! with `main`, that prints and that uses `anyhow`: everything below it has errors of its own.
 
+mod abort;
+mod advance;
+pub mod api;
+mod close;
 mod completions;
 mod demo;
 mod demo_upstream;
+mod explain;
+mod history;
+mod hold;
+mod journal;
 mod man;
+mod order;
+mod pause;
 mod policy;
 mod proxy;
 mod report;
+mod resume;
+mod revert;
+mod run;
+mod start;
+mod status;
 mod watch;
 
 use std::ffi::OsString;
@@ -76,7 +91,7 @@ pub struct Context {
         long,
         global = true,
         env = "TIDEGATE_API",
-        default_value = "unix:/run/tidegate/api.sock",
+        default_value = "unix:/run/tidegate/control.sock",
         value_name = "ADDR"
     )]
     pub api: String,
@@ -111,6 +126,15 @@ impl Context {
         Ok(())
     }
 
+    /// Says a line to a person, on stderr.
+    ///
+    /// # Errors
+    /// When stderr cannot be written.
+    pub fn say(&self, text: &str) -> anyhow::Result<()> {
+        writeln!(std::io::stderr().lock(), "{text}")?;
+        Ok(())
+    }
+
     /// Asks on the terminal and takes only `yes` or `y` for one. Without a terminal the answer is no: a script says
     /// `--yes`.
     ///
@@ -141,6 +165,32 @@ pub enum Verb {
     Proxy(Box<proxy::Proxy>),
     /// Check, show, plan and sample policy files.
     Policy(policy::Policy),
+    /// Run the daemon: the control plane.
+    Run(run::Run),
+    /// Begin a service's cutover.
+    Start(start::Start),
+    /// Say where every cutover is, or one of them.
+    Status(status::Status),
+    /// Say why a cutover is where it is, in sentences.
+    Explain(explain::Explain),
+    /// Print the journal of a service.
+    History(history::History),
+    /// Hold, and stop the budgets' clocks.
+    Pause(pause::Pause),
+    /// End a hold or a pause.
+    Resume(resume::Resume),
+    /// Open the gates that wait for a person, or try again what halted.
+    Advance(advance::Advance),
+    /// Stay on the step; judging goes on.
+    Hold(hold::Hold),
+    /// Put back the recorded original.
+    Revert(revert::Revert),
+    /// End a cutover and leave the weight where it is.
+    Abort(abort::Abort),
+    /// Make a cutover history: nothing of it can be reverted any more.
+    Close(close::Close),
+    /// Check the journal's file.
+    Journal(journal::Journal),
     /// Watch a cutover live.
     Watch(watch::Watch),
     /// Write the dossier of a cutover.
@@ -158,6 +208,19 @@ impl Verb {
             Self::DemoUpstream(verb) => verb.run(context),
             Self::Proxy(verb) => verb.run(context),
             Self::Policy(verb) => verb.run(context),
+            Self::Run(verb) => verb.run(context),
+            Self::Start(verb) => verb.run(context),
+            Self::Status(verb) => verb.run(context),
+            Self::Explain(verb) => verb.run(context),
+            Self::History(verb) => verb.run(context),
+            Self::Pause(verb) => verb.run(context),
+            Self::Resume(verb) => verb.run(context),
+            Self::Advance(verb) => verb.run(context),
+            Self::Hold(verb) => verb.run(context),
+            Self::Revert(verb) => verb.run(context),
+            Self::Abort(verb) => verb.run(context),
+            Self::Close(verb) => verb.run(context),
+            Self::Journal(verb) => verb.run(context),
             Self::Watch(verb) => verb.run(context),
             Self::Report(verb) => verb.run(context),
             Self::Completions(verb) => verb.run(context),

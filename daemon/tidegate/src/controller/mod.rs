@@ -260,7 +260,7 @@ impl Controller {
                         drop(reply.send(view));
                     }
                     Some(Message::PolicyChanged(change)) => drop(self.answer(Event::PolicyChanged { change }).await?),
-                    Some(Message::Stop) | None => return self.wind_down().await,
+                    Some(Message::Stop) | None => return Box::pin(self.wind_down()).await,
                 },
                 _ = watch.tick(), if self.looks_at_balancer() && !self.watching => self.watch_balancer(),
                 _ = glance.tick(), if self.cutover.watched() && !self.glancing => self.glance(),

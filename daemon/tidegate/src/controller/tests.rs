@@ -240,7 +240,7 @@ struct World {
     ports: Ports,
     loops: JoinSet<Result<(), PortError>>,
     _deliverer: JoinSet<()>,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 /// The shared policy with a pace for tests: intervals of 200 ms, and an alert receiver.
@@ -287,7 +287,7 @@ async fn world(policy: Policy) -> World {
     let (controller, running) = Controller::new(ports.clone(), lease, cutover);
     let mut loops = JoinSet::new();
     loops.spawn(controller.run(None));
-    World { running, switchboard, disk, heard, ports, loops, _deliverer: delivering, _dir: dir }
+    World { running, switchboard, disk, heard, ports, loops, _deliverer: delivering, dir }
 }
 
 impl World {
@@ -308,14 +308,12 @@ impl World {
                 view.changed().await.expect("the loop runs");
             }
         });
-        match found.await {
-            Ok(view) => view,
-            Err(_) => {
-                let view = self.running.view();
-                let blockers = &view.cutover.blockers;
-                panic!("waited in vain for {what}: {:?} {:?} {blockers:?}", view.cutover.phase, view.reason);
-            }
+        if let Ok(view) = found.await {
+            return view;
         }
+        let view = self.running.view();
+        let blockers = &view.cutover.blockers;
+        panic!("waited in vain for {what}: {:?} {:?} {blockers:?}", view.cutover.phase, view.reason);
     }
 
     async fn phase(&self, name: &str) -> Arc<View> {
@@ -395,7 +393,7 @@ async fn a_full_disk_stops_rises_and_not_reverts() {
     let last = world.entries().await.pop().unwrap();
     assert_eq!(last.next.phase.name(), "reverted");
     assert!(last.next.journal_writable);
-    assert!(crate::store::sqlite::verify(world._dir.path()).is_ok());
+    assert!(crate::store::sqlite::verify(world.dir.path()).is_ok());
     // Alerts that could not be stored went out all the same.
     assert!(!world.heard.0.lock().unwrap().is_empty());
 }

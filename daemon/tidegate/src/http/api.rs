@@ -1,0 +1,171 @@
+//! The calls of the control API, and the document that describes them.
+
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::OpenApi;
+
+use super::App;
+use crate::daemon::{OrderRequest, Refused};
+use crate::port::in_one_line;
+use crate::store::ENTRIES_MAX;
+
+/// What the answer to a refused call says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// What is wrong, and what to do.
+    pub error: String,
+}
+
+/// A refusal with its status.
+pub(super) fn problem(status: StatusCode, error: impl Into<String>) -> Response {
+    (status, Json(Problem { error: error.into() })).into_response()
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let status = match &self {
+            Self::Unknown { .. } | Self::Idle { .. } => StatusCode::NOT_FOUND,
+            Self::Verb { .. } => StatusCode::BAD_REQUEST,
+            Self::Policy { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Standing { .. } => StatusCode::CONFLICT,
+            Self::Order(_) | Self::Run(_) | Self::Port(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        problem(status, in_one_line(&self))
+    }
+}
+
+/// Every service with its last cutover in a line.
+#[utoipa::path(get, path = "/v1/cutovers", responses((status = 200, description = "A list of summaries")))]
+pub(super) async fn list(State(app): State<App>) -> Response {
+    Json(app.daemon.list()).into_response()
+}
+
+/// One service in full: the cutover, its evidence, the price of a revert, and the policy file.
+#[utoipa::path(
+    get,
+    path = "/v1/cutovers/{service}",
+    params(("service" = String, Path, description = "The service's name")),
+    responses((status = 200, description = "The service in full"), (status = 404, description = "No such service"))
+)]
+pub(super) async fn show(State(app): State<App>, Path(service): Path<String>) -> Response {
+    match app.daemon.detail(&service) {
+        Ok(detail) => Json(detail).into_response(),
+        Err(refused) => refused.into_response(),
+    }
+}
+
+/// Gives an order. A refused one changes nothing and is answered with 409 and why.
+#[utoipa::path(
+    post,
+    path = "/v1/cutovers/{service}/orders",
+    params(("service" = String, Path, description = "The service's name")),
+    request_body(
+        content_type = "application/json",
+        content = serde_json::Value,
+        description = "`verb` (start, advance, hold, pause, resume, revert, abort, close), `actor`, `reason`, and with resume `adopt_policy`"
+    ),
+    responses(
+        (status = 200, description = "Accepted; with the reason, the phase and the journal entry"),
+        (status = 400, description = "Not an order"),
+        (status = 404, description = "No such service, or it has no cutover"),
+        (status = 409, description = "Refused, and why"),
+        (status = 422, description = "The policy cannot be used"),
+        (status = 503, description = "Not now"),
+    )
+)]
+pub(super) async fn order(
+    State(app): State<App>,
+    Path(service): Path<String>,
+    request: Result<Json<OrderRequest>, JsonRejection>,
+) -> Response {
+    let request = match request {
+        Ok(Json(request)) => request,
+        Err(rejection) => return problem(StatusCode::BAD_REQUEST, rejection.body_text()),
+    };
+    if !app.is_ready() {
+        return problem(StatusCode::SERVICE_UNAVAILABLE, "the daemon starts or stops; try again");
+    }
+    if request.actor.trim().is_empty() || request.reason.trim().is_empty() {
+        return problem(StatusCode::BAD_REQUEST, "an order needs `actor` and `reason`: the journal keeps both");
+    }
+    match Box::pin(app.daemon.order(&service, request)).await {
+        Ok(answer) if answer.accepted => Json(answer).into_response(),
+        Ok(answer) => (StatusCode::CONFLICT, Json(answer)).into_response(),
+        Err(refused) => refused.into_response(),
+    }
+}
+
+/// Which entries are asked for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Page {
+    /// Only of this cutover.
+    cutover: Option<String>,
+    /// Only those after this entry.
+    #[serde(default)]
+    after: u64,
+    /// At most so many.
+    limit: Option<usize>,
+}
+
+/// The service's journal, oldest first.
+#[utoipa::path(
+    get,
+    path = "/v1/cutovers/{service}/journal",
+    params(
+        ("service" = String, Path, description = "The service's name"),
+        ("cutover" = Option<String>, Query, description = "Only of this cutover"),
+        ("after" = Option<u64>, Query, description = "Only entries after this one"),
+        ("limit" = Option<usize>, Query, description = "At most so many; 1000 is the most"),
+    ),
+    responses((status = 200, description = "A list of entries"), (status = 404, description = "No such service"))
+)]
+pub(super) async fn journal(State(app): State<App>, Path(service): Path<String>, Query(page): Query<Page>) -> Response {
+    let limit = page.limit.unwrap_or(ENTRIES_MAX);
+    match app.daemon.history(&service, page.cutover, page.after, limit).await {
+        Ok(entries) => Json(entries).into_response(),
+        Err(refused) => refused.into_response(),
+    }
+}
+
+/// This document.
+#[utoipa::path(get, path = "/v1/openapi.json", responses((status = 200, description = "An OpenAPI 3.1 document")))]
+pub(super) async fn openapi() -> Response {
+    Json(document()).into_response()
+}
+
+/// Whether the process lives; it answers, so it does.
+#[utoipa::path(get, path = "/health", responses((status = 200, description = "It lives")))]
+pub(super) async fn health() -> &'static str {
+    "ok\n"
+}
+
+/// Whether orders are taken.
+#[utoipa::path(
+    get,
+    path = "/ready",
+    responses((status = 200, description = "Orders are taken"), (status = 503, description = "Not yet, or not any more"))
+)]
+pub(super) async fn ready(State(app): State<App>) -> Response {
+    if app.is_ready() {
+        "ready\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response()
+    }
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Tidegate control API", description = "What the command line and the live screen are made of."),
+    paths(list, show, order, journal, super::stream::events, openapi, super::metrics::metrics, health, ready)
+)]
+struct Document;
+
+/// The document that describes the API.
+pub fn document() -> utoipa::openapi::OpenApi {
+    Document::openapi()
+}

@@ -1,0 +1,202 @@
+//! The daemon's main task: starts what [`crate::run`] puts together, serves the control API, listens to signals and to
+//! systemd, and ends in order.
+//!
+//! SIGTERM and SIGINT finish what is in flight, SIGHUP loads the policies again. A loop that panics or loses its lease
+//! ends the process: systemd starts it again, and the journal says where to go on.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::daemon::Daemon;
+use crate::http::{App, guarded, router};
+use crate::port::PortError;
+use crate::run::{RunError, Shared, own_proxy};
+use crate::secret::{self, SecretError};
+
+/// Who may talk to the Unix socket: its owner and its group.
+const SOCKET_MODE: u32 = 0o660;
+
+/// How long calls that are being answered may take when the daemon ends.
+const LAST_CALLS_MAX: Duration = Duration::from_millis(300);
+
+/// How long loops may take to end; each gives a write that is under way 1.5 s.
+const LOOPS_END_MAX: Duration = Duration::from_millis(1700);
+
+/// Why the daemon did not start, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// Nothing could be put together.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The API cannot be reached where it shall be.
+    #[error("cannot serve the control API on `{at}`: {why}")]
+    Listen {
+        /// Where.
+        at: String,
+        /// What the system said.
+        why: String,
+    },
+    /// The token cannot be read.
+    #[error("cannot serve the control API over TCP: {0}")]
+    Token(#[from] SecretError),
+    /// A loop ended that must not end.
+    #[error("the control loop of a cutover ended: {0}; the next start goes on from the journal")]
+    Loop(String),
+    /// The proxy in this process ended by itself.
+    #[error("a serving thread of the own proxy ended: this is a bug")]
+    Proxy,
+    /// Signals cannot be awaited.
+    #[error("cannot await signals: {0}")]
+    Signals(std::io::Error),
+}
+
+/// Tells systemd, where there is one; who runs without it misses nothing.
+fn notify(states: &[NotifyState<'_>]) {
+    drop(sd_notify::notify(false, states));
+}
+
+/// Runs the daemon until a signal ends it.
+///
+/// # Errors
+/// When it cannot start, or a loop of it ended.
+pub async fn serve(config: Config) -> Result<(), ServeError> {
+    // Signals are awaited before anything can be ordered, so that none is missed.
+    let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signals)?;
+    let mut hang_up = signal(SignalKind::hangup()).map_err(ServeError::Signals)?;
+
+    let (mut shared, deliverer) = Shared::open(&config.state_dir, None, Clock::system())?;
+    if let Some(own) = &config.proxy {
+        shared.own_proxy = Some(own_proxy(own, &config, &shared).await?);
+    }
+    let own = shared.own_proxy.clone();
+    let (daemon, mut waiting) = Daemon::new(shared, &config.policies_dir);
+    let app = App { daemon: Arc::clone(&daemon), ready: Arc::new(AtomicBool::new(false)) };
+    let (stopping, stopped) = watch::channel(false);
+    let mut servers = listen(&config, &app, &stopped).await?;
+    let mut delivering = JoinSet::new();
+    delivering.spawn(deliverer.run());
+    let mut loops: JoinSet<Result<(), PortError>> = JoinSet::new();
+    daemon.resume().await?;
+    app.ready.store(true, Ordering::SeqCst);
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        state_dir = %config.state_dir.display(),
+        socket = %config.http.socket.display(),
+        services = daemon.list().len(),
+        "ready"
+    );
+    notify(&[NotifyState::Ready]);
+    let mut watchdog = watchdog();
+    let result = loop {
+        tokio::select! {
+            Some((controller, first)) = waiting.recv() => drop(loops.spawn(controller.run(first))),
+            Some(ended) = loops.join_next() => match ended {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => break Err(ServeError::Loop(crate::port::in_one_line(&error))),
+                Err(error) => break Err(ServeError::Loop(error.to_string())),
+            },
+            Some(_) = servers.join_next() => break Err(ServeError::Loop("the control API ended".to_owned())),
+            () = ended(own.as_ref()) => break Err(ServeError::Proxy),
+            _ = watchdog.tick() => notify(&[NotifyState::Watchdog]),
+            _ = terminate.recv() => break Ok(()),
+            _ = interrupt.recv() => break Ok(()),
+            _ = hang_up.recv() => {
+                notify(&[NotifyState::Reloading]);
+                daemon.reload().await;
+                if let Some(own) = &own && let Err(error) = own.reload() {
+                    tracing::error!(%error, "the certificate of the own proxy stays as it was");
+                }
+                notify(&[NotifyState::Ready]);
+            }
+        }
+    };
+    notify(&[NotifyState::Stopping]);
+    tracing::info!("stopping");
+    app.ready.store(false, Ordering::SeqCst);
+    daemon.stop().await;
+    let ending = async { while loops.join_next().await.is_some() {} };
+    if tokio::time::timeout(LOOPS_END_MAX, ending).await.is_err() {
+        tracing::warn!("a command was still under way; the next start asks for it again");
+    }
+    stopping.send_replace(true);
+    let last_calls = async { while servers.join_next().await.is_some() {} };
+    // Who still reads then is cut off; a reader that follows events has seen the last one.
+    drop(tokio::time::timeout(LAST_CALLS_MAX, last_calls).await);
+    if let (Some(own), Some(settings)) = (&own, &config.proxy) {
+        own.drain(settings.drain_timeout).await;
+    }
+    drop(std::fs::remove_file(&config.http.socket));
+    result
+}
+
+async fn ended(own: Option<&proxy::Handle>) {
+    match own {
+        Some(own) => drop(own.ended().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Half of what systemd wants, or so rarely that it does not matter.
+fn watchdog() -> tokio::time::Interval {
+    let mut micros = 0;
+    let every = if sd_notify::watchdog_enabled(false, &mut micros) {
+        Duration::from_micros(micros / 2).max(Duration::from_millis(1))
+    } else {
+        Duration::from_hours(1)
+    };
+    tokio::time::interval(every)
+}
+
+async fn listen(
+    config: &Config,
+    app: &App,
+    stopped: &watch::Receiver<bool>,
+) -> Result<JoinSet<std::io::Result<()>>, ServeError> {
+    let mut servers = JoinSet::new();
+    let end = |mut stopped: watch::Receiver<bool>| async move { drop(stopped.wait_for(|stopped| *stopped).await) };
+    let socket = bind(&config.http.socket).await?;
+    let service = router(app.clone()).into_make_service();
+    servers.spawn(axum::serve(socket, service).with_graceful_shutdown(end(stopped.clone())).into_future());
+    if let Some(address) = config.http.listen {
+        let reference = config.http.token.as_deref().unwrap_or_default();
+        let service = guarded(app.clone(), secret::read(reference)?).into_make_service();
+        let listener = TcpListener::bind(address)
+            .await
+            .map_err(|error| ServeError::Listen { at: address.to_string(), why: error.to_string() })?;
+        if let Ok(bound) = listener.local_addr() {
+            tracing::info!(address = %bound, "the control API listens on TCP");
+        }
+        servers.spawn(axum::serve(listener, service).with_graceful_shutdown(end(stopped.clone())).into_future());
+    }
+    Ok(servers)
+}
+
+/// Binds the Unix socket. One that a killed daemon left behind is taken over; one that answers is not.
+async fn bind(path: &Path) -> Result<UnixListener, ServeError> {
+    let refused = |why: String| ServeError::Listen { at: format!("unix:{}", path.display()), why };
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).map_err(|error| refused(error.to_string()))?;
+    }
+    if path.exists() {
+        if UnixStream::connect(path).await.is_ok() {
+            return Err(refused("another process answers there".to_owned()));
+        }
+        std::fs::remove_file(path).map_err(|error| refused(error.to_string()))?;
+    }
+    let listener = UnixListener::bind(path).map_err(|error| refused(error.to_string()))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))
+        .map_err(|error| refused(error.to_string()))?;
+    Ok(listener)
+}
