@@ -228,6 +228,7 @@ async fn idle_memory(
     folder: &std::path::Path,
 ) -> Result<IdleReport, String> {
     peer.restart(folder, tls);
+    let connections = connections.min(peer.connections_max());
     let before = peer.process.usage().memory_bytes;
     let open = load::idle(peer.port, connections, tls.then(|| peers::certificate(folder))).await?;
     // What the proxy gives back when a connection idles, it gives back within this time.

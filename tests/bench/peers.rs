@@ -7,7 +7,11 @@ use std::{
     time::Duration,
 };
 
+use crate::CONNECTIONS;
 use tidegate_tests::servers::{Process, free_port, nginx};
+
+/// haproxy reserves two descriptors for each connection it may have, and 20,000 is a common limit.
+const HAPROXY_CONNECTIONS: usize = 9000;
 
 const PROXY_CORE: &str = "0";
 
@@ -53,6 +57,11 @@ impl Peer {
         };
         process.wait_for_port(port, START_MAX);
         Self { name, configuration, process, port, home, binary: binary.to_owned(), upstreams: upstreams.to_vec() }
+    }
+
+    /// The most connections it can have here.
+    pub(crate) fn connections_max(&self) -> usize {
+        if self.name == "haproxy" { HAPROXY_CONNECTIONS - CONNECTIONS } else { usize::MAX }
     }
 
     /// A fresh process, with or without TLS.
@@ -143,7 +152,7 @@ fn haproxy(home: &Path, folder: &Path, port: u16, upstream: u16, tls: bool) -> (
     let text = format!(
         "global
   nbthread 1
-  maxconn 16384
+  maxconn {HAPROXY_CONNECTIONS}
 defaults
   mode http
   option http-keep-alive

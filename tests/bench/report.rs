@@ -211,7 +211,7 @@ impl Report {
             let header = ["requests per CPU-s", "p50 µs", "p99 µs", "p99.9 µs", "memory MiB"];
             put(&mut text, &format!("  {:10}", ""));
             for column in header {
-                put(&mut text, &format!("{column:>26}"));
+                put(&mut text, &format!("{column:>32}"));
             }
             put(&mut text, &format!("   (latency at {:.0} requests a second)\n", case.offered));
             for peer in &case.peers {
@@ -267,7 +267,7 @@ fn cell(spread: Spread, digits: usize) -> String {
 fn row(text: &mut String, name: &str, cells: &[String]) {
     put(text, &format!("  {name:10}"));
     for cell in cells {
-        put(text, &format!("{cell:>26}"));
+        put(text, &format!("{cell:>32}"));
     }
     put(text, "\n");
 }
