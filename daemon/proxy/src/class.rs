@@ -12,53 +12,92 @@ pub enum Class {
     Write,
 }
 
-/// The paths that search by POST in Elasticsearch and OpenSearch. `*` stands for exactly one segment. Index and API
-/// are spelled out (`*/_search`), since `POST /index/_doc/_search` writes a document whose id is `_search`.
-pub const READS_BY_POST: [&str; 44] = [
+/// The paths that are read by POST in Elasticsearch and OpenSearch. `*` stands for exactly one segment. Index and API are
+/// spelled out (`*/_search`), since `POST /index/_doc/_search` writes a document whose id is `_search`; `*/*/_search` is
+/// the search of a mapping type, which clusters before Elasticsearch 7 still have.
+///
+/// Opening a scroll, a point in time or an asynchronous search changes no document: asked twice it costs a context that
+/// expires by itself.
+pub const READS_BY_POST: [&str; 74] = [
+    // searching
     "_search",
     "*/_search",
-    "_search/scroll",
+    "*/*/_search",
     "_search/template",
     "*/_search/template",
     "_msearch",
     "*/_msearch",
+    "*/*/_msearch",
     "_msearch/template",
     "*/_msearch/template",
-    "_async_search",
-    "*/_async_search",
-    "_knn_search",
-    "*/_knn_search",
     "_count",
     "*/_count",
+    "*/*/_count",
+    "_knn_search",
+    "*/_knn_search",
+    "_rank_eval",
+    "*/_rank_eval",
+    "*/_mvt/*/*/*/*",
+    "*/_eql/search",
+    "*/_graph/explore",
+    "_terms_enum",
+    "*/_terms_enum",
+    // going on with a search
+    "_search/scroll",
+    "*/_pit",
+    "*/_search/point_in_time",
+    "_async_search",
+    "*/_async_search",
+    "_plugins/_asynchronous_search",
+    "*/_plugins/_asynchronous_search",
+    "_opendistro/_asynchronous_search",
+    // documents by their ids
     "_mget",
     "*/_mget",
+    "*/*/_mget",
     "*/_explain/*",
+    "*/*/*/_explain",
+    "_mtermvectors",
+    "*/_mtermvectors",
+    "*/*/_mtermvectors",
+    "*/_termvectors",
+    "*/_termvectors/*",
+    "*/*/_termvectors",
+    "*/*/*/_termvectors",
+    // about a search
     "_validate/query",
     "*/_validate/query",
+    "*/*/_validate/query",
+    "_search_shards",
+    "*/_search_shards",
     "_field_caps",
     "*/_field_caps",
     "_analyze",
     "*/_analyze",
-    "*/_termvectors",
-    "*/_termvectors/*",
-    "_mtermvectors",
-    "*/_mtermvectors",
-    "_terms_enum",
-    "*/_terms_enum",
-    "_search_shards",
-    "*/_search_shards",
-    "_rank_eval",
-    "*/_rank_eval",
     "_render/template",
     "_render/template/*",
     "_scripts/painless/_execute",
-    "*/_mvt/*/*/*/*",
-    "_sql",
-    "_sql/translate",
-    "_plugins/_sql",
-    "_plugins/_ppl",
     "_ingest/pipeline/_simulate",
     "_ingest/pipeline/*/_simulate",
+    "_index_template/_simulate",
+    "_index_template/_simulate/*",
+    "_index_template/_simulate_index/*",
+    // other languages
+    "_query",
+    "_sql",
+    "_sql/close",
+    "_sql/translate",
+    "_xpack/sql",
+    "_xpack/sql/translate",
+    "_plugins/_sql",
+    "_plugins/_sql/_explain",
+    "_plugins/_sql/close",
+    "_plugins/_ppl",
+    "_plugins/_ppl/_explain",
+    "_opendistro/_sql",
+    "_opendistro/_sql/_explain",
+    "_opendistro/_ppl",
+    "_opendistro/_ppl/_explain",
 ];
 
 /// Paths whose POSTs are reads.
@@ -96,8 +135,8 @@ impl ReadList {
             let mut segments = path.split(|&byte| byte == b'/');
             pattern.iter().all(|want| {
                 segments.next().is_some_and(|have| match want.as_str() {
-                    // An API name never stands for an index: `_bulk/_search` is nobody's search.
-                    "*" => !have.is_empty() && have[0] != b'_',
+                    // An API name never stands for an index: `_bulk/_search` is nobody's search. `_all` is every index.
+                    "*" => have == b"_all" || (!have.is_empty() && have[0] != b'_'),
                     literal => have == literal.as_bytes(),
                 })
             }) && segments.next().is_none()
@@ -119,7 +158,16 @@ mod tests {
     #[test]
     fn searches_by_post_are_reads() {
         let list = ReadList::default();
-        for target in ["/_search", "/logs-*,a/_search?size=1", "/_msearch", "/i/_mvt/geo/1/2/3", "/i/_explain/7"] {
+        for target in [
+            "/_search",
+            "/logs-*,a/_search?size=1",
+            "/_msearch",
+            "/i/_mvt/geo/1/2/3",
+            "/i/_explain/7",
+            "/_all/_search",
+            "/i/t/_count",
+            "/i/_pit?keep_alive=1m",
+        ] {
             assert_eq!(list.class(b"POST", target.as_bytes()), Class::Read, "{target}");
         }
     }

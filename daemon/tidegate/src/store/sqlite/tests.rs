@@ -15,7 +15,7 @@ fn draft(service: &str, text: &str) -> Draft {
         at: START,
         event: Event::Tick,
         next: cutover(service),
-        commands: vec![Command::Read],
+        commands: vec![Command::Read, Command::WakeAt(START)],
         reason: Reason::new("test", text),
         messages: Vec::new(),
     }
