@@ -14,9 +14,11 @@ const SEARCHES_PER_CENT: u32 = 72;
 /// Lookups of one document among a hundred requests; what is left are bulk writes.
 const LOOKUPS_PER_CENT: u32 = 16;
 /// The most hits of one answer.
-const HITS_MAX: u64 = 10;
+const HITS_MAX: usize = 10;
 /// The most documents of one bulk request.
-const BULK_DOCUMENTS_MAX: u64 = 40;
+const BULK_DOCUMENTS_MAX: usize = 40;
+/// How many different answers there are of a kind.
+const VARIANTS: usize = 32;
 
 const MAKERS: [&str; 12] =
     ["Alto", "Brunnen", "Cresta", "Dorn", "Elbe", "Fjell", "Garda", "Halde", "Inn", "Jura", "Kaiser", "Lauter"];
@@ -82,7 +84,7 @@ pub fn ask(rng: &mut Rng) -> Ask {
                 "must": [{"multi_match": {"query": format!("{} {}", pick(rng, &TRAITS), pick(rng, &KINDS)), "fields": ["title^3", "text"]}}],
                 "filter": [{"range": {"price": {"lte": rng.u32(20..900)}}}, {"term": {"in_stock": true}}],
             }},
-            "size": rng.u64(1..=HITS_MAX),
+            "size": rng.usize(1..=HITS_MAX),
             "aggs": {"maker": {"terms": {"field": "maker"}}},
         });
         let body = Bytes::from(query.to_string());
@@ -92,7 +94,7 @@ pub fn ask(rng: &mut Rng) -> Ask {
         Ask { kind: Kind::Lookup, method: Method::GET, path, body: Bytes::new() }
     } else {
         let mut body = String::new();
-        for _ in 0..rng.u64(1..=BULK_DOCUMENTS_MAX) {
+        for _ in 0..rng.usize(1..=BULK_DOCUMENTS_MAX) {
             let id = rng.u32(0..500_000);
             // Writing to a `String` cannot fail.
             let _ = writeln!(body, r#"{{"index":{{"_index":"products","_id":"{id}"}}}}"#);
@@ -102,19 +104,57 @@ pub fn ask(rng: &mut Rng) -> Ask {
     }
 }
 
-/// What a healthy cluster answers to a path; `request` is the body it was sent.
-pub fn answer(rng: &mut Rng, path: &str, request: &[u8], took_millis: u64) -> Bytes {
-    let value = if path.contains("/_search") {
-        search_answer(rng, request, took_millis)
-    } else if path.contains("/_bulk") {
-        bulk_answer(request, took_millis)
-    } else if let Some(id) = path.rsplit('/').next().filter(|_| path.contains("/_doc/")) {
-        let id = id.parse().unwrap_or(0);
-        serde_json::json!({"_index": "products", "_id": id.to_string(), "found": true, "_source": document(rng, id)})
-    } else {
-        serde_json::json!({"name": "demo", "cluster_name": "demo", "tagline": "a cluster of the tidegate demo"})
-    };
-    Bytes::from(value.to_string())
+/// Every answer a healthy cluster can give, made once: a server of the demo shall cost little beside what it shows.
+#[derive(Debug)]
+pub struct Answers {
+    /// By how many hits were asked for, some of each.
+    searches: Vec<Vec<Bytes>>,
+    lookups: Vec<Bytes>,
+    /// By how many documents were sent.
+    bulks: Vec<Bytes>,
+    other: Bytes,
+}
+
+impl Answers {
+    /// The answers of a cluster, decided by `rng`.
+    pub fn new(rng: &mut Rng) -> Self {
+        let bytes = |value: serde_json::Value| Bytes::from(value.to_string());
+        Self {
+            searches: (0..=HITS_MAX)
+                .map(|size| (0..VARIANTS).map(|_| bytes(search_answer(rng, size))).collect())
+                .collect(),
+            lookups: (0..VARIANTS).map(|_| bytes(lookup_answer(rng))).collect(),
+            bulks: (0..=BULK_DOCUMENTS_MAX).map(|documents| bytes(bulk_answer(documents))).collect(),
+            other: Bytes::from_static(
+                br#"{"name":"demo","cluster_name":"demo","tagline":"a cluster of the tidegate demo"}"#,
+            ),
+        }
+    }
+
+    /// What is answered to a path; `request` is the body it was sent.
+    pub fn to(&self, rng: &mut Rng, path: &str, request: &[u8]) -> Bytes {
+        let mut one = |variants: &[Bytes]| variants[rng.usize(0..variants.len())].clone();
+        if path.contains("/_search") {
+            one(&self.searches[asked_hits(request)])
+        } else if path.contains("/_bulk") {
+            // Two lines a document: the action, then the source.
+            let documents = request.iter().filter(|&&byte| byte == b'\n').count() / 2;
+            self.bulks[documents.min(self.bulks.len() - 1)].clone()
+        } else if path.contains("/_doc/") {
+            one(&self.lookups)
+        } else {
+            self.other.clone()
+        }
+    }
+}
+
+/// How many hits a search asks for, at most [`HITS_MAX`].
+fn asked_hits(request: &[u8]) -> usize {
+    #[derive(serde::Deserialize)]
+    struct Query {
+        size: usize,
+    }
+    serde_json::from_slice::<Query>(request).map_or(HITS_MAX, |query| query.size).min(HITS_MAX)
 }
 
 /// What a broken cluster says.
@@ -124,12 +164,7 @@ pub fn failure() -> Bytes {
     )
 }
 
-fn search_answer(rng: &mut Rng, request: &[u8], took_millis: u64) -> serde_json::Value {
-    let size = serde_json::from_slice::<serde_json::Value>(request)
-        .ok()
-        .and_then(|query| query.get("size")?.as_u64())
-        .unwrap_or(HITS_MAX)
-        .min(HITS_MAX);
+fn search_answer(rng: &mut Rng, size: usize) -> serde_json::Value {
     let hits: Vec<_> = (0..size)
         .map(|rank| {
             let id = rng.u32(0..500_000);
@@ -138,7 +173,7 @@ fn search_answer(rng: &mut Rng, request: &[u8], took_millis: u64) -> serde_json:
         })
         .collect();
     serde_json::json!({
-        "took": took_millis,
+        "took": rng.u32(2..20),
         "timed_out": false,
         "_shards": {"total": 5, "successful": 5, "skipped": 0, "failed": 0},
         "hits": {"total": {"value": rng.u32(10..9_000), "relation": "eq"}, "hits": hits},
@@ -146,13 +181,16 @@ fn search_answer(rng: &mut Rng, request: &[u8], took_millis: u64) -> serde_json:
     })
 }
 
-fn bulk_answer(request: &[u8], took_millis: u64) -> serde_json::Value {
-    // Two lines a document: the action, then the source.
-    let documents = request.iter().filter(|&&byte| byte == b'\n').count() / 2;
+fn lookup_answer(rng: &mut Rng) -> serde_json::Value {
+    let id = rng.u32(0..500_000);
+    serde_json::json!({"_index": "products", "_id": id.to_string(), "found": true, "_source": document(rng, id)})
+}
+
+fn bulk_answer(documents: usize) -> serde_json::Value {
     let items: Vec<_> = (0..documents)
         .map(|item| serde_json::json!({"index": {"_index": "products", "_seq_no": item, "result": "updated", "status": 200}}))
         .collect();
-    serde_json::json!({"took": took_millis, "errors": false, "items": items})
+    serde_json::json!({"took": 12, "errors": false, "items": items})
 }
 
 fn document(rng: &mut Rng, id: u32) -> serde_json::Value {
@@ -201,9 +239,10 @@ mod tests {
     #[test]
     fn an_answer_fits_its_request() {
         let mut rng = Rng::with_seed(3);
+        let answers = Answers::new(&mut rng);
         for _ in 0..200 {
             let ask = ask(&mut rng);
-            let body = answer(&mut rng, &ask.path, &ask.body, 4);
+            let body = answers.to(&mut rng, &ask.path, &ask.body);
             let answer: serde_json::Value = serde_json::from_slice(&body).unwrap();
             match ask.kind {
                 Kind::Search => {

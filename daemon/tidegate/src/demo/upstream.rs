@@ -26,7 +26,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use super::corpus;
+use super::corpus::{self, Answers};
 use super::fault::Fault;
 
 /// Says which side answered: the demo's clients count by it, so that what they saw is theirs alone.
@@ -103,6 +103,7 @@ impl Switch {
 /// When a connection cannot be accepted.
 pub async fn serve(listener: TcpListener, upstream: Upstream, switch: Switch) -> io::Result<()> {
     let requests = Arc::new(AtomicU64::new(0));
+    let answers = Arc::new(Answers::new(&mut Rng::with_seed(upstream.seed)));
     let mut connections = JoinSet::new();
     loop {
         while connections.len() >= CONNECTIONS_MAX {
@@ -115,13 +116,14 @@ pub async fn serve(listener: TcpListener, upstream: Upstream, switch: Switch) ->
         };
         stream.set_nodelay(true)?;
         let (upstream, switch, requests) = (upstream.clone(), switch.clone(), Arc::clone(&requests));
+        let answers = Arc::clone(&answers);
         connections.spawn(async move {
             let service = service_fn(|request| {
                 // A number for each request, not for each connection: which answers fail must not depend on which
                 // connection the proxy happened to pick from its pool.
                 let number = requests.fetch_add(1, Ordering::Relaxed);
                 let rng = Rng::with_seed(upstream.seed.wrapping_add(number.wrapping_mul(0x9E37_79B9_7F4A_7C15)));
-                respond(request, rng, upstream.side.clone(), switch.clone())
+                respond(request, rng, upstream.side.clone(), switch.clone(), Arc::clone(&answers))
             });
             // A client that goes away in the middle is its own affair.
             let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
@@ -160,6 +162,7 @@ async fn respond(
     mut rng: Rng,
     side: String,
     switch: Switch,
+    answers: Arc<Answers>,
 ) -> Result<Response<BoxBody<Bytes, Infallible>>, hyper::Error> {
     let path = request.uri().path().to_owned();
     let Ok(body) = Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await else {
@@ -183,7 +186,7 @@ async fn respond(
     if fault == Some(Fault::Errors) && rng.f64() < ERRORS_SHARE {
         return Ok(reply(StatusCode::INTERNAL_SERVER_ERROR, &side, fault, Full::new(corpus::failure()).boxed()));
     }
-    let answer = corpus::answer(&mut rng, &path, &body, (micros / 1000.0) as u64);
+    let answer = answers.to(&mut rng, &path, &body);
     Ok(match fault {
         Some(Fault::Drip) => reply(StatusCode::OK, &side, fault, Drip::new(answer).boxed()),
         Some(Fault::Slow) => reply(StatusCode::OK, &side, fault, Full::new(answer).boxed()),
