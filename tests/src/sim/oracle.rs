@@ -524,9 +524,12 @@ impl Oracle {
             Phase::Reverted => {
                 let original = self.original_action.clone();
                 let seen = self.last_read.clone();
-                let shown = seen
-                    .as_ref()
-                    .is_some_and(|reading| reading.action == original && self.shows(reading, self.original));
+                // What was never written has nothing to show.
+                let untouched = self.generation == Generation::default();
+                let shown = untouched
+                    || seen
+                        .as_ref()
+                        .is_some_and(|reading| reading.action == original && self.shows(reading, self.original));
                 self.insist(shown, "belief", || format!("reverted on the word of {seen:?}"));
                 self.insist(self.alerts > 0, "revert", || "reverted and nobody was told".to_owned());
             }

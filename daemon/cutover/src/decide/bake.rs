@@ -331,8 +331,13 @@ pub(super) fn timeouts(turn: &mut Turn) {
     } else {
         return;
     };
-    let first = turn.next.blockers.first().map_or(String::new(), |blocker| format!(": {}", blocker.text));
+    let blockers = &turn.next.blockers;
+    let cause = blockers.iter().find(|blocker| blocker.kind.unknown()).or(blockers.first());
+    let first = cause.map_or(String::new(), |blocker| format!(": {}", blocker.text));
+    // Before the first write there is nothing to take back: a human is called, and the cutover is not over.
+    let untouched = turn.next.generation == crate::Generation::default();
     match unknown.on_timeout {
+        _ if untouched => turn.halt(HaltKind::Timeout, format!("{spent}{first}")),
         OnTimeout::Hold => turn.halt(HaltKind::Timeout, format!("{spent}{first}")),
         OnTimeout::StepBack => step_back(turn, format!("{spent}{first}")),
         OnTimeout::Revert => revert::begin(turn, "timeout", format!("{spent}{first}")),

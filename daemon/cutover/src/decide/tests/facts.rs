@@ -242,6 +242,19 @@ fn missing_data_holds_and_the_blind_budget_reverts() {
 }
 
 #[test]
+fn a_budget_spent_before_the_first_write_calls_a_human_and_reverts_nothing() {
+    // Proves that a cutover that never moved anything does not end as reverted because something was unknown.
+    let mut policy = policy();
+    policy.unknown.on_timeout = OnTimeout::Revert;
+    policy.windows.freeze = true;
+    let mut stage = Stage::started(policy);
+    stage.reach("gated");
+    stage.unhealthy = true;
+    assert!(stage.run(60 * MINUTE, |cutover| cutover.halt.is_some()));
+    assert_eq!(stage.cutover.phase, Phase::Gated { step: 0 });
+}
+
+#[test]
 fn a_pause_stops_the_clocks_of_the_budgets() {
     // Proves that an hour of pause without data spends no budget, and that resuming starts the clocks again.
     let mut stage = baking();
