@@ -37,8 +37,6 @@ pub(crate) enum Next {
 /// What is known of a request once its head is complete.
 struct Request {
     class: Class,
-    /// Whether it may be sent again after it may have been received.
-    repeatable: bool,
     /// Whether it is counted: probes of load balancers are not.
     counted: bool,
     asked: Asked,
@@ -100,13 +98,13 @@ pub(crate) async fn exchange(worker: &Worker, guest: &mut Guest, head_bytes: usi
     let probe = head
         .field(bytes, "user-agent")
         .is_some_and(|agent| config.probe_agents.iter().any(|probe| agent.starts_with(probe.as_bytes())));
-    let request = Request { class, repeatable: repeatable(class, method), counted: !probe, asked, began };
+    let request = Request { class, counted: !probe, asked, began };
     if probe {
         worker.tally.probe();
     } else {
         worker.tally.reuse(guest.requests);
     }
-    kept.body_kept = request.repeatable;
+    kept.body_kept = repeatable(class, method);
     // The head is complete by now, so the weight that holds from here on is the one that was last acknowledged.
     let weight = worker.state.weights.of(class);
     let side = split::split(weight, sticky(config, guest, bytes), &mut worker.chance.borrow_mut());
@@ -129,7 +127,7 @@ async fn attempt(
     let mut afresh = false;
     loop {
         let belonging = Belonging::new(worker, side, request.counted, clock::now());
-        let mut upstream = match reach(worker, guest, request, side, afresh).await {
+        let mut upstream = match reach(worker, guest, side, afresh).await {
             Ok(upstream) => upstream,
             Err(unreached) => {
                 let (outcome, waited) = match unreached {
@@ -373,18 +371,12 @@ enum Unreached {
 
 /// A connection to the side: an idle one unless it must be fresh, else a new one, to another endpoint if the first
 /// cannot be reached. The endpoint counts as having a request under way until [`Worker::over`].
-async fn reach(
-    worker: &Worker,
-    guest: &mut Guest,
-    request: &Request,
-    side: SideName,
-    afresh: bool,
-) -> Result<Connection, Unreached> {
+async fn reach(worker: &Worker, guest: &mut Guest, side: SideName, afresh: bool) -> Result<Connection, Unreached> {
     let since = clock::now();
     let mut shunned = Vec::new();
     loop {
         let endpoint = worker.choose(side, &shunned, since);
-        if !afresh && let Some(connection) = worker.reuse(side, endpoint, !request.repeatable, since) {
+        if !afresh && let Some(connection) = worker.reuse(side, endpoint, since) {
             return Ok(connection);
         }
         let mut connect = Box::pin(worker.connect(side, endpoint));

@@ -141,13 +141,14 @@ impl Side {
         self.endpoints[at].in_flight -= 1;
     }
 
-    /// The connection that was used last, if it still seems alive; `strict` asks the system itself, for requests that
-    /// could not be sent again.
-    pub(crate) fn reuse(&mut self, at: usize, strict: bool, idle_max: Duration, now: Instant) -> Option<Connection> {
+    /// The connection that was used last, if it is still alive and silent. The system itself is asked, at the price of a
+    /// call: bytes that nobody asked for would be taken for the answer to the next request, somebody else's perhaps, and
+    /// an end that came would be the failure of a write that must not be sent twice.
+    pub(crate) fn reuse(&mut self, at: usize, idle_max: Duration, now: Instant) -> Option<Connection> {
         let idle = &mut self.endpoints[at].idle;
         while let Some(mut connection) = idle.pop() {
             let fresh = now.saturating_duration_since(connection.idle_since) < idle_max;
-            if fresh && connection.socket.seems_alive() && (!strict || connection.socket.is_alive()) {
+            if fresh && connection.socket.is_alive() {
                 return Some(connection);
             }
         }

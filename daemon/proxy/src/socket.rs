@@ -83,7 +83,8 @@ impl Socket {
         let mut byte = [MaybeUninit::uninit()];
         match SockRef::from(self.tcp()).peek(&mut byte) {
             Ok(0) => false,
-            Ok(_) => self.seems_alive(),
+            // TLS has messages of its own (tickets, new keys), which are no answer to anything.
+            Ok(_) => self.is_tls() && self.seems_alive(),
             Err(error) => error.kind() == io::ErrorKind::WouldBlock,
         }
     }

@@ -107,7 +107,14 @@ impl Worker {
     pub(crate) fn new(state: Arc<State>, number: usize) -> Self {
         let config = &state.config;
         let limits = &config.limits;
-        let head_max = limits.wire.head_bytes_max.max(limits.wire.response_head_bytes_max);
+        // What is framed must fit into a buffer whole, or it could neither be taken nor refused.
+        let framed_max = [
+            limits.wire.head_bytes_max,
+            limits.wire.response_head_bytes_max,
+            limits.wire.target_bytes_max,
+            limits.wire.chunk_line_bytes_max,
+        ];
+        let framed_max = framed_max.into_iter().max().unwrap_or(0);
         let side = |side: &crate::config::Side| RefCell::new(Side::new(side, limits.pool_idle_max));
         let sides = [side(&config.source), side(config.target.as_ref().unwrap_or(&config.source))];
         let route = |name: SideName| {
@@ -127,7 +134,7 @@ impl Worker {
         };
         Self {
             tally: Arc::clone(&state.tallies[number]),
-            buffers: Buffers::new(head_max + 1),
+            buffers: Buffers::new(framed_max + 1),
             flights: Flights::default(),
             chance: RefCell::new(chance),
             routes,
@@ -169,9 +176,9 @@ impl Worker {
     }
 
     /// An idle connection; see [`Side::reuse`].
-    pub(crate) fn reuse(&self, side: SideName, endpoint: usize, strict: bool, now: Instant) -> Option<Connection> {
+    pub(crate) fn reuse(&self, side: SideName, endpoint: usize, now: Instant) -> Option<Connection> {
         let idle_max = self.state.config.timeouts.pool_idle;
-        self.sides[side as usize].borrow_mut().reuse(endpoint, strict, idle_max, now)
+        self.sides[side as usize].borrow_mut().reuse(endpoint, idle_max, now)
     }
 
     /// Keeps an idle connection, unless we are about to end.

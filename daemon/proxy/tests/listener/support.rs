@@ -123,15 +123,16 @@ impl<S: Read + Write> Peer<S> {
     /// A head alone; `None` when the peer ended the connection before it.
     pub(crate) fn head(&mut self) -> Option<Message> {
         let head = self.until(b"\r\n\r\n").ok()?;
-        Some(Message { head: String::from_utf8(head).expect("a head of text"), body: Vec::new() })
+        Some(Message { head: String::from_utf8_lossy(&head).into_owned(), body: Vec::new() })
     }
 
     fn body(&mut self, message: &mut Message) -> io::Result<()> {
-        if message.field("transfer-encoding").is_some_and(|coding| coding == "chunked") {
+        if message.field("transfer-encoding").is_some_and(|coding| coding.eq_ignore_ascii_case("chunked")) {
             loop {
                 let line = self.until(b"\r\n")?;
-                let size = std::str::from_utf8(&line).unwrap().trim().split(';').next().unwrap().to_owned();
-                let size = usize::from_str_radix(&size, 16).expect("a chunk size");
+                let digits = line.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+                let size =
+                    usize::from_str_radix(std::str::from_utf8(&line[..digits]).unwrap(), 16).expect("a chunk size");
                 message.body.extend_from_slice(&line);
                 if size == 0 {
                     loop {
@@ -170,7 +171,7 @@ impl<S: Read + Write> Peer<S> {
 
     pub(crate) fn try_response(&mut self, to_head: bool) -> io::Result<Message> {
         let head = self.until(b"\r\n\r\n")?;
-        let mut message = Message { head: String::from_utf8(head).expect("a head of text"), body: Vec::new() };
+        let mut message = Message { head: String::from_utf8_lossy(&head).into_owned(), body: Vec::new() };
         let status = message.status();
         if !to_head && status >= 200 && status != 204 && status != 304 {
             self.body(&mut message)?;

@@ -100,11 +100,11 @@ fn a_self_signed_certificate_is_made_once() {
         })
     };
     let handle = start();
-    let made = std::fs::read_to_string(state.join("cert.pem")).unwrap();
+    let pem = std::fs::read_to_string(state.join("cert.pem")).unwrap();
     let mode =
         std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(state.join("key.pem")).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
-    let config = trusting(&made, None);
+    let config = trusting(&pem, None);
     let mut peer = connect(&handle, &config);
     for n in 0..3 {
         assert_eq!(peer.ask(get(&format!("/{n}"))).text(), format!("source GET /{n} HTTP/1.1"));
@@ -112,7 +112,7 @@ fn a_self_signed_certificate_is_made_once() {
     // Plain HTTP on a TLS port is turned away.
     assert!(client(&handle).rest_of(get("/")).is_none_or(|said| !said.contains("200 OK")));
     drop(start());
-    assert_eq!(std::fs::read_to_string(state.join("cert.pem")).unwrap(), made);
+    assert_eq!(std::fs::read_to_string(state.join("cert.pem")).unwrap(), pem);
 }
 
 /// Proves that a reload gives new connections the new certificate, leaves open ones alone, and keeps the old one when
