@@ -415,8 +415,11 @@ mod tests {
     /// Proves that a file which is not TOML is one problem with its place.
     #[test]
     fn what_is_not_toml_is_told_with_its_place() {
-        check("state_dir = ", expect![[r#"
+        check(
+            "state_dir = ",
+            expect![[r"
             tidegate.toml:1:13: string values must be quoted, expected literal string (hint: see https://toml.io for how a file is written)
-            tidegate.toml:1:13: `state_dir` must be a text (hint: write it in quotes)"#]]);
+            tidegate.toml:1:13: `state_dir` must be a text (hint: write it in quotes)"]],
+        );
     }
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use cutover::event::{Order, Verb};
+use cutover::policy::Severity;
 use cutover::{Cutover, Event, Phase, Policy, Price, Timestamp, price};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -232,7 +233,8 @@ impl Daemon {
             match policy_files::load(file, &policy_files::environment()) {
                 Ok(loaded) => {
                     let sound = loaded.is_sound();
-                    let problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
+                    let errors = loaded.problems.iter().filter(|problem| problem.severity == Severity::Error);
+                    let problems: Vec<String> = errors.map(ToString::to_string).collect();
                     if !sound {
                         tracing::error!(file = %file.display(), problems = problems.len(), "a policy cannot be used");
                     }

@@ -88,7 +88,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let mut delivering = JoinSet::new();
     delivering.spawn(deliverer.run());
     let mut loops: JoinSet<Result<(), PortError>> = JoinSet::new();
-    daemon.resume().await?;
+    Box::pin(daemon.resume()).await?;
     app.ready.store(true, Ordering::SeqCst);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),

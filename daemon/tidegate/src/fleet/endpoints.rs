@@ -177,6 +177,3 @@ impl Fleet for Endpoints {
         })
     }
 }
-
-#[cfg(test)]
-mod tests;

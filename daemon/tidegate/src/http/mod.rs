@@ -6,6 +6,8 @@
 pub mod api;
 pub mod metrics;
 pub mod stream;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,1 +1,103 @@
+//! Windows by difference, over readings as they come in.
 
+use super::*;
+use crate::testing::START;
+
+fn at(millis: i64) -> Timestamp {
+    Timestamp(START.0 + millis)
+}
+
+fn window(from: i64, to: i64) -> Window {
+    Window { from: at(from), to: at(to) }
+}
+
+fn taken(millis: i64, instance: &str, requests: u64) -> Taken {
+    let mut counters = Counters { instance: instance.to_owned(), ..Counters::default() };
+    counters.source.reads.requests = requests;
+    counters.source.reads.status_2xx = requests;
+    Taken { at: at(millis), counters: Arc::new(counters) }
+}
+
+/// A source with the readings of one proxy and nobody who reads on.
+fn source(readings: impl IntoIterator<Item = Taken>) -> ProxyCounters {
+    let mut kept = Kept::new("proxy");
+    readings.into_iter().for_each(|taken| kept.take(taken));
+    let (_, rounds) = watch::channel(0);
+    ProxyCounters { kept: Arc::new(Mutex::new(vec![kept])), rounds, _task: JoinSet::new() }
+}
+
+fn requests(source: &ProxyCounters, window: Window) -> u64 {
+    source.answer(window).unwrap().expect("the readings are there").reads.source.requests
+}
+
+/// Proves that windows that touch share no request and lose none, wherever the readings lie.
+#[test]
+fn windows_that_touch_add_up() {
+    let source = source((0..41).map(|n| taken(n * 250 + 90, "a", u64::try_from(n * n).unwrap())));
+    let parts: u64 = (0..9).map(|n| requests(&source, window(n * 1000, n * 1000 + 1000))).sum();
+    assert_eq!(parts, requests(&source, window(0, 9000)));
+}
+
+/// Proves that a window begins where the one before it ended, even after the readings in between were thinned.
+#[test]
+fn a_window_begins_where_the_last_one_ended() {
+    let source = source((0..401).map(|n| taken(n * 250, "a", u64::try_from(n).unwrap())));
+    let first = requests(&source, window(60_000, 60_400));
+    for n in 401..1000 {
+        source.kept()[0].take(taken(n * 250, "a", u64::try_from(n).unwrap()));
+    }
+    let second = requests(&source, window(60_400, 240_000));
+    assert_eq!(first + second, requests(&source, window(60_000, 240_000)));
+}
+
+/// Proves that a proxy that came up again counts from zero: nothing is counted twice and nothing is negative.
+#[test]
+fn a_restarted_proxy_counts_from_zero() {
+    let source = source([taken(0, "a", 100), taken(1000, "a", 150), taken(2000, "b", 7), taken(3000, "b", 20)]);
+    assert_eq!(requests(&source, window(0, 3000)), 50 + 20);
+    assert_eq!(requests(&source, window(2000, 3000)), 13);
+}
+
+/// Proves that missing readings are an error and never a zero.
+#[test]
+fn missing_readings_are_unknown() {
+    let source = source([taken(0, "a", 1), taken(250, "a", 2), taken(9000, "a", 9)]);
+    let error = source.answer(window(1000, 9000)).unwrap_err();
+    assert_eq!(error.retry, cutover::event::Retry::Never);
+    assert!(error.to_string().contains("were not read"), "{error}");
+    // The end of this one was not reached yet: that is waited for.
+    assert_eq!(source.answer(window(0, 10_000)).unwrap(), None);
+}
+
+/// Proves that a counter which runs backwards within one start of a proxy is an error.
+#[test]
+fn backwards_is_unknown() {
+    let source = source([taken(0, "a", 10), taken(1000, "a", 5)]);
+    assert!(source.answer(window(0, 1000)).unwrap_err().to_string().contains("backwards"));
+}
+
+/// Proves that a wall clock that was set back makes what came before unknown.
+#[test]
+fn a_clock_set_back_forgets() {
+    let source = source([taken(5000, "a", 10), taken(6000, "a", 20), taken(0, "a", 30), taken(1000, "a", 40)]);
+    assert_eq!(requests(&source, window(0, 1000)), 10);
+    assert_eq!(source.kept()[0].readings.len(), 2);
+}
+
+/// Proves that a glance is refused when the readings are old or too short, and counts about the asked length.
+#[test]
+fn a_glance_is_recent_or_refused() {
+    let source = source((0..17).map(|n| taken(n * 250, "a", u64::try_from(n).unwrap())));
+    let glance = source.look(at(4100), Duration::from_secs(2)).unwrap();
+    assert_eq!((glance.window, glance.reads.source.requests), (window(2000, 4000), 8));
+    assert!(source.look(at(9000), Duration::from_secs(2)).is_err());
+    assert!(source.look(at(4100), Duration::from_secs(20)).is_err());
+}
+
+/// Proves that what is kept stays bounded however long it runs.
+#[test]
+fn readings_are_thinned() {
+    let source = source((0..20_000).map(|n| taken(n * 250, "a", 0)));
+    let kept = source.kept()[0].readings.len();
+    assert!(kept < 600, "{kept} readings");
+}

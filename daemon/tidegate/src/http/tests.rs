@@ -1,0 +1,178 @@
+//! The API over real sockets, on a daemon with a proxy in this process.
+
+use std::net::SocketAddr;
+
+use proxy::config::{Side, Upstream};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::task::JoinSet;
+
+use super::*;
+use crate::cli::Context;
+use crate::cli::api::Api;
+use crate::clock::Clock;
+use crate::run::Shared;
+
+const POLICY: &str = r#"
+service = "search"
+[source]
+endpoints = ["http://127.0.0.1:9"]
+[target]
+endpoints = ["http://127.0.0.1:9"]
+[shift]
+steps = ["10 %", "95 %", "100 %"]
+writes = "split"
+"#;
+
+struct Served {
+    api: Api,
+    app: App,
+    tasks: JoinSet<()>,
+    dir: TempDir,
+}
+
+async fn served() -> Served {
+    let dir = TempDir::new().unwrap();
+    let policies = dir.path().join("policies");
+    std::fs::create_dir(&policies).unwrap();
+    std::fs::write(policies.join("search.toml"), POLICY).unwrap();
+    std::fs::write(policies.join("broken.toml"), "service = 7").unwrap();
+    let nowhere: Upstream = "http://127.0.0.1:9".parse().unwrap();
+    let listen: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let mut config = proxy::Config::new(listen, Side::new(vec![nowhere.clone()]));
+    config.target = Some(Side::new(vec![nowhere]));
+    let own = proxy::Proxy::start(config).unwrap();
+    let (shared, deliverer) = Shared::open(&dir.path().join("state"), Some(own), Clock::system()).unwrap();
+    let (daemon, mut waiting) = Daemon::new(shared, &policies);
+    let app = App { daemon, ready: Arc::new(AtomicBool::new(true)) };
+    let socket = dir.path().join("api.sock");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let service = router(app.clone());
+    let mut tasks = JoinSet::new();
+    tasks.spawn(deliverer.run());
+    tasks.spawn(async move { axum::serve(listener, service).await.unwrap() });
+    tasks.spawn(async move {
+        let mut loops = JoinSet::new();
+        while let Some((controller, first)) = waiting.recv().await {
+            loops.spawn(controller.run(first));
+        }
+    });
+    let api = Api::new(&Context { json: false, api: format!("unix:{}", socket.display()) }).unwrap();
+    Served { api, app, tasks, dir }
+}
+
+impl Served {
+    async fn order(&self, service: &str, verb: &str) -> (u16, Value) {
+        let body = json!({ "verb": verb, "actor": "a.lee", "reason": "test" });
+        self.api.call("POST", &format!("/v1/cutovers/{service}/orders"), Some(&body)).await.unwrap()
+    }
+}
+
+/// Proves that every route is in the OpenAPI document and no other, and that each is served.
+#[tokio::test]
+async fn the_document_names_every_route() {
+    let served = served().await;
+    let (status, document) = served.api.call("GET", "/v1/openapi.json", None).await.unwrap();
+    assert_eq!(status, 200);
+    let mut documented = Vec::new();
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        documented.extend(methods.as_object().unwrap().keys().map(|method| (method.clone(), path.clone())));
+    }
+    let mut routes: Vec<_> = ROUTES.iter().map(|(method, path)| ((*method).to_owned(), (*path).to_owned())).collect();
+    documented.sort();
+    routes.sort();
+    assert_eq!(documented, routes);
+}
+
+/// Proves that services are listed, a broken policy with its problem, and that an unknown service says what is known.
+#[tokio::test]
+async fn services_are_listed_with_their_problems() {
+    let served = served().await;
+    let (_, list) = served.api.call("GET", "/v1/cutovers", None).await.unwrap();
+    assert_eq!(list[0]["service"], "broken");
+    assert!(list[0]["problems"][0].as_str().unwrap().contains("broken.toml:1:"), "{list}");
+    assert_eq!((&list[1]["service"], &list[1]["phase"]), (&json!("search"), &json!("idle")));
+    let (status, answer) = served.api.call("GET", "/v1/cutovers/serch", None).await.unwrap();
+    assert_eq!(status, 404);
+    assert!(answer["error"].as_str().unwrap().contains("known are: broken, search"), "{answer}");
+}
+
+/// Proves that an order is answered with what it did, a wrong one with what is wrong, and that both are told apart.
+#[tokio::test]
+async fn orders_are_answered() {
+    let served = served().await;
+    let (status, answer) = served.order("search", "revert").await;
+    assert_eq!((status, answer["error"].as_str().unwrap().contains("has no cutover")), (404, true));
+    assert_eq!(served.order("search", "fly").await.0, 400);
+    assert_eq!(served.order("broken", "start").await.0, 422);
+    let anonymous = json!({ "verb": "start", "actor": " ", "reason": "test" });
+    let (status, _) = served.api.call("POST", "/v1/cutovers/search/orders", Some(&anonymous)).await.unwrap();
+    assert_eq!(status, 400);
+    let (status, answer) = served.order("search", "start").await;
+    assert_eq!((status, &answer["accepted"], &answer["phase"]), (200, &json!(true), &json!("preflight")));
+    assert_eq!(served.order("search", "start").await.0, 409);
+    let (status, answer) = served.order("search", "resume").await;
+    assert_eq!((status, &answer["accepted"]), (409, &json!(false)), "{answer}");
+    let (_, journal) = served.api.call("GET", "/v1/cutovers/search/journal", None).await.unwrap();
+    assert_eq!(journal[0]["event"]["verb"]["verb"], "start");
+    assert_eq!(journal[0]["event"]["actor"], "a.lee");
+}
+
+/// Proves that following begins with the cutover as it is and goes on with each decision.
+#[tokio::test]
+async fn events_are_followed() {
+    let served = served().await;
+    served.order("search", "start").await;
+    let mut seen = 0;
+    let held = served.api.follow("search", |update| {
+        seen += 1;
+        if seen == 1 {
+            return Ok(None);
+        }
+        Ok(update.view.cutover.standing.is_some().then_some(()))
+    });
+    let order = async {
+        tokio::task::yield_now().await;
+        served.order("search", "hold").await
+    };
+    let (held, (status, answer)) = tokio::join!(held, order);
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(held.unwrap(), Some(()));
+}
+
+/// Proves that over TCP nothing but health is answered without the token.
+#[tokio::test]
+async fn tcp_needs_the_token() {
+    let mut served = served().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let service = guarded(served.app.clone(), Secret::new("open sesame"));
+    served.tasks.spawn(async move { axum::serve(listener, service).await.unwrap() });
+    let outbound = crate::outbound::Outbound::new().unwrap();
+    let url = format!("http://{address}/v1/cutovers/search/orders");
+    let answer = outbound.post(&url, None, "1", crate::clock::now(), &json!({})).await.unwrap();
+    assert_eq!(answer.status, 401);
+    assert!(answer.text.contains("Bearer TOKEN"), "{}", answer.text);
+    let health = outbound.post(&format!("http://{address}/health"), None, "1", crate::clock::now(), &json!({})).await;
+    assert_eq!(health.unwrap().status, 405, "known, and not by POST");
+    assert!(served.dir.path().exists());
+}
+
+/// Proves that the metrics name the phase and the shares of a running cutover.
+#[tokio::test]
+async fn metrics_show_the_cutover() {
+    let served = served().await;
+    served.order("search", "start").await;
+    let response = metrics::metrics(State(served.app.clone())).await;
+    let bytes = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
+    let text = String::from_utf8_lossy(&bytes);
+    for line in [
+        "tidegate_build_info{version=",
+        "tidegate_share{service=\"search\",class=\"reads\",kind=\"desired\"} 0.0",
+        "tidegate_journal_writable{service=\"search\"} 1",
+    ] {
+        assert!(text.contains(line), "no `{line}` in\n{text}");
+    }
+    assert!(text.contains("tidegate_phase{service=\"search\",phase="), "{text}");
+}
