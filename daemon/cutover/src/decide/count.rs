@@ -226,25 +226,31 @@ fn judge(turn: &mut Turn, observation: &Observation, step: Option<usize>) {
 ///
 /// Growing evidence dilutes a failure that comes late; the judge's restarts answer that within a few intervals, and
 /// this answers it at once, for the one question of whether to go on: no step ends on an interval whose errors are out
-/// of all proportion to the source's.
+/// of all proportion to the source's, nor on one in which the source itself is beyond what the tripwires hold for a
+/// broken world: to be no worse than a side that is down proves nothing.
 fn last_interval(block: &Block, policy: &Policy) -> Option<String> {
     /// How many standard deviations of a count are still chance.
     const DEVIATIONS: f64 = 4.0;
+    /// Fewest requests of the source on which the world is called broken.
+    const SOURCE_REQUESTS_MIN: u64 = 20;
+    let source_limit = policy
+        .tripwires
+        .iter()
+        .filter(|tripwire| tripwire.kind == TripwireKind::Errors)
+        .map(|tripwire| tripwire.source_limit)
+        .fold(1.0, f64::min);
     let source = &block.source;
     let target = &block.target;
+    let source_share = source.errors() as f64 / source.requests.max(1) as f64;
+    if source.requests >= SOURCE_REQUESTS_MIN && source_share > source_limit {
+        return Some(format!(
+            "the source itself fails {:.1} % of {} requests, so nothing rises: the world is broken, not the target",
+            100.0 * source_share,
+            source.requests
+        ));
+    }
     if source.requests == 0 || target.requests == 0 {
         return None;
-    }
-    // Where the source is itself beyond what the tripwires call normal the world is broken. A target that fails as much
-    // may be as good as the source, but nobody would raise it.
-    let broken = policy.tripwires.iter().find(|tripwire| tripwire.kind == TripwireKind::Errors);
-    let source_failing = source.errors() as f64 / source.requests as f64;
-    if let Some(tripwire) = broken.filter(|tripwire| source_failing > tripwire.source_limit) {
-        return Some(format!(
-            "the source itself fails {:.1} % of its requests, and {:.1} % is normal; nothing rises in a broken world",
-            100.0 * source_failing,
-            100.0 * tripwire.source_limit
-        ));
     }
     let errors = policy.guards.iter().find(|guard| guard.guard.kind == judge::GuardKind::Errors)?;
     let tolerated = errors.guard.ratio * source.errors() as f64 / source.requests as f64 + errors.guard.margin;
@@ -294,4 +300,28 @@ pub(super) fn begin_step(next: &mut Cutover, now: crate::Timestamp) {
     next.budgets.hold = Duration::ZERO;
     next.budgets.bake = Duration::ZERO;
     next.enforced = 0;
+}
+
+#[cfg(test)]
+mod tests {
+    use judge::Counts;
+
+    use super::*;
+
+    fn side(requests: u64, failed: u64) -> Counts {
+        Counts { requests, status_2xx: requests - failed, failed, ..Counts::default() }
+    }
+
+    /// Proves that an interval in which both sides are down holds the step, though the target is no worse.
+    #[test]
+    fn a_broken_world_lets_nothing_rise() {
+        let policy = crate::policy::read(include_str!("../../../../policies/cautious.toml"), "cautious.toml")
+            .expect("the example is sound");
+        let block = |source, target| Block { millis: 60_000, source, target };
+        assert_eq!(last_interval(&block(side(1_000, 1), side(1_000, 1)), &policy), None);
+        let broken = last_interval(&block(side(1_000, 900), side(1_000, 900)), &policy).expect("it holds");
+        assert!(broken.contains("the source itself fails 90.0 % of 1000 requests"), "{broken}");
+        let worse = last_interval(&block(side(1_000, 1), side(1_000, 300)), &policy).expect("it holds");
+        assert!(worse.contains("300 errors in 1000 requests of the target"), "{worse}");
+    }
 }

@@ -94,23 +94,23 @@ fn rewrite(turn: &mut Turn, kind: &str, text: String) {
     shift::begin(turn, step, desired, kind, text);
 }
 
-/// Takes a foreign share as ours, as far as evidence has earned it.
+/// Takes a foreign share as ours where evidence has earned as much; where it has not, ours is written again: a share
+/// between the two would be a rise that passed no gate.
 fn adopt(turn: &mut Turn, share: Share, what: &str) {
     let earned = turn.next.earned;
-    let taken = Share { reads: share.reads.min(earned.reads), writes: share.writes.min(earned.writes) };
-    let step = turn.next.policy.shift.steps.iter().rposition(|step| !step.raises(taken));
-    turn.next.gates.clear();
-    if taken != share {
-        let text = format!("{what}; evidence has earned {earned}, so it goes back to {taken}");
-        shift::begin(turn, step.unwrap_or(0), taken, "drift_limited", text);
+    let desired = turn.next.desired;
+    if share.raises(earned) {
+        rewrite(turn, "drift_limited", format!("{what}; evidence has earned {earned}, so it goes back to {desired}"));
         return;
     }
+    let step = turn.next.policy.shift.steps.iter().rposition(|step| !step.raises(share));
+    turn.next.gates.clear();
     turn.drop_write();
-    turn.next.desired = taken;
+    turn.next.desired = share;
     count::begin_step(&mut turn.next, turn.now);
     let text = format!("{what}; it is taken as ours and earns nothing");
     match step {
-        Some(_) if taken == Share::ALL => turn.enter(Phase::Draining, "drift_adopted", text),
+        Some(_) if share == Share::ALL => turn.enter(Phase::Draining, "drift_adopted", text),
         Some(step) => turn.enter(Phase::Baking { step }, "drift_adopted", text),
         None => turn.enter(Phase::Gated { step: 0 }, "drift_adopted", text),
     }
