@@ -184,7 +184,7 @@ fn an_early_answer_reaches_the_client() {
     client.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 50000000\r\n\r\n");
     let answer = client.response();
     assert_eq!((answer.status(), answer.text(), answer.field("connection")), (413, "big", Some("close")));
-    drop(client.stream.write_all(&[0; 100_000]));
+    drop(client.stream.write_all(&vec![0; 100_000]));
     let counters = counted(&handle, |counters| counters.source.writes.requests == 1);
     assert_eq!(counters.source.writes.status_4xx, 1);
 }

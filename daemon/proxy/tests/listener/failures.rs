@@ -284,7 +284,7 @@ fn an_upstream_that_does_not_read_times_out() {
     client.send("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100000000\r\n\r\n");
     // The client writes until nobody takes more; the sockets between hold a few megabytes.
     client.stream.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
-    while std::io::Write::write_all(&mut client.stream, &[0; 64 * 1024]).is_ok() {}
+    while std::io::Write::write_all(&mut client.stream, &vec![0; 64 * 1024]).is_ok() {}
     assert_eq!(client.response().status(), 504);
     assert_eq!(handle.counters().source.failed_timeout, 1);
     drop(accepted.join().unwrap());

@@ -9,10 +9,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    support::{client, counted, get, ok, proxy_for, proxy_with, upstream},
-    tables::{Asked, requests, responses},
-};
+use crate::support::{client, counted, get, ok, proxy_for, proxy_with, upstream};
 
 /// Proves that requests that smuggle, overflow or make no sense are refused with the status the RFC asks for, at once,
 /// with the connection closed after it, and that no part of them reaches the upstream.
@@ -58,7 +55,7 @@ fn what_is_refused_reaches_nobody() {
         ("\u{16}\u{3}\u{1}\u{2}\0\u{1}\0\u{1}\u{fc}\u{3}\u{3}".to_owned(), 400),
         (format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(40_000)), 414),
         (head(&format!("X: {}", "a".repeat(70_000))), 431),
-        (head(&"X: 1\r\n".repeat(300).trim_end().to_owned()), 431),
+        (head("X: 1\r\n".repeat(300).trim_end()), 431),
         (head(chunked) + "x\r\n", 400),
         (head(chunked) + "-1\r\n", 400),
         (head(chunked) + "5\nhello\r\n0\r\n\r\n", 400),
@@ -202,90 +199,4 @@ fn a_response_head_without_end_is_cut_off() {
     });
     let handle = proxy_with(source, None, |_| ());
     assert_eq!(client(&handle).ask(get("/")).status(), 502);
-}
-
-/// Proves that every case of the table of hostile and odd requests ends over sockets as it does in the framing: as many
-/// answers as there are whole requests, then the refusal with its status, then the end; and that an upstream has seen
-/// exactly the whole ones.
-#[test]
-fn the_table_of_requests_over_sockets() {
-    let seen = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&seen);
-    let source = upstream(move |mut peer| {
-        while let Some(request) = peer.request() {
-            count.fetch_add(1, Ordering::SeqCst);
-            let answer =
-                if request.head.starts_with("HEAD ") { "HTTP/1.1 204 None\r\n\r\n".to_owned() } else { ok("") };
-            peer.send(answer);
-        }
-    });
-    let handle = proxy_for(source);
-    let mut tried = 0;
-    for case in requests() {
-        let before = seen.load(Ordering::SeqCst);
-        let mut client = client(&handle);
-        // A refusal may come, and the connection end, while the rest is still being written.
-        drop(std::io::Write::write_all(&mut client.stream, &case.bytes));
-        drop(client.stream.shutdown(std::net::Shutdown::Write));
-        let said = String::from_utf8_lossy(&client.rest().0).into_owned();
-        let statuses: Vec<u16> = said
-            .lines()
-            .filter_map(|line| line.strip_prefix("HTTP/1.1 ")?.get(..3)?.parse().ok())
-            .filter(|status| *status >= 200)
-            .collect();
-        let whole = case.outcome.matches('.').count();
-        let answered = statuses.iter().filter(|status| **status < 300).count();
-        let (name, outcome) = (case.name, case.outcome);
-        let refused = case.refused();
-        assert_eq!(statuses.iter().copied().find(|status| *status >= 300), refused, "{name} ({outcome}): {said}");
-        // After a request that ends the connection nothing more is read, which the table does not know.
-        assert!(
-            answered == whole || (answered < whole && said.contains("onnection: close")),
-            "{name} ({outcome}): {said}"
-        );
-        assert!(seen.load(Ordering::SeqCst) - before <= whole, "{name} ({outcome}): an upstream saw more");
-        tried += 1;
-    }
-    assert!(tried > 150, "the table has {tried} cases");
-}
-
-/// Proves that every case of the table of hostile and odd responses is relayed when it is sound, is the side's failure
-/// when it is not, and is never taken for whole when it is cut.
-#[test]
-fn the_table_of_responses_over_sockets() {
-    for case in responses() {
-        let request = match case.asked {
-            Asked::Get => get("/"),
-            Asked::Head => "HEAD / HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
-            Asked::Upgrade => {
-                "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n".to_owned()
-            }
-            // The listener refuses CONNECT, so nothing ever answers it.
-            Asked::Connect => continue,
-        };
-        let (bytes, closes) = (case.bytes.clone(), case.closes);
-        let source = upstream(move |mut peer| {
-            peer.request();
-            drop(std::io::Write::write_all(&mut peer.stream, &bytes));
-            if !closes {
-                drop(peer.rest());
-            }
-        });
-        let handle = proxy_with(source, None, |config| {
-            config.timeouts.first_byte = Duration::from_millis(200);
-            config.timeouts.stall = Duration::from_millis(200);
-        });
-        let mut client = client(&handle);
-        client.send(request);
-        let counters = counted(&handle, |counters| counters.source.reads.requests == 1).source;
-        let (name, outcome) = (case.name, case.outcome);
-        let unsound = counters.failed_protocol + counters.failed_reset;
-        let expected = match (outcome.contains('.'), outcome.contains('!')) {
-            _ if counters.upgraded == 1 => (0, 0),
-            (true, _) => (0, 0),
-            (false, true) => (1, 0),
-            (false, false) => (0, 1),
-        };
-        assert_eq!((unsound, counters.failed_timeout), expected, "{name} ({outcome})");
-    }
 }
