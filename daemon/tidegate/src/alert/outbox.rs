@@ -167,3 +167,6 @@ impl Deliverer {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -116,3 +116,31 @@ pub(super) async fn follow(context: &Context, service: &str) -> anyhow::Result<E
     }
     Ok(exit)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::cutover;
+
+    /// Proves that each end of a cutover has its documented exit code, and that nothing else ends the waiting.
+    #[test]
+    fn outcomes_have_their_exit_codes() {
+        let mut seen = Vec::new();
+        for phase in [
+            Phase::Preflight,
+            Phase::Baking { step: 0 },
+            Phase::Reverting { attempts: 1, reads: 0 },
+            Phase::Done,
+            Phase::Reverted,
+            Phase::Stuck { attempts: 3, reads: 3 },
+            Phase::Aborted,
+        ] {
+            let mut cutover = cutover("search");
+            cutover.phase = phase;
+            let reason = cutover.reason.clone();
+            let view = View { at: cutover.since, cutover, reason, entry: None, accepted: true };
+            seen.push(outcome(&view).map(Exit::code));
+        }
+        assert_eq!(seen, [None, None, None, Some(0), Some(3), Some(4), Some(5)]);
+    }
+}
