@@ -120,7 +120,7 @@ fn draw(terminal: &mut Terminal, scene: &Scene, recent: &[Happened], keys: &Keys
 fn notes(scene: &Scene) -> Vec<String> {
     let tally = &scene.tally;
     let clients = format!(
-        "CLIENTS   {} requests, {} failed (as they saw them); {} answered by the source, {} by the target",
+        "CLIENTS   {} requests, {} failed as they saw it; answers: source {}, target {}",
         format::count(tally.requests),
         format::count(tally.failed),
         format::count(tally.by_source),

@@ -44,6 +44,9 @@ const BREAK_STEP: usize = 2;
 const BREAK_AFTER: Duration = Duration::from_secs(2);
 /// How long the clients go on after a revert, to show that they are well again.
 const AFTERMATH: Duration = Duration::from_secs(3);
+/// How long the clients run before the cutover is started: connections and caches are cold at first, and what is
+/// recorded of the source then would not be what is usual.
+const LEAD: Duration = Duration::from_millis(1500);
 /// After this a demo is given up: no scenario takes as long.
 const DEMO_MAX: Duration = Duration::from_secs(200);
 /// How long a server may take to say where it listens.
@@ -193,6 +196,7 @@ impl Stage {
         let plan = Plan { address: proxy.local_addr(), seed: scenario.seed, clients: CLIENTS, think: THINK };
         let mut load = JoinSet::new();
         load.spawn(load::run(plan, Arc::clone(&ledger), stopped));
+        tokio::time::sleep(LEAD).await;
         let start = Order { verb: Verb::Start, actor: "demo".to_owned(), reason: "to show a cutover".to_owned() };
         embedded.running.order(start).await?;
         Ok(Self { scenario, started, embedded, proxy, ledger, stop, load, source, target, broken: None })

@@ -245,11 +245,7 @@ fn axis(value: f64, high: f64, unit: &str) -> String {
         h if h >= 2.0 => 1,
         _ => 2,
     };
-    if unit == "x" {
-        format!("{:.3}", 10_f64.powf(value)).trim_end_matches('0').trim_end_matches('.').to_owned()
-    } else {
-        format!("{value:.digits$} {unit}")
-    }
+    if unit == "x" { format!("{:.1}", 10_f64.powf(value)) } else { format!("{value:.digits$} {unit}") }
 }
 
 fn escape(text: &str) -> String {

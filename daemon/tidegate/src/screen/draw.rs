@@ -68,7 +68,8 @@ fn lines(view: &View<'_>, width: usize) -> Vec<(Rank, Line<'static>)> {
     for (rank, label, sentence) in
         [(Rank::Keep, "why:  ", &cutover.reason.text), (Rank::Want, "next: ", &cutover.outlook)]
     {
-        let wrapped = wrap(sentence, width.saturating_sub(8));
+        // The core's sentence may say "next" itself.
+        let wrapped = wrap(sentence.trim_start_matches("next: "), width.saturating_sub(8));
         for (at, part) in wrapped.into_iter().take(2).enumerate() {
             let label = if at == 0 { label } else { "      " };
             lines.push((rank, Line::from(vec![Span::raw(" "), dim(label), Span::raw(part)])));
