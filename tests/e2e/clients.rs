@@ -82,10 +82,10 @@ fn the_python_client_sees_no_failure_in_front_of_real_nodes() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let nodes = ["source", "target"].map(|name| search::node(folder.path(), name, &[]));
     for node in &nodes {
-        let bulk: String = (0..DOCUMENTS)
+        let bulk: Vec<String> = (0..DOCUMENTS)
             .map(|id| format!("{{\"index\":{{\"_id\":\"{id}\"}}}}\n{{\"text\":\"tide {id}\"}}\n"))
             .collect();
-        let answer = ask(node.port, "POST", "/catalog/_bulk?refresh=true", Some(&bulk));
+        let answer = ask(node.port, "POST", "/catalog/_bulk?refresh=true", Some(&bulk.concat()));
         assert_eq!(answer["errors"], false, "{answer}");
         ask(node.port, "PUT", "/documents", None);
     }

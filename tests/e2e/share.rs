@@ -1,6 +1,6 @@
 //! The observed share: what clients see and what the proxy counted agree with the weight, however connections are used.
+#![expect(clippy::print_stdout, reason = "the figures are the point of these tests")]
 
-use serde_json::Value;
 use tidegate_tests::servers::nginx;
 
 use crate::{
@@ -28,10 +28,10 @@ fn z(hits: usize, all: usize, weight: u16) -> f64 {
 fn counted(proxy: &Proxy, side: &str) -> u64 {
     let counters = proxy.call("GET", "/v1/counters", None);
     let requests = |class: &str| counters[side][class]["requests"].as_u64();
-    requests("reads")
-        .zip(requests("writes"))
-        .map(|(reads, writes)| reads + writes)
-        .unwrap_or_else(|| panic!("no requests of {side} in {counters}", counters = Value::clone(&counters)))
+    let (Some(reads), Some(writes)) = (requests("reads"), requests("writes")) else {
+        panic!("no requests of {side} in {counters}");
+    };
+    reads + writes
 }
 
 fn share_holds(connections: usize, pipelined: usize) {

@@ -1,7 +1,5 @@
 //! Simulated cutovers: the real core in 20,000 seeded worlds, and each broken core found by the check meant for it.
 
-#![expect(clippy::print_stdout, reason = "the counts of a run are worth reading")]
-
 use std::collections::BTreeMap;
 
 use tidegate_tests::sim::{Coverage, Fault, Mutant, run};

@@ -5,7 +5,10 @@
 
 use std::collections::BTreeSet;
 
-use toml::de::{DeTable, DeValue};
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
 
 use crate::tree::{self, File, Problems};
 
@@ -41,7 +44,7 @@ const WET: [&str; 11] = [
 
 /// The names in one table of a manifest.
 fn names(manifest: &DeTable<'_>, table: &str) -> Vec<String> {
-    match manifest.get(table).map(|value| value.get_ref()) {
+    match manifest.get(table).map(Spanned::get_ref) {
         Some(DeValue::Table(table)) => table.keys().map(|name| name.get_ref().to_string()).collect(),
         _ => Vec::new(),
     }
@@ -60,8 +63,7 @@ fn packages_know_of_each_other_what_the_picture_shows() {
     let ours = BTreeSet::from(["judge", "cutover", "proxy", "tidegate"]);
     let mut problems = Problems::default();
     let members: Vec<String> = manifest("Cargo.toml", |root| {
-        let Some(DeValue::Array(members)) = root["workspace"].get_ref().get("members").map(|value| value.get_ref())
-        else {
+        let Some(DeValue::Array(members)) = root["workspace"].get_ref().get("members").map(Spanned::get_ref) else {
             panic!("workspace.members is a list");
         };
         members.iter().filter_map(|member| member.get_ref().as_str().map(str::to_owned)).collect()

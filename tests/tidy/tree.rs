@@ -1,6 +1,12 @@
 //! The files of the repository, as git knows them, and the list of what is wrong with them.
 
-use std::{fmt::Write as _, fs, os::unix::fs::PermissionsExt as _, path::PathBuf, process::Command};
+use std::{
+    fmt::Write as _,
+    fs,
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 /// The root of the repository.
 pub(crate) fn root() -> PathBuf {
@@ -48,8 +54,12 @@ pub(crate) fn files() -> Vec<File> {
 
 /// The Rust files under `folder`.
 pub(crate) fn rust(folder: &str) -> Vec<File> {
-    let found: Vec<File> =
-        files().into_iter().filter(|file| file.path.starts_with(folder) && file.path.ends_with(".rs")).collect();
+    let found: Vec<File> = files()
+        .into_iter()
+        .filter(|file| {
+            file.path.starts_with(folder) && Path::new(&file.path).extension().is_some_and(|kind| kind == "rs")
+        })
+        .collect();
     assert!(!found.is_empty(), "no Rust file under {folder}: the search is broken");
     found
 }

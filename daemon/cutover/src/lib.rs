@@ -1,11 +1,11 @@
 //! The decisions: what a policy, a running cutover, an event and the time make of one another.
 //!
 //! Everything here is a value or a pure function of values. There is no I/O, no clock, no chance and no async; the
-//! manifest is the proof. The daemon journals what [`decide`] answers and then carries it out.
+//! manifest is the proof. The daemon journals what [`decide()`] answers and then carries it out.
 //!
 //! Reading order: [`units`], [`policy`] (what the operator wants), [`cutover`] (where one run of it is), [`evidence`]
 //! (what the counts prove), [`event`] (what can happen), [`command`] (what can be asked for), [`reason`] (why),
-//! [`mod@decide`] (what follows); beside them [`windows`] (when traffic may rise) and [`price`] (what a revert costs).
+//! [`mod@decide`] (what follows); beside them [`windows`] (when traffic may rise) and [`price()`] (what a revert costs).
 
 pub mod command;
 pub mod cutover;

@@ -1,7 +1,7 @@
 //! What the operator wants. A value of type [`Policy`] is already sound: parsing is the only way to one from text.
 //!
 //! The way there: [`parse`] reads one layer (a file, an environment variable, the built-in defaults) against the schema of
-//! [`raw`], [`merge`] puts layers over one another, [`resolve`] makes a policy of them or says everything that is wrong.
+//! [`raw`], [`merge`] puts layers over one another, [`resolve()`] makes a policy of them or says everything that is wrong.
 //! [`read`] does all three for a file that stands alone. Nothing here opens files: the text is an argument.
 //!
 //! Durations are whole milliseconds, shares of requests run from 0 to 1, weights are per mille.

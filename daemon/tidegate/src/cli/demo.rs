@@ -45,7 +45,7 @@ impl Demo {
         let scenario = Scenario { fault: self.fault, seed: self.seed, program, state_dir };
         let summary = context.block_on(async {
             let live = !context.json && std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
-            let mut stage = Stage::open(scenario).await?;
+            let mut stage = Box::pin(Stage::open(scenario)).await?;
             let shown = if live { show(&mut stage).await } else { tell(&mut stage).await };
             if !shown? {
                 let reason = "interrupted".to_owned();

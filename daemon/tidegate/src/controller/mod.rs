@@ -1,6 +1,6 @@
 //! The loop of one cutover: next event, decide, store, carry out. In that order, always.
 //!
-//! It holds no opinion of its own. What follows from an event is [`cutover::decide`]'s to say; this file waits for
+//! It holds no opinion of its own. What follows from an event is [`cutover::decide()`]'s to say; this file waits for
 //! events, writes decisions to the journal before anything is done, gives each command to its port with a deadline, and
 //! turns what comes back, answer or failure, into the next event.
 //!

@@ -138,7 +138,7 @@ impl Answers {
             one(&self.searches[asked_hits(request)])
         } else if path.contains("/_bulk") {
             // Two lines a document: the action, then the source.
-            let documents = request.iter().filter(|&&byte| byte == b'\n').count() / 2;
+            let documents = request.split_inclusive(|&byte| byte == b'\n').count() / 2;
             self.bulks[documents.min(self.bulks.len() - 1)].clone()
         } else if path.contains("/_doc/") {
             one(&self.lookups)
@@ -253,7 +253,7 @@ mod tests {
                     );
                 }
                 Kind::Bulk => {
-                    let lines = ask.body.iter().filter(|&&byte| byte == b'\n').count();
+                    let lines = ask.body.split_inclusive(|&byte| byte == b'\n').count();
                     assert_eq!(answer["items"].as_array().unwrap().len(), lines / 2);
                     assert_eq!(answer["errors"], false);
                 }

@@ -190,7 +190,7 @@ impl Stage {
             tokio::try_join!(Server::start(&scenario, "source"), Server::start(&scenario, "target"))?;
         let policy = policy(source.address, target.address)?;
         let proxy = Proxy::start(proxy_config(&policy, source.address, target.address, scenario.seed))?;
-        let embedded = embedded(policy, Some(proxy.clone()), &scenario.state_dir).await?;
+        let embedded = Box::pin(embedded(policy, Some(proxy.clone()), &scenario.state_dir)).await?;
         let ledger = Ledger::new(started);
         let (stop, stopped) = watch::channel(false);
         let plan = Plan { address: proxy.local_addr(), seed: scenario.seed, clients: CLIENTS, think: THINK };

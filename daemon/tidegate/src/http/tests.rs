@@ -32,7 +32,7 @@ struct Served {
     dir: TempDir,
 }
 
-async fn served() -> Served {
+fn served() -> Served {
     let dir = TempDir::new().unwrap();
     let policies = dir.path().join("policies");
     std::fs::create_dir(&policies).unwrap();
@@ -72,7 +72,7 @@ impl Served {
 /// Proves that every route is in the OpenAPI document and no other, and that each is served.
 #[tokio::test]
 async fn the_document_names_every_route() {
-    let served = served().await;
+    let served = served();
     let (status, document) = served.api.call("GET", "/v1/openapi.json", None).await.unwrap();
     assert_eq!(status, 200);
     let mut documented = Vec::new();
@@ -88,7 +88,7 @@ async fn the_document_names_every_route() {
 /// Proves that services are listed, a broken policy with its problem, and that an unknown service says what is known.
 #[tokio::test]
 async fn services_are_listed_with_their_problems() {
-    let served = served().await;
+    let served = served();
     let (_, list) = served.api.call("GET", "/v1/cutovers", None).await.unwrap();
     assert_eq!(list[0]["service"], "broken");
     assert!(list[0]["problems"][0].as_str().unwrap().contains("broken.toml:1:"), "{list}");
@@ -101,7 +101,7 @@ async fn services_are_listed_with_their_problems() {
 /// Proves that an order is answered with what it did, a wrong one with what is wrong, and that both are told apart.
 #[tokio::test]
 async fn orders_are_answered() {
-    let served = served().await;
+    let served = served();
     let (status, answer) = served.order("search", "revert").await;
     assert_eq!((status, answer["error"].as_str().unwrap().contains("has no cutover")), (404, true));
     assert_eq!(served.order("search", "fly").await.0, 400);
@@ -122,7 +122,7 @@ async fn orders_are_answered() {
 /// Proves that following begins with the cutover as it is and goes on with each decision.
 #[tokio::test]
 async fn events_are_followed() {
-    let served = served().await;
+    let served = served();
     served.order("search", "start").await;
     let mut seen = 0;
     let held = served.api.follow("search", |update| {
@@ -144,7 +144,7 @@ async fn events_are_followed() {
 /// Proves that over TCP nothing but health is answered without the token.
 #[tokio::test]
 async fn tcp_needs_the_token() {
-    let mut served = served().await;
+    let mut served = served();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let service = guarded(served.app.clone(), Secret::new("open sesame"));
@@ -162,7 +162,7 @@ async fn tcp_needs_the_token() {
 /// Proves that the metrics name the phase and the shares of a running cutover.
 #[tokio::test]
 async fn metrics_show_the_cutover() {
-    let served = served().await;
+    let served = served();
     served.order("search", "start").await;
     let response = metrics::metrics(State(served.app.clone())).await;
     let bytes = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();

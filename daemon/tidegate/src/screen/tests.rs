@@ -73,7 +73,7 @@ fn baking() -> Cutover {
     cutover
 }
 
-fn check(cutover: &Cutover, (width, height): (u16, u16), expected: Expect) {
+fn check(cutover: &Cutover, (width, height): (u16, u16), expected: &Expect) {
     let recent = [
         Happened { at: after(12), kind: "confirmed".into(), text: "10 % was read back".into(), actor: None },
         Happened { at: after(0), kind: "start".into(), text: "ordered to start".into(), actor: Some("a.lee".into()) },
@@ -89,7 +89,7 @@ fn the_screen_of_a_baking_step() {
     check(
         &baking(),
         (100, 30),
-        expect![[r#"
+        &expect![[r"
              SEARCH  BAKING (evidence gathers)                                                        08:00:43Z
              why:  10 % is configured and was read back 1.2 s after the write
              next: raises the share to 100 % when latency passes
@@ -111,7 +111,7 @@ fn the_screen_of_a_baking_step() {
              08:00:12  10 % was read back
              08:00:00  ordered to start  by a.lee
              [R]evert  [H]old  [P]ause  [U]npause  [A]dvance  [Q]uit the screen
-        "#]],
+        "]],
     );
 }
 
@@ -121,7 +121,7 @@ fn a_small_terminal_keeps_what_matters() {
     check(
         &baking(),
         (60, 8),
-        expect![[r#"
+        &expect![[r"
              SEARCH  BAKING (evidence gathers)                08:00:43Z
              why:  10 % is configured and was read back 1.2 s after the
                    write
@@ -130,7 +130,7 @@ fn a_small_terminal_keeps_what_matters() {
                        [##..................]  step 1/2  [10] 100 %   ba
              REVERT    back to 0 %, armed in the proxies; a revert is
              [R]evert  [H]old  [P]ause  [U]npause  [A]dvance  [Q]uit the
-        "#]],
+        "]],
     );
 }
 
@@ -169,7 +169,7 @@ fn every_state_is_a_word() {
         word(&|cutover| cutover.blockers[0].kind = BlockerKind::Data),
         word(&|cutover| cutover.phase = Phase::Draining),
     ];
-    expect![[r#"
+    expect![[r"
         SEARCH  STUCK - a human must act                                                         08:00:43Z
         SEARCH  REVERTING                                                                        08:00:43Z
         SEARCH  REVERTED - the original is back                                                  08:00:43Z
@@ -179,6 +179,6 @@ fn every_state_is_a_word() {
         SEARCH  HELD by a.lee: night                                                             08:00:43Z
         SEARCH  HALTED 30 s ago                                                                  08:00:43Z
         SEARCH  HOLDING (unknown, not failing)                                                   08:00:43Z
-        SEARCH  DRAINING the source                                                              08:00:43Z"#]]
+        SEARCH  DRAINING the source                                                              08:00:43Z"]]
     .assert_eq(&words.join("\n"));
 }
