@@ -80,7 +80,8 @@ fn check(cutover: &Cutover, (width, height): (u16, u16), expected: &Expect) {
     ];
     let keys = Keys::default().line("");
     let view = View { cutover, recent: &recent, now: after(43), notes: &[], keys: &keys };
-    expected.assert_eq(&draw::text(&view, width, height));
+    // The first line keeps the left margin of the others from being taken for indentation.
+    expected.assert_eq(&format!("{width} x {height}\n{}", draw::text(&view, width, height)));
 }
 
 /// Proves what the usual screen shows, on the usual terminal.
@@ -90,6 +91,7 @@ fn the_screen_of_a_baking_step() {
         &baking(),
         (100, 30),
         &expect![[r"
+            100 x 30
              SEARCH  BAKING (evidence gathers)                                                        08:00:43Z
              why:  10 % is configured and was read back 1.2 s after the write
              next: raises the share to 100 % when latency passes
@@ -122,6 +124,7 @@ fn a_small_terminal_keeps_what_matters() {
         &baking(),
         (60, 8),
         &expect![[r"
+            60 x 8
              SEARCH  BAKING (evidence gathers)                08:00:43Z
              why:  10 % is configured and was read back 1.2 s after the
                    write
