@@ -4,10 +4,14 @@
 //! passes by itself: budgets are counted in [`Budgets`] from the differences between events, each of which is bounded,
 //! so that a stepped clock or a night of being switched off neither spends a budget nor passes a bake.
 //!
+//! A decision is a new `Cutover` beside the old one. What is large and seldom changes (the policy, what was read, the judge's state) is
+//! shared between the two, and copied only by the decision that changes it.
+//!
 //! The evidence (the judge's state, the observed share, the age of the data) is in [`crate::evidence`]; it changes with
 //! each interval and is the part of the state that the journal overwrites rather than appends.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -25,7 +29,7 @@ pub struct Cutover {
     /// Its id, given at the start; unique in the journal.
     pub id: String,
     /// The policy it runs by, whole: a changed file does not change a running cutover.
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
     /// Where it is.
     pub phase: Phase,
     /// Since when.
@@ -37,11 +41,11 @@ pub struct Cutover {
     /// The share we want.
     pub desired: Share,
     /// What the balancer last said, and when that read was begun; `None` before the first read and after a restart.
-    pub configured: Option<Reading>,
+    pub configured: Option<Arc<Reading>>,
     /// The highest share that evidence has earned so far. Raised by a step that passes and by nothing else.
     pub earned: Share,
     /// The recorded original, from the last read before the first write.
-    pub original: Option<Reading>,
+    pub original: Option<Arc<Reading>>,
     /// The number of the last write; 0 before the first.
     pub generation: Generation,
     /// The write that is under way or not yet believed.
@@ -102,7 +106,8 @@ pub const LATE_WRITES_MAX: usize = 8;
 
 impl Cutover {
     /// A cutover that waits to be started.
-    pub fn new(id: impl Into<String>, policy: Policy, now: Timestamp) -> Self {
+    pub fn new(id: impl Into<String>, policy: impl Into<Arc<Policy>>, now: Timestamp) -> Self {
+        let policy = policy.into();
         let evidence = Evidence::new(&policy, now);
         Self {
             id: id.into(),

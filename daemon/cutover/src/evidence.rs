@@ -4,6 +4,7 @@
 //! as the chain covers, never for as long as the clock says: a late reply about one minute must not end a bake of five.
 //! Where an interval cannot be counted the chain has a gap, which covers nothing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use judge::{Baseline, Block, Judge, Judgement, Recorder};
@@ -16,16 +17,16 @@ use crate::units::{Timestamp, Weight, Window};
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Evidence {
     /// What is recorded of the source before the shift.
-    pub recorder: Recorder,
+    pub recorder: Arc<Recorder>,
     /// How much time the record covers.
     #[serde(with = "millis")]
     pub recorded: Duration,
     /// The baseline, once recorded.
-    pub baseline: Option<Baseline>,
+    pub baseline: Option<Arc<Baseline>>,
     /// The judge, from the end of the baseline on.
-    pub judge: Option<Judge>,
+    pub judge: Option<Arc<Judge>>,
     /// What the judge said last.
-    pub judgement: Option<Judgement>,
+    pub judgement: Option<Arc<Judgement>>,
     /// Whether the next judged interval is the first of its step.
     pub step_begins: bool,
     /// The interval judged last.
@@ -138,7 +139,7 @@ impl Evidence {
     /// No evidence at all; counting begins at `now`.
     pub fn new(_policy: &Policy, now: Timestamp) -> Self {
         Self {
-            recorder: Recorder::default(),
+            recorder: Arc::default(),
             recorded: Duration::ZERO,
             baseline: None,
             judge: None,

@@ -54,6 +54,10 @@ pub fn opening(policy: &WindowPolicy, now: Timestamp) -> Opening {
                 next = Some(next.map_or(from, |earlier| earlier.min(from)));
             }
         }
+        // The windows of later dates are later.
+        if next.is_some() {
+            break;
+        }
     }
     Opening::Closed { until: next }
 }

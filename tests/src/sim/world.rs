@@ -2,9 +2,10 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::sync::Arc;
 
 use cutover::event::{Check, CheckOutcome, CommandKind, GateAnswer, Observation, Order, Reading, Retry, Verb};
-use cutover::policy::GateKind;
+use cutover::policy::{GateKind, Policy};
 use cutover::{Command, Cutover, Event, Generation, Phase, Share, Timestamp, Weight, Window};
 use fastrand::Rng;
 use judge::Block;
@@ -31,6 +32,8 @@ const GLANCE: i64 = 45 * SECOND;
 const TIMEOUT: i64 = 30 * SECOND;
 /// A world that has more events than this is a runaway.
 const EVENTS_MAX: usize = 60_000;
+/// One decision in so many is taken twice.
+const REPEAT_EVERY: usize = 211;
 /// Monday 2026-01-12T06:00:00Z: 07:00 in Berlin, an hour before the worlds' change windows open.
 const EPOCH: i64 = 1_768_197_600_000;
 
@@ -114,8 +117,8 @@ struct World<'a> {
     healed: bool,
     incarnation: u32,
     alive: bool,
-    cutover: Cutover,
-    disk: Cutover,
+    cutover: Arc<Cutover>,
+    disk: Arc<Cutover>,
     journal_works: bool,
     journal_told: bool,
     switches: BTreeMap<Fault, bool>,
@@ -152,10 +155,10 @@ impl<'a> World<'a> {
         };
         let rate = if faults.has(Fault::ThinTraffic) { 0.05 } else { [20.0, 60.0, 200.0][rng.usize(0..3)] };
         let original = action(start, "as the operator left it");
-        let cutover = Cutover::new("simulated-1", policy, Timestamp(EPOCH));
+        let cutover = Arc::new(Cutover::new("simulated-1", policy, Timestamp(EPOCH)));
         let good = Truth { since: 0, share: start, source: Health::Good, target: Health::Good };
         Self {
-            oracle: Oracle::new(cutover.policy.clone(), start, original.clone(), &faults),
+            oracle: Oracle::new(Policy::clone(&cutover.policy), start, original.clone(), &faults),
             rng,
             load: Load { reads: rate * 0.8, writes: rate * 0.2, errors: 0.001 },
             mutant,
@@ -497,13 +500,14 @@ impl<'a> World<'a> {
         let decision = answer(self.mutant, &self.cutover, event, now);
         self.decisions += 1;
         self.coverage.reached(&self.cutover.phase, event);
-        if self.decisions.is_multiple_of(61) {
+        if self.decisions.is_multiple_of(REPEAT_EVERY) {
             let again = answer(self.mutant, &self.cutover, event, now);
             self.oracle.repeated(&decision, &again);
         }
         if decision.journal || decision.next.phase.name() != self.cutover.phase.name() {
             self.note(event, &decision.reason.text, decision.next.phase.name());
         }
+        let next = Arc::new(decision.next);
         let rising = self.oracle.rises(&decision.commands);
         if decision.journal && !self.journal_works {
             if self.journal_told {
@@ -514,9 +518,9 @@ impl<'a> World<'a> {
                 return;
             }
         } else if self.journal_works && (decision.journal || self.rng.u32(0..10) > 0) {
-            self.disk = decision.next.clone();
+            self.disk = Arc::clone(&next);
         }
-        let before = std::mem::replace(&mut self.cutover, decision.next);
+        let before = std::mem::replace(&mut self.cutover, next);
         self.oracle.answered(event, &before, &self.cutover, &self.disk, &decision.commands, decision.accepted, now);
         // Some crashes come between the entry and its commands.
         if !self.healed && self.faults.has(Fault::Crash) && decision.journal && self.rng.u32(0..40) == 0 {
@@ -687,10 +691,12 @@ impl<'a> World<'a> {
     fn counted(&mut self, window: Window) -> Observation {
         let (from, to) = (window.from.0 - EPOCH - self.offset, window.to.0 - EPOCH - self.offset);
         let (mut reads, mut writes) = (Block::default(), Block::default());
-        let truth: Vec<Truth> = self.truth.clone();
-        for (at, segment) in truth.iter().enumerate() {
+        // Most windows lie in the last stretch of truth: those that ended before this window are passed over.
+        let first = self.truth.partition_point(|truth| truth.since <= from).saturating_sub(1);
+        for at in first..self.truth.len() {
+            let segment = self.truth[at];
             let begin = segment.since.max(from);
-            let end = truth.get(at + 1).map_or(i64::MAX, |next| next.since).min(to).min(self.now);
+            let end = self.truth.get(at + 1).map_or(i64::MAX, |next| next.since).min(to).min(self.now);
             if end > begin {
                 let seconds = (end - begin) as f64 / 1000.0;
                 let (more_reads, more_writes) =

@@ -1,5 +1,6 @@
 //! Counted intervals: asking for them, recording the baseline, judging, and what the requests show of the share.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use judge::{Baseline, Block, Context, Guards, Judge, Verdict};
@@ -141,7 +142,7 @@ pub(super) fn observed(turn: &mut Turn, observation: &Observation) {
 /// Records the source before the shift.
 fn record(turn: &mut Turn, observation: &Observation) {
     let block = comparable(&turn.next.policy, turn.next.desired, observation);
-    turn.next.evidence.recorder.record(&block);
+    Arc::make_mut(&mut turn.next.evidence.recorder).record(&block);
     turn.next.evidence.recorded = turn.next.evidence.recorded.saturating_add(observation.window.length());
 }
 
@@ -188,6 +189,7 @@ fn judge(turn: &mut Turn, observation: &Observation, step: Option<usize>) {
     };
     let evidence = &mut turn.next.evidence;
     let Some(judge) = &mut evidence.judge else { return };
+    let judge = Arc::make_mut(judge);
     judge.observe(&block, &context);
     let judgement = judge.verdict();
     evidence.step_begins = false;
@@ -209,7 +211,7 @@ fn judge(turn: &mut Turn, observation: &Observation, step: Option<usize>) {
         .next();
     let evidence_now = judgement.evidence;
     let evidence_max = judgement.evidence_max;
-    turn.next.evidence.judgement = Some(judgement);
+    turn.next.evidence.judgement = Some(Arc::new(judgement));
     if failed {
         let text = why.unwrap_or_else(|| {
             format!(
@@ -283,9 +285,9 @@ pub fn guards(policy: &Policy) -> Guards {
 }
 
 /// A judge that has seen nothing, for the steps that are judged: all but the last, where everything is on the target.
-pub(super) fn new_judge(policy: &Policy, baseline: Baseline) -> Judge {
+pub(super) fn new_judge(policy: &Policy, baseline: Baseline) -> Arc<Judge> {
     let judged = policy.shift.steps.iter().filter(|share| **share != Share::ALL).count();
-    Judge::new(guards(policy), baseline, u32::try_from(judged).unwrap_or(u32::MAX).max(1))
+    Arc::new(Judge::new(guards(policy), baseline, u32::try_from(judged).unwrap_or(u32::MAX).max(1)))
 }
 
 /// Begins the evidence of a step whose share is confirmed: what was seen before says nothing about it.

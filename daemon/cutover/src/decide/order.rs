@@ -2,6 +2,10 @@
 //!
 //! An order that makes no sense where the cutover is changes nothing, and the reason says what would.
 
+use std::sync::Arc;
+
+use judge::Baseline;
+
 use super::turn::Turn;
 use super::{count, gate, preflight, revert, shift};
 use crate::command::Command;
@@ -157,14 +161,14 @@ fn adopt_policy(turn: &mut Turn, policy: &Policy) -> Result<(), String> {
             return Err(format!("it is in `{}`, where a policy decides nothing any more", next.phase.name()));
         }
     };
-    turn.next.policy = policy.clone();
+    turn.next.policy = Arc::new(policy.clone());
     turn.next.policy_change = None;
     turn.next.gates.clear();
     turn.next.stepped_back.clear();
     turn.next.since = turn.now;
     turn.next.phase = phase;
     if let Some(baseline) = turn.next.evidence.baseline.clone() {
-        turn.next.evidence.judge = Some(count::new_judge(policy, baseline));
+        turn.next.evidence.judge = Some(count::new_judge(policy, Baseline::clone(&baseline)));
         turn.next.evidence.judgement = None;
         count::begin_step(&mut turn.next, turn.now);
     }

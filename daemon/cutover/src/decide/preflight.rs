@@ -1,5 +1,6 @@
 //! Before the first write: the checks, the balancer as it stands, and the record of the source.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::turn::Turn;
@@ -145,7 +146,7 @@ pub(super) fn record(turn: &mut Turn) {
     );
     evidence.judge = Some(count::new_judge(&turn.next.policy, baseline.clone()));
     evidence.judgement = None;
-    evidence.baseline = Some(baseline);
+    evidence.baseline = Some(Arc::new(baseline));
     // What preflight and baseline earn is the first step and nothing more, whatever the target had before.
     turn.next.earned = turn.step_share(0);
     turn.next.gates.clear();

@@ -60,7 +60,7 @@ pub(super) fn restore(turn: &mut Turn) {
     turn.next.budgets.write = Duration::ZERO;
     // Nothing of this turn may go before it, and nothing that it contradicts may be carried out at all.
     turn.commands.retain(|command| !matches!(command, Command::Write { .. } | Command::Arm { .. }));
-    turn.commands.insert(0, Command::Restore { action: original.action, generation });
+    turn.commands.insert(0, Command::Restore { action: original.action.clone(), generation });
 }
 
 /// Whether a read shows the recorded original, whole and everywhere.

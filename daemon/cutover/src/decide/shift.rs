@@ -3,6 +3,7 @@
 //! A write is believed only when a read that was *begun* after its answer and the settle time shows it. The answer of a
 //! write says that it was taken, its failure says nothing, and a read begun earlier may have seen the world before it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::turn::Turn;
@@ -266,7 +267,7 @@ pub(super) fn read(turn: &mut Turn, reading: &Reading) {
         turn.note("early_read", format!("the read was begun before write {} had settled", write.generation.0));
         return;
     }
-    turn.next.configured = Some(reading.clone());
+    turn.next.configured = Some(Arc::new(reading.clone()));
     turn.next.budgets.unread = Duration::ZERO;
     if reading.begun >= turn.next.since {
         turn.next.reread = true;

@@ -5,6 +5,7 @@
 //! before it to the budgets that run, at most [`GAP_MAX`] of it; a restart adds none. Where a time must be compared
 //! (a read with the write before it), both are of one run of the daemon, since a restart asks for everything again.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::turn::Turn;
@@ -98,7 +99,7 @@ fn rebase(turn: &mut Turn, now: Timestamp) {
     clamp(&mut next.since);
     clamp(&mut next.started);
     if let Some(reading) = &mut next.configured {
-        clamp(&mut reading.begun);
+        clamp(&mut Arc::make_mut(reading).begun);
     }
     if let Some(write) = &mut next.write {
         clamp(&mut write.asked);

@@ -153,6 +153,7 @@ fn order(cutover: &Cutover, yes: bool) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::time::Duration;
 
     use cutover::event::Reading;
@@ -160,11 +161,15 @@ mod tests {
     use super::*;
     use crate::testing::{START, cutover};
 
+    fn reading(share: Share, disagreeing: &[&str]) -> Arc<Reading> {
+        let disagreeing = disagreeing.iter().map(ToString::to_string).collect();
+        Arc::new(Reading { share, action: serde_json::Value::Null, begun: START, disagreeing })
+    }
+
     fn done() -> Cutover {
         let mut cutover = cutover("search");
         cutover.phase = Phase::Done;
-        cutover.configured =
-            Some(Reading { share: Share::ALL, action: serde_json::Value::Null, begun: START, disagreeing: Vec::new() });
+        cutover.configured = Some(reading(Share::ALL, &[]));
         cutover.evidence.source_silent = cutover.policy.drain.quiet;
         cutover
     }
@@ -186,8 +191,8 @@ mod tests {
         let spoil: [fn(&mut Cutover); 6] = [
             |cutover| cutover.phase = Phase::Draining,
             |cutover| cutover.phase = Phase::Reverted,
-            |cutover| cutover.configured.as_mut().unwrap().share = Share::NONE,
-            |cutover| cutover.configured.as_mut().unwrap().disagreeing = vec!["proxy-2".to_owned()],
+            |cutover| cutover.configured = Some(reading(Share::NONE, &[])),
+            |cutover| cutover.configured = Some(reading(Share::ALL, &["proxy-2"])),
             |cutover| cutover.configured = None,
             |cutover| cutover.evidence.source_silent = Duration::ZERO,
         ];

@@ -1,6 +1,8 @@
 //! The dossier of a made-up journal: everything that was decided is in it, and nothing from outside gets out of its
 //! place in the page.
 
+use std::sync::Arc;
+
 use cutover::event::{Check, CheckOutcome, Reading};
 use cutover::{Observation, Order, Reason, Share, Verb, Weight, Window};
 use judge::{Block, Counts, GuardKind, Judgement, Reference, Verdict};
@@ -101,13 +103,13 @@ fn journal(hostile: &str) -> (Vec<Entry>, Vec<Sample>) {
             target: counts(target, (wobble / 2).min(target), 9 + wobble),
         };
         cutover.desired = share;
-        cutover.configured = Some(Reading {
+        cutover.configured = Some(Arc::new(Reading {
             share,
             action: serde_json::json!({ "weight": weight }),
             begun: after(second),
             disagreeing: Vec::new(),
-        });
-        cutover.evidence.judgement = Some(judgement(0.0017, 1.0 + wobble as f64));
+        }));
+        cutover.evidence.judgement = Some(Arc::new(judgement(0.0017, 1.0 + wobble as f64)));
         samples.push(Sample::new(Observation { window, reads, writes: Block::default() }, &cutover));
     }
     cutover.phase = Phase::Done;
@@ -170,8 +172,9 @@ fn hostile_text_stays_text() {
     last.reason.text = HOSTILE.to_owned();
     last.next.reason = last.reason.clone();
     last.next.id = HOSTILE.to_owned();
-    last.next.policy.service = HOSTILE.to_owned();
-    last.next.policy.source.endpoints = vec![HOSTILE.to_owned()];
+    let policy = Arc::make_mut(&mut last.next.policy);
+    policy.service = HOSTILE.to_owned();
+    policy.source.endpoints = vec![HOSTILE.to_owned()];
     let page = html(&entries, &samples).unwrap();
     for markup in ["<script", "<img", "onerror='"] {
         assert!(!page.contains(markup), "`{markup}` came through");

@@ -1,5 +1,7 @@
 //! The screen as golden text: what an operator reads, without colour.
 
+use std::sync::Arc;
+
 use cutover::cutover::{Armed, Halt, HaltKind, Standing, StandingKind};
 use cutover::event::Reading;
 use cutover::{Blocker, BlockerKind, Cutover, Phase, Reason, Share, Timestamp, Weight, Window};
@@ -35,7 +37,8 @@ fn guard(guard: GuardKind, verdict: Verdict, [reference, target, bound]: [f64; 3
 fn baking() -> Cutover {
     let mut cutover = cutover("search");
     let share = Share::both(Weight::new(100).unwrap());
-    let reading = |share, begun| Reading { share, action: serde_json::Value::Null, begun, disagreeing: Vec::new() };
+    let reading =
+        |share, begun| Arc::new(Reading { share, action: serde_json::Value::Null, begun, disagreeing: Vec::new() });
     cutover.phase = Phase::Baking { step: 0 };
     cutover.since = after(12);
     cutover.desired = share;
@@ -48,7 +51,7 @@ fn baking() -> Cutover {
     cutover.evidence.observed.reads.both = 13_717;
     cutover.evidence.counted_to = after(42);
     cutover.evidence.judged = Some(Window { from: after(41), to: after(42) });
-    cutover.evidence.judgement = Some(Judgement {
+    cutover.evidence.judgement = Some(Arc::new(Judgement {
         verdict: Verdict::Unknown,
         guards: vec![
             guard(GuardKind::Errors, Verdict::Pass, [0.0002, 0.0004, 0.013], "errors are fine"),
@@ -65,7 +68,7 @@ fn baking() -> Cutover {
         p_value: 0.37,
         judged_millis: 30_000,
         alarms: Vec::new(),
-    });
+    }));
     cutover.blockers =
         vec![Blocker { kind: BlockerKind::Guard, text: "latency needs about 640 more requests".to_owned() }];
     cutover.outlook = "raises the share to 100 % when latency passes".to_owned();

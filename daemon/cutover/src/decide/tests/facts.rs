@@ -448,7 +448,7 @@ fn with_the_journal_unwritable_nothing_rises_and_the_revert_still_fires() {
 fn outside_of_the_windows_nothing_rises_and_a_revert_does_not_ask() {
     // Proves that the freeze switch and the windows bind rises only.
     let mut stage = baking();
-    stage.cutover.policy.windows.freeze = true;
+    std::sync::Arc::make_mut(&mut stage.cutover.policy).windows.freeze = true;
     stage.pass(20 * MINUTE);
     assert_eq!(stage.cutover.phase, Phase::Gated { step: 1 });
     stage.send(&order(Verb::Revert));
@@ -564,7 +564,7 @@ fn a_changed_policy_is_reported_and_taken_only_when_adopted() {
     assert!(stage.alerts.last().unwrap().title.contains("policy file was changed"));
     let mut changed = policy();
     changed.shift.steps = vec![both(100), both(200), both(950), Share::ALL];
-    assert_eq!(stage.cutover.policy, policy());
+    assert_eq!(*stage.cutover.policy, policy());
     let adopt = Verb::Resume { adopt_policy: Some(Box::new(changed)) };
     assert!(stage.send(&order(adopt)).accepted);
     stage.bake(1);
