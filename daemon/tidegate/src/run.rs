@@ -25,8 +25,8 @@ use crate::outbound::Outbound;
 use crate::port::{BoxError, PortError};
 use crate::proxies::Remote;
 use crate::secret;
-use crate::store::sqlite::Sqlite;
-use crate::store::{Store, StoreError};
+use crate::store::sqlite::{self, Chain, Sqlite};
+use crate::store::{Entry, Sample, Store, StoreError};
 
 /// Environment variable that names the journal entry after which the process aborts: a testing aid, so that a test can
 /// end the daemon at every place that matters and see that the next start goes on rightly.
@@ -154,6 +154,23 @@ impl Shared {
         let lease = self.store.lease(&cutover.policy.service, &holder, self.clock.now()).await?;
         Ok(Controller::new(ports, lease, cutover))
     }
+}
+
+/// Checks the chain of the journal in `state_dir`, beside a running daemon or without one.
+///
+/// # Errors
+/// When there is no journal, it is of another version, or its chain is broken.
+pub fn verify_journal(state_dir: &Path) -> Result<Chain, StoreError> {
+    sqlite::verify(state_dir)
+}
+
+/// All of one cutover that the journal in `state_dir` has, oldest first, beside a running daemon or without one.
+/// `cutover` is an id or a service, whose last cutover is meant then.
+///
+/// # Errors
+/// As for [`verify_journal`]; and when there is no such cutover.
+pub fn read_journal(state_dir: &Path, cutover: &str) -> Result<(Vec<Entry>, Vec<Sample>), StoreError> {
+    sqlite::read(state_dir, cutover)
 }
 
 /// Starts the proxy in this process. It comes up with the share that the journal wants, so that a restart of the daemon

@@ -531,7 +531,7 @@ fn host_and_port(text: &str) -> Option<(&str, Option<u16>)> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let (address, after) = rest.split_once(']')?;
-            address.parse::<std::net::Ipv6Addr>().ok()?;
+            address.parse::<core::net::Ipv6Addr>().ok()?;
             (&text[..address.len() + 2], if after.is_empty() { None } else { Some(after.strip_prefix(':')?) })
         }
         None => match text.split_once(':') {

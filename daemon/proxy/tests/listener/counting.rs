@@ -1,14 +1,13 @@
 //! Who gets the blame, and what is counted where.
 
-use std::{
-    io::Write,
-    net::Shutdown,
-    time::{Duration, Instant},
-};
+use std::{io::Write, net::Shutdown, time::Duration};
 
 use proxy::api::{Armed, CloseConnections, Limit, LimitKind};
 
-use crate::support::{PATIENCE, client, counted, echo, get, post, proxy_for, proxy_with, upstream, weigh};
+use crate::{
+    clock,
+    support::{PATIENCE, client, counted, echo, get, post, proxy_for, proxy_with, upstream, weigh},
+};
 
 /// Proves that each class of status is counted where it belongs, reads apart from writes.
 #[test]
@@ -136,7 +135,7 @@ fn a_failing_target_trips_its_wire() {
     weigh(&handle, 500, 7);
     handle.arm(Some(limit(LimitKind::Errors, 0.2))).unwrap();
     let mut client = client(&handle);
-    let began = Instant::now();
+    let began = clock::now();
     while handle.status().fired.is_none() {
         assert!(began.elapsed() < PATIENCE, "the tripwire never fired");
         client.ask(get("/"));
@@ -163,7 +162,7 @@ fn a_silent_target_trips_its_wire() {
     for client in &mut waiting {
         client.send(get("/"));
     }
-    let began = Instant::now();
+    let began = clock::now();
     while handle.status().fired.is_none() {
         assert!(began.elapsed() < PATIENCE, "the tripwire never fired");
         std::thread::sleep(Duration::from_millis(20));

@@ -1,14 +1,13 @@
 //! How a proxy ends, and how its clients do.
 
-use std::{
-    sync::mpsc,
-    thread,
-    time::{Duration, Instant},
-};
+use std::{sync::mpsc, thread, time::Duration};
 
 use proxy::Ended;
 
-use crate::support::{PATIENCE, Peer, client, counted, echo, get, ok, proxy_for, proxy_with, upstream};
+use crate::{
+    clock,
+    support::{PATIENCE, Peer, client, counted, echo, get, ok, proxy_for, proxy_with, upstream},
+};
 
 fn drain(handle: &proxy::Handle, timeout: Duration) -> Ended {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -25,7 +24,7 @@ fn an_idle_proxy_ends_at_once() {
     }
     let fresh = client(&handle);
     counted(&handle, |counters| counters.clients.connections_open == 21);
-    let began = Instant::now();
+    let began = clock::now();
     assert_eq!(drain(&handle, PATIENCE), Ended::Drained);
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     for mut client in idle {
@@ -53,7 +52,7 @@ fn what_is_under_way_ends_before_the_proxy_does() {
         let handle = handle.clone();
         move || drain(&handle, PATIENCE)
     });
-    let began = Instant::now();
+    let began = clock::now();
     while std::net::TcpStream::connect(handle.local_addr()).is_ok() {
         assert!(began.elapsed() < PATIENCE, "it still listens");
         thread::yield_now();
@@ -77,7 +76,7 @@ fn the_drain_has_an_end() {
     let mut waiting = client(&handle);
     waiting.send(get("/"));
     waiting.head().unwrap();
-    let began = Instant::now();
+    let began = clock::now();
     drain(&handle, Duration::from_millis(200));
     assert!(began.elapsed() < Duration::from_secs(2));
     assert!(waiting.rest().1.is_err());
@@ -94,7 +93,7 @@ fn clients_that_do_not_come_to_the_point_are_ended() {
     assert!(idle.rest().0.is_empty());
 
     let mut slow = client(&handle);
-    let began = Instant::now();
+    let began = clock::now();
     let mut said = String::new();
     for byte in "GET / HTTP/1.1\r\nHost: x\r\nX-Slow: yes, very slow indeed".bytes().cycle() {
         if std::io::Write::write_all(&mut slow.stream, &[byte]).is_err() || began.elapsed() > Duration::from_millis(600)
@@ -151,7 +150,7 @@ fn dropping_the_handle_ends_the_proxy() {
     connected.ask(get("/"));
     drop(handle);
     assert!(connected.rest().0.is_empty());
-    let began = Instant::now();
+    let began = clock::now();
     while std::net::TcpStream::connect(address).is_ok() {
         assert!(began.elapsed() < PATIENCE, "it still listens");
     }

@@ -7,7 +7,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
         mpsc,
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use proxy::{
@@ -15,8 +15,9 @@ use proxy::{
     config::{HealthCheck, Retry},
 };
 
-use crate::support::{
-    PATIENCE, client, counted, echo, get, nobody, ok, post, proxy_for, proxy_with, side, upstream, weigh,
+use crate::{
+    clock,
+    support::{PATIENCE, client, counted, echo, get, nobody, ok, post, proxy_for, proxy_with, side, upstream, weigh},
 };
 
 /// A target that answers the first request of each connection and ends the second without an answer.
@@ -57,7 +58,7 @@ fn a_refused_connection_is_a_bad_gateway() {
 fn a_silent_side_times_out() {
     let silent = upstream(|mut peer| drop(peer.rest()));
     let handle = proxy_with(silent, None, |config| config.timeouts.first_byte = Duration::from_millis(300));
-    let began = Instant::now();
+    let began = clock::now();
     assert_eq!(client(&handle).ask(get("/")).status(), 504);
     assert!(began.elapsed() >= Duration::from_millis(300));
     let counters = handle.counters();
@@ -245,9 +246,9 @@ fn health_checks_run_only_where_configured() {
             Some(HealthCheck { interval: Duration::from_millis(100), ..HealthCheck::new("/healthz") });
     });
     let healthy = |wanted: bool| {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = clock::now() + PATIENCE;
         while handle.status().source[0].healthy != wanted {
-            assert!(Instant::now() < deadline, "{:?}", handle.status().source);
+            assert!(clock::now() < deadline, "{:?}", handle.status().source);
             assert_eq!(requests.recv_timeout(PATIENCE).unwrap(), "GET /healthz HTTP/1.1");
         }
     };

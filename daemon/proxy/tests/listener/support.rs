@@ -6,7 +6,7 @@ use std::{
     io::{self, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use proxy::{
@@ -14,6 +14,8 @@ use proxy::{
     api::{Counters, SetWeight},
     config::{Side, Upstream},
 };
+
+use crate::clock;
 
 /// Longest wait for anything.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -271,13 +273,13 @@ pub(crate) fn weigh(handle: &Handle, target: u16, generation: u64) {
 
 /// The counters, once they satisfy `wanted`: a request is counted just after its last byte went out.
 pub(crate) fn counted(handle: &Handle, wanted: impl Fn(&Counters) -> bool) -> Counters {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = clock::now() + PATIENCE;
     loop {
         let counters = handle.counters();
         if wanted(&counters) {
             return counters;
         }
-        assert!(Instant::now() < deadline, "the counters never came to be as wanted: {counters:#?}");
+        assert!(clock::now() < deadline, "the counters never came to be as wanted: {counters:#?}");
         std::thread::yield_now();
     }
 }

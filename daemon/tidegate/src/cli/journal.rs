@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{Context, Exit};
-use crate::store::sqlite;
+use crate::run;
 
 /// The arguments of `tidegate journal`.
 #[derive(Debug, clap::Args)]
@@ -25,7 +25,7 @@ enum What {
 impl Journal {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<Exit> {
         let What::Verify { state } = self.what;
-        let chain = sqlite::verify(&state)?;
+        let chain = run::verify_journal(&state)?;
         if context.json {
             context.print_json(&chain)?;
         } else {

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 
 use super::{Context, Exit};
-use crate::report;
-use crate::store::sqlite;
+use crate::{report, run};
 
 /// The arguments of `tidegate report`.
 #[derive(Debug, clap::Args)]
@@ -23,7 +22,7 @@ pub struct Report {
 
 impl Report {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<Exit> {
-        let (entries, samples) = sqlite::read(&self.state_dir, &self.cutover)?;
+        let (entries, samples) = run::read_journal(&self.state_dir, &self.cutover)?;
         if context.json {
             let answer = entries.last().map(|entry| report::answer::answer(&entry.next));
             let report = serde_json::json!({ "answer": answer, "entries": entries, "samples": samples });
