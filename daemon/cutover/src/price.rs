@@ -19,6 +19,9 @@ pub struct Price {
     pub writes: u64,
     /// The end of what was counted; what came after it is not in `writes`.
     pub counted_to: Timestamp,
+    /// How many stretches of time could not be counted since preflight: there are more writes than `writes` then.
+    #[serde(default)]
+    pub gaps: u32,
     /// Whether `writes` may hold reads as well, because the counts cannot tell them apart.
     pub reads_among_them: bool,
     /// All of it in one sentence for a person.
@@ -37,11 +40,18 @@ pub fn price(cutover: &Cutover, now: Timestamp) -> Price {
         Some(since) => {
             let seconds = counted_to.since(since).as_secs();
             let what = if reads_among_them { "requests (reads among them)" } else { "writes" };
+            let gaps = cutover.evidence.gaps;
+            let (least, missing) = match gaps {
+                0 => ("", String::new()),
+                1 => ("at least ", "; one stretch of time could not be counted".to_owned()),
+                _ => ("at least ", format!("; {gaps} stretches of time could not be counted")),
+            };
             format!(
-                "a revert is lossy: {} {what} went to the target alone since {since}, counted for {seconds} s",
+                "a revert is lossy: {least}{} {what} went to the target alone since {since}, counted for {seconds} s{missing}",
                 cutover.writes_on_target
             )
         }
     };
-    Price { since: cutover.writes_since, writes: cutover.writes_on_target, counted_to, reads_among_them, text }
+    let (since, writes, gaps) = (cutover.writes_since, cutover.writes_on_target, cutover.evidence.gaps);
+    Price { since, writes, counted_to, gaps, reads_among_them, text }
 }

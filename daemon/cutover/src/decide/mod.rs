@@ -70,6 +70,9 @@ pub fn decide(cutover: &Cutover, event: &Event, now: Timestamp) -> Decision {
         time::pass(&mut turn, event);
         take(&mut turn, event);
     } else {
+        if matches!(event, Event::Restarted) {
+            order::disarm(&mut turn);
+        }
         turn.note("closed", "this cutover is closed; nothing happens to it any more");
     }
     if turn.accepted && turn.next.closed.is_none() {
@@ -137,6 +140,9 @@ fn restarted(turn: &mut Turn) {
     match turn.next.phase {
         Phase::Reverting { .. } | Phase::Stuck { .. } => revert::restore(turn),
         Phase::Gated { .. } => gate::ask_again(turn),
+        // The daemon may have died between the entry and the call: a tripwire left armed would send clients back to a
+        // source that was taken offline since.
+        Phase::Done | Phase::Aborted => order::disarm(turn),
         _ => {}
     }
     if preflight::checks(&turn.next.phase) {

@@ -12,6 +12,7 @@ use crate::command::Command;
 use crate::cutover::{Armed, HaltKind, Phase, Standing, StandingKind};
 use crate::event::{Order, Verb};
 use crate::policy::Policy;
+use crate::units::Generation;
 
 /// Somebody ordered something.
 pub(super) fn ordered(turn: &mut Turn, order: &Order) {
@@ -67,6 +68,9 @@ fn end_halt(turn: &mut Turn) {
     turn.next.budgets.hold = std::time::Duration::ZERO;
     turn.next.budgets.bake = std::time::Duration::ZERO;
     turn.next.enforced = 0;
+    if halt.as_ref().is_some_and(|halt| halt.kind == HaltKind::Drain) {
+        turn.next.budgets.phase = std::time::Duration::ZERO;
+    }
     if let Phase::Shifting { attempts, .. } = &mut turn.next.phase {
         *attempts = 0;
         return;
@@ -172,9 +176,13 @@ fn adopt_policy(turn: &mut Turn, policy: &Policy) -> Result<(), String> {
         turn.next.evidence.judgement = None;
         count::begin_step(&mut turn.next, turn.now);
     }
-    // The new tripwires are armed in place of the old ones.
-    if turn.next.armed != Armed::No && !policy.tripwires.is_empty() {
-        super::arm(turn);
+    // The new tripwires are armed in place of the old ones; where there are none, the old ones must not stay.
+    if turn.next.armed != Armed::No {
+        if policy.tripwires.is_empty() {
+            disarm(turn);
+        } else {
+            super::arm(turn);
+        }
     }
     Ok(())
 }
@@ -247,8 +255,11 @@ fn close(turn: &mut Turn, order: &Order) {
     }
 }
 
-fn disarm(turn: &mut Turn) {
-    if turn.next.armed != Armed::No {
+/// Takes the arming back from our own proxies. What this cutover knows of it is not asked: a restart forgets it and the
+/// proxies do not, and to disarm twice harms nothing.
+pub(super) fn disarm(turn: &mut Turn) {
+    let written = turn.next.generation > Generation::default() && !turn.next.policy.tripwires.is_empty();
+    if turn.next.armed != Armed::No || written {
         turn.next.armed = Armed::No;
         turn.commands.push(Command::Disarm);
     }

@@ -134,10 +134,17 @@ pub(super) fn restarted(turn: &mut Turn) {
     if turn.next.evidence.counted_to < turn.next.evidence.unjudged_until {
         turn.next.evidence.unjudged_until = now.plus(warm_up);
     }
+    // Nobody counted while the daemon was gone: what the target took then is missing from the price of a revert.
+    if turn.next.evidence.counted_to < now && super::count::counts(&turn.next.phase) {
+        turn.next.evidence.gaps = turn.next.evidence.gaps.saturating_add(1);
+    }
     turn.next.evidence.asked = None;
     turn.next.evidence.counted_to = now;
     turn.next.since = turn.next.since.min(now);
-    turn.next.configured = None;
+    // An aborted cutover is not read any more: what it had then is the last that is known of it.
+    if turn.next.phase != Phase::Aborted {
+        turn.next.configured = None;
+    }
     turn.next.reread = false;
     turn.next.read_asked = None;
     turn.next.check_asked = None;

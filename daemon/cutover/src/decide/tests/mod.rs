@@ -2,6 +2,7 @@
 //! every phase with every event in `transitions`, and chance in `chance`.
 
 mod chance;
+mod endings;
 mod facts;
 mod stage;
 mod transitions;
