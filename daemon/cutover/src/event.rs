@@ -82,6 +82,28 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// Its stable word, as in the journal.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Ordered(_) => "ordered",
+            Self::Tick => "tick",
+            Self::Restarted => "restarted",
+            Self::Checked { .. } => "checked",
+            Self::Read(_) => "read",
+            Self::Written { .. } => "written",
+            Self::Observed(_) => "observed",
+            Self::Glanced(_) => "glanced",
+            Self::Armed => "armed",
+            Self::Fired { .. } => "fired",
+            Self::GateAnswered { .. } => "gate_answered",
+            Self::Failed { .. } => "failed",
+            Self::PolicyChanged { .. } => "policy_changed",
+            Self::Journal { .. } => "journal",
+        }
+    }
+}
+
 /// What somebody wants.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Order {
@@ -116,6 +138,22 @@ pub enum Verb {
     Abort,
     /// The cutover is history: nothing can be reverted any more.
     Close,
+}
+
+impl Verb {
+    /// Its stable word, as in the journal and the API.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Advance => "advance",
+            Self::Hold => "hold",
+            Self::Pause => "pause",
+            Self::Resume { .. } => "resume",
+            Self::Revert => "revert",
+            Self::Abort => "abort",
+            Self::Close => "close",
+        }
+    }
 }
 
 /// One check of preflight or of the standing watch.

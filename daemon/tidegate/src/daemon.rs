@@ -165,23 +165,6 @@ pub enum Refused {
     Port(#[from] PortError),
 }
 
-/// The policy of one service, read from its directory.
-///
-/// # Errors
-/// What is wrong with it, in words, or that there is none.
-pub fn policy_of(policies_dir: &Path, service: &str) -> Result<Policy, String> {
-    let cannot = |error: std::io::Error| format!("cannot read the policies in `{}`: {error}", policies_dir.display());
-    for file in policy_files::files_in(policies_dir).map_err(cannot)? {
-        let loaded = policy_files::load(&file, &policy_files::environment()).map_err(cannot)?;
-        if loaded.policy.as_ref().is_some_and(|policy| policy.service == service) {
-            let sound = loaded.is_sound();
-            let problems = loaded.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-            return loaded.policy.filter(|_| sound).ok_or(problems);
-        }
-    }
-    Err(format!("no policy for it in `{}`", policies_dir.display()))
-}
-
 impl Daemon {
     /// Loads the policies. The loops of cutovers come out of the receiver and want to be run.
     pub fn new(shared: Shared, policies_dir: &Path) -> (Arc<Self>, mpsc::Receiver<Loop>) {

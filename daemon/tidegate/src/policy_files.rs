@@ -68,6 +68,23 @@ pub fn environment() -> Vec<(String, String)> {
     variables
 }
 
+/// The policy of one service, read from its directory.
+///
+/// # Errors
+/// What is wrong with it, in words, or that there is none.
+pub fn of_service(policies_dir: &Path, service: &str) -> Result<Policy, String> {
+    let cannot = |error: io::Error| format!("cannot read the policies in `{}`: {error}", policies_dir.display());
+    for file in files_in(policies_dir).map_err(cannot)? {
+        let loaded = load(&file, &environment()).map_err(cannot)?;
+        if loaded.policy.as_ref().is_some_and(|policy| policy.service == service) {
+            let sound = loaded.is_sound();
+            let problems = loaded.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            return loaded.policy.filter(|_| sound).ok_or(problems);
+        }
+    }
+    Err(format!("no policy for it in `{}`", policies_dir.display()))
+}
+
 /// The services' files of a directory, sorted: every `*.toml` but the shared defaults.
 ///
 /// # Errors

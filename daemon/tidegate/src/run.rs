@@ -17,11 +17,11 @@ use crate::balancer::listener::Listener;
 use crate::clock::Clock;
 use crate::config::{self, OwnProxy, Tls};
 use crate::controller::{Controller, Ports, Running};
-use crate::daemon;
 use crate::fleet::endpoints::Endpoints;
 use crate::gate::ByKind;
 use crate::metrics::proxy::ProxyCounters;
 use crate::outbound::Outbound;
+use crate::policy_files;
 use crate::port::{BoxError, PortError};
 use crate::proxies::Remote;
 use crate::secret;
@@ -181,7 +181,7 @@ pub fn read_journal(state_dir: &Path, cutover: &str) -> Result<(Vec<Entry>, Vec<
 pub async fn own_proxy(own: &OwnProxy, config: &config::Config, shared: &Shared) -> Result<Handle, RunError> {
     let service = own.service.clone();
     let refused = |why: String| RunError::OwnProxy { service: service.clone(), why };
-    let policy = daemon::policy_of(&config.policies_dir, &own.service).map_err(refused)?;
+    let policy = policy_files::of_service(&config.policies_dir, &own.service).map_err(refused)?;
     let last = shared.store.load().await?.into_iter().find(|cutover| cutover.policy.service == own.service);
     let share = last.map_or(Share::NONE, |cutover| match cutover.phase {
         // An operator ended it where it was, and that is what was read last.

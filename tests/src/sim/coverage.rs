@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use cutover::event::Verb;
 use cutover::{Event, Phase};
 
 /// Every phase, in the order of a cutover.
@@ -49,29 +48,8 @@ pub const EVENTS: [&str; 21] = [
 /// The event's name in [`EVENTS`].
 pub fn name(event: &Event) -> &'static str {
     match event {
-        Event::Tick => "tick",
-        Event::Restarted => "restarted",
-        Event::Checked { .. } => "checked",
-        Event::Read(_) => "read",
-        Event::Written { .. } => "written",
-        Event::Observed(_) => "observed",
-        Event::Glanced(_) => "glanced",
-        Event::Armed => "armed",
-        Event::Fired { .. } => "fired",
-        Event::GateAnswered { .. } => "gate_answered",
-        Event::Failed { .. } => "failed",
-        Event::PolicyChanged { .. } => "policy_changed",
-        Event::Journal { .. } => "journal",
-        Event::Ordered(order) => match order.verb {
-            Verb::Start => "start",
-            Verb::Advance => "advance",
-            Verb::Hold => "hold",
-            Verb::Pause => "pause",
-            Verb::Resume { .. } => "resume",
-            Verb::Revert => "revert",
-            Verb::Abort => "abort",
-            Verb::Close => "close",
-        },
+        Event::Ordered(order) => order.verb.word(),
+        other => other.word(),
     }
 }
 

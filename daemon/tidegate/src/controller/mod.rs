@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cutover::event::{Order, Retry, Verb};
+use cutover::event::{Order, Retry};
 use cutover::{Cutover, Decision, Event, Phase, Policy, Reason, Timestamp, decide};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -323,7 +323,7 @@ impl Controller {
     fn go_on(&mut self, decision: &Decision, entry: Option<u64>, event: &Event, now: Timestamp) -> Arc<View> {
         let Decision { next, reason, accepted, .. } = decision;
         let service = &self.lease.service;
-        events::Answered { service, event: word(event), kind: &reason.kind }.emit();
+        events::Answered { service, event: event.word(), kind: &reason.kind }.emit();
         if entry.is_some() {
             events::Decided {
                 service,
@@ -379,26 +379,6 @@ fn every(period: Duration) -> tokio::time::Interval {
     interval
 }
 
-/// An event's stable word, as in the journal.
-fn word(event: &Event) -> &'static str {
-    match event {
-        Event::Ordered(_) => "ordered",
-        Event::Tick => "tick",
-        Event::Restarted => "restarted",
-        Event::Checked { .. } => "checked",
-        Event::Read(_) => "read",
-        Event::Written { .. } => "written",
-        Event::Observed(_) => "observed",
-        Event::Glanced(_) => "glanced",
-        Event::Armed => "armed",
-        Event::Fired { .. } => "fired",
-        Event::GateAnswered { .. } => "gate_answered",
-        Event::Failed { .. } => "failed",
-        Event::PolicyChanged { .. } => "policy_changed",
-        Event::Journal { .. } => "journal",
-    }
-}
-
 /// In one sentence, how the policy file differs from what a cutover runs by; `None` when it does not.
 pub fn policy_change(runs_by: &Policy, file: &Policy) -> Option<String> {
     if runs_by == file {
@@ -423,19 +403,5 @@ fn differences(path: &str, old: &serde_json::Value, new: &serde_json::Value, fou
         }
         (old, new) if old != new => found.push(path.to_owned()),
         _ => {}
-    }
-}
-
-/// An order's stable word, as in the API.
-pub fn verb_word(verb: &Verb) -> &'static str {
-    match verb {
-        Verb::Start => "start",
-        Verb::Advance => "advance",
-        Verb::Hold => "hold",
-        Verb::Pause => "pause",
-        Verb::Resume { .. } => "resume",
-        Verb::Revert => "revert",
-        Verb::Abort => "abort",
-        Verb::Close => "close",
     }
 }

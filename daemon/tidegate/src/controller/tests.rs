@@ -4,6 +4,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use cutover::event::Verb;
 use cutover::event::{Check, CheckOutcome, GateAnswer, Observation, Reading};
 use cutover::policy::Tripwire;
 use cutover::{Command, Generation, Share, Window};
