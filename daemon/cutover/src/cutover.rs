@@ -75,8 +75,9 @@ pub struct Cutover {
     pub budgets: Budgets,
     /// What the counts prove so far.
     pub evidence: Evidence,
-    /// How many times in a row a foreign weight was written over on this step.
-    pub enforced: u32,
+    /// How many times a share that was not the wanted one was found and answered (written over, or adopted) since
+    /// evidence last earned more; an operator who goes on begins anew. Against `shift.attempts_max`.
+    pub drifts: u32,
     /// Steps that were stepped back from, once each.
     pub stepped_back: BTreeSet<usize>,
     /// How the service's policy file differs from `policy`; `None` when it does not.
@@ -134,7 +135,7 @@ impl Cutover {
             gates: BTreeMap::new(),
             budgets: Budgets::default(),
             evidence,
-            enforced: 0,
+            drifts: 0,
             stepped_back: BTreeSet::new(),
             policy_change: None,
             journal_writable: true,

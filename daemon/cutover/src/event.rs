@@ -134,7 +134,12 @@ pub enum Verb {
     },
     /// Put back the recorded original.
     Revert,
-    /// End the cutover and leave the weight where it is.
+    /// End the cutover and leave the weight where it is. Latched: nothing of this cutover writes any more, no tripwire
+    /// and no `revert` either.
+    ///
+    /// It is taken while a revert is under way, or stuck, too: who aborts has the weights in their own hands. That a
+    /// revert is reachable from every state (invariant 5) is a promise against faults, not against this order; whoever
+    /// wants the original back orders `revert` and not `abort`. What was asked of the balancer before may still land.
     Abort,
     /// The cutover is history: nothing can be reverted any more.
     Close,

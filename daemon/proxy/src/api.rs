@@ -83,6 +83,9 @@ pub struct Armed {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limit {
+    /// Its name, for the sentence that says why it fired.
+    #[serde(default)]
+    pub name: String,
     /// What is limited.
     pub kind: LimitKind,
     /// The limit: a share of the target's requests (0 to 1), or milliseconds for latency. It fires at or above.

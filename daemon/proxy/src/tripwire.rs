@@ -77,7 +77,7 @@ impl Seen {
             return None;
         }
         let over = now.saturating_duration_since(*since).as_millis();
-        Some(match limit.kind {
+        let figures = match limit.kind {
             LimitKind::Latency => format!(
                 "p99 of the target's time to the first byte was {ours:.0} ms over {} requests in {over} ms (limit {:.0} ms; \
                  source {theirs:.0} ms)",
@@ -90,7 +90,8 @@ impl Seen {
                 limit.limit * 100.0,
                 theirs * 100.0
             ),
-        })
+        };
+        Some(if limit.name.is_empty() { figures } else { format!("`{}`: {figures}", limit.name) })
     }
 }
 
@@ -147,7 +148,14 @@ mod tests {
     }
 
     fn errors() -> Limit {
-        Limit { kind: LimitKind::Errors, limit: 0.2, requests_min: 10, window_millis: 500, source_limit: 0.1 }
+        Limit {
+            name: "errors".to_owned(),
+            kind: LimitKind::Errors,
+            limit: 0.2,
+            requests_min: 10,
+            window_millis: 500,
+            source_limit: 0.1,
+        }
     }
 
     /// Proves that errors fire at the limit, not below it, and not on too few requests.
@@ -173,6 +181,9 @@ mod tests {
         target.waiting.record(800_000, 12);
         let (seen, now) = seen(<[Glance; 2]>::default(), [glance(100, 0), target]);
         let limit = Limit { kind: LimitKind::Unanswered, ..errors() };
-        assert!(seen.over(&limit, now).is_some_and(|why| why.contains("100.0 % of 12 requests")));
+        assert!(
+            seen.over(&limit, now)
+                .is_some_and(|why| why.starts_with("`errors`: ") && why.contains("100.0 % of 12 requests"))
+        );
     }
 }

@@ -69,6 +69,7 @@ pub fn draw(rng: &mut Rng, faults: &Faults) -> Policy {
         burst: MINUTE,
         pass: judge::Pass { errors_budget: 0.005, ..judge::Pass::default() },
         tripwires: vec![Tripwire {
+            name: "errors".to_owned(),
             kind: TripwireKind::Errors,
             limit: TRIPWIRE_ERRORS,
             requests_min: TRIPWIRE_REQUESTS,

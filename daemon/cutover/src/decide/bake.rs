@@ -295,6 +295,7 @@ pub(super) fn follow(turn: &mut Turn) {
     let earned = turn.step_share(step + 1);
     if earned.raises(turn.next.earned) {
         turn.next.earned = earned;
+        turn.next.drifts = 0;
     }
     let evidence = &turn.next.evidence;
     let requests = evidence.observed.reads.target.saturating_add(evidence.observed.writes.target);

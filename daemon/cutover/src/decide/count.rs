@@ -301,7 +301,6 @@ pub(super) fn begin_step(next: &mut Cutover, now: crate::Timestamp) {
     evidence.unjudged_until = now.plus(next.policy.shift.warm_up);
     next.budgets.hold = Duration::ZERO;
     next.budgets.bake = Duration::ZERO;
-    next.enforced = 0;
 }
 
 #[cfg(test)]

@@ -3,6 +3,9 @@
 //! A balancer without conditional writes lets anyone write at any time. What a read shows is ours when it is what we
 //! want, or what an attempt of unknown outcome would leave behind; everything else is somebody else's. A change that
 //! was undone between two reads cannot be seen by anyone.
+//!
+//! A fight with another controller ends: each share that is answered is counted, whatever the policy, and neither a
+//! confirmed write nor an adoption resets the count. Only evidence that earns more does, or an operator who goes on.
 
 use super::turn::Turn;
 use super::{bake, count, preflight, shift};
@@ -45,8 +48,8 @@ pub(super) fn check(turn: &mut Turn) {
         return;
     }
     if turn.next.late.contains(&reading.share) {
-        let text = format!("an attempt of ours landed late: the target has {}; ours is written again", reading.share);
-        rewrite(turn, "late_write", text);
+        let what = format!("an attempt of ours landed late: the target has {}", reading.share);
+        rewrite(turn, "late_write", &what, "ours is written again");
         return;
     }
     found(turn, reading.share);
@@ -58,16 +61,21 @@ pub(super) fn found(turn: &mut Turn, share: Share) {
     let what = format!("someone else gave the target {share}; ours was {desired}");
     match turn.next.policy.drift {
         DriftPolicy::Halt => halt(turn, what),
-        DriftPolicy::Enforce => {
-            turn.next.enforced = turn.next.enforced.saturating_add(1);
-            if turn.next.enforced > turn.next.policy.shift.attempts_max {
-                halt(turn, format!("{what}, again and again; someone must decide who writes"));
-            } else {
-                rewrite(turn, "drift_enforced", format!("{what}; ours is written again"));
-            }
-        }
+        DriftPolicy::Enforce => rewrite(turn, "drift_enforced", &what, "ours is written again"),
         DriftPolicy::Adopt => adopt(turn, share, &what),
     }
+}
+
+/// Counts one more answer to a share that is not ours; when there were too many, a human is called and nothing is
+/// answered.
+fn too_often(turn: &mut Turn, what: &str) -> bool {
+    turn.next.drifts = turn.next.drifts.saturating_add(1);
+    let most = turn.next.policy.shift.attempts_max;
+    let over = turn.next.drifts > most;
+    if over {
+        halt(turn, format!("{what}; such a change was answered {most} times, so someone must decide who writes"));
+    }
+    over
 }
 
 fn halt(turn: &mut Turn, text: String) {
@@ -77,13 +85,16 @@ fn halt(turn: &mut Turn, text: String) {
 
 /// Writes ours again. Where that gives the target more than it has now, it is a rise, and waits for what a rise waits
 /// for; somebody may have had a reason.
-fn rewrite(turn: &mut Turn, kind: &str, text: String) {
+fn rewrite(turn: &mut Turn, kind: &str, what: &str, then: &str) {
     let desired = turn.next.desired;
     let withheld = bake::withheld(&turn.next, turn.now);
     if shift::raises(&turn.next, desired)
         && let Some(blocker) = withheld.first()
     {
-        halt(turn, format!("{text}, but not now: {}", blocker.text));
+        halt(turn, format!("{what}; {then}, but not now: {}", blocker.text));
+        return;
+    }
+    if too_often(turn, what) {
         return;
     }
     let step = match turn.next.phase {
@@ -91,7 +102,7 @@ fn rewrite(turn: &mut Turn, kind: &str, text: String) {
         Phase::Gated { step } => step.saturating_sub(1),
         _ => turn.next.step().unwrap_or(0),
     };
-    shift::begin(turn, step, desired, kind, text);
+    shift::begin(turn, step, desired, kind, format!("{what}; {then}"));
 }
 
 /// Takes a foreign share as ours where evidence has earned as much; where it has not, ours is written again: a share
@@ -100,7 +111,11 @@ fn adopt(turn: &mut Turn, share: Share, what: &str) {
     let earned = turn.next.earned;
     let desired = turn.next.desired;
     if share.raises(earned) {
-        rewrite(turn, "drift_limited", format!("{what}; evidence has earned {earned}, so it goes back to {desired}"));
+        let then = format!("evidence has earned {earned}, so it goes back to {desired}");
+        rewrite(turn, "drift_limited", what, &then);
+        return;
+    }
+    if too_often(turn, what) {
         return;
     }
     let step = turn.next.policy.shift.steps.iter().rposition(|step| !step.raises(share));

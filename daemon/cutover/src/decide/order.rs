@@ -67,7 +67,7 @@ fn end_halt(turn: &mut Turn) {
     let halt = turn.next.halt.take();
     turn.next.budgets.hold = std::time::Duration::ZERO;
     turn.next.budgets.bake = std::time::Duration::ZERO;
-    turn.next.enforced = 0;
+    turn.next.drifts = 0;
     if halt.as_ref().is_some_and(|halt| halt.kind == HaltKind::Drain) {
         turn.next.budgets.phase = std::time::Duration::ZERO;
     }

@@ -74,7 +74,7 @@ pub(super) fn fires(tripwire: &Tripwire, source: &Counts, target: &Counts) -> Op
         return None;
     }
     let n = target.requests;
-    Some(match tripwire.kind {
+    let figures = match tripwire.kind {
         TripwireKind::Errors => format!(
             "{:.1} % of {n} requests of the target failed; {:.1} % is the limit, the source has {:.1} %",
             100.0 * ours,
@@ -92,7 +92,8 @@ pub(super) fn fires(tripwire: &Tripwire, source: &Counts, target: &Counts) -> Op
              {theirs:.0} ms",
             tripwire.limit
         ),
-    })
+    };
+    Some(format!("tripwire `{}`: {figures}", tripwire.name))
 }
 
 /// A side's figure; `None` without requests.
@@ -103,7 +104,8 @@ fn figure(kind: TripwireKind, counts: &Counts) -> Option<f64> {
     let requests = counts.requests as f64;
     match kind {
         TripwireKind::Errors => Some(counts.errors() as f64 / requests),
-        TripwireKind::Unanswered => Some(counts.abandoned as f64 / requests),
+        // A request that timed out is counted as failed, like one that found no connection: neither was answered.
+        TripwireKind::Unanswered => Some(counts.abandoned.saturating_add(counts.failed) as f64 / requests),
         TripwireKind::Latency => counts.latency.quantile_micros(0.99).map(|micros| micros / 1000.0),
     }
 }

@@ -244,6 +244,8 @@ pub enum OnUnknown {
 /// An absolute limit that reverts at once, looked at in each fast interval.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Tripwire {
+    /// Its name in the policy, for the reason of a revert.
+    pub name: String,
     /// What is limited.
     pub kind: TripwireKind,
     /// The limit: a share of the target's requests (0 to 1), or milliseconds for `latency`.
@@ -263,7 +265,7 @@ pub struct Tripwire {
 pub enum TripwireKind {
     /// The share of requests the target answered with 5XX or failed.
     Errors,
-    /// The share of requests whose client left, or that timed out, before the target answered.
+    /// The share of requests that got no answer: the client left first, the time ran out, or the connection failed.
     Unanswered,
     /// The 99th percentile of the time to the first response byte, in milliseconds.
     Latency,

@@ -118,7 +118,8 @@ fn replies_can_ask_clients_to_reconnect() {
 }
 
 fn limit(kind: LimitKind, limit: f64) -> Armed {
-    let limit = Limit { kind, limit, requests_min: 20, window_millis: 1000, source_limit: 0.5 };
+    let limit =
+        Limit { name: "a limit".to_owned(), kind, limit, requests_min: 20, window_millis: 1000, source_limit: 0.5 };
     Armed { reads: 0, writes: 0, limits: vec![limit] }
 }
 

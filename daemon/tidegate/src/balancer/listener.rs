@@ -129,6 +129,7 @@ fn limits(tripwires: &[Tripwire]) -> Vec<Limit> {
     tripwires
         .iter()
         .map(|tripwire| Limit {
+            name: tripwire.name.clone(),
             kind: match tripwire.kind {
                 TripwireKind::Errors => LimitKind::Errors,
                 TripwireKind::Unanswered => LimitKind::Unanswered,

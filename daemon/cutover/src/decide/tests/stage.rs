@@ -81,6 +81,7 @@ pub(super) fn policy() -> Policy {
         burst: Duration::from_secs(20),
         pass: judge::Pass { errors_budget: 0.005, ..judge::Pass::default() },
         tripwires: vec![Tripwire {
+            name: "errors".to_owned(),
             kind: TripwireKind::Errors,
             limit: 0.25,
             requests_min: 20,

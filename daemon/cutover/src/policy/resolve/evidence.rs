@@ -245,7 +245,14 @@ impl Resolver<'_> {
                 format!("use {} to {}; seconds are usual", period_text(TRIP_WINDOW_MIN), period_text(TRIP_WINDOW_MAX)),
             );
         }
-        Some(Tripwire { kind, limit, requests_min: trip.requests_min.unwrap_or(20), window, source_limit })
+        Some(Tripwire {
+            name: name.to_owned(),
+            kind,
+            limit,
+            requests_min: trip.requests_min.unwrap_or(20),
+            window,
+            source_limit,
+        })
     }
 
     /// A limit in the unit of its kind: a share from 0 to 1, or milliseconds.

@@ -26,6 +26,7 @@ fn start(control: Option<&Path>) -> Handle {
 
 fn tripwire() -> Tripwire {
     Tripwire {
+        name: "errors".to_owned(),
         kind: TripwireKind::Errors,
         limit: 0.5,
         requests_min: 10,
