@@ -17,7 +17,7 @@ use crate::controller::{Controller, OrderError, Running, View, policy_change};
 use crate::policy_files;
 use crate::port::PortError;
 use crate::run::{RunError, Shared, cutover_id};
-use crate::store::{Entry, Query};
+use crate::store::{End, Entry, Query};
 
 /// The daemon's own file, which may lie beside the policies and is none.
 const OWN_FILE: &str = "tidegate.toml";
@@ -440,11 +440,12 @@ impl Daemon {
         cutover: Option<String>,
         after: u64,
         limit: usize,
+        end: End,
     ) -> Result<Vec<Entry>, Refused> {
         if !self.services().contains_key(name) {
             return Err(self.unknown(name));
         }
-        let query = Query { service: Some(name.to_owned()), cutover, after, limit };
+        let query = Query { service: Some(name.to_owned()), cutover, after, limit, end };
         Ok(self.shared.store.history(query).await?)
     }
 

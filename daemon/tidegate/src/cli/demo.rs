@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
+use super::watch::dumb;
 use super::{Context, Exit};
 use crate::clock;
 use crate::controller::View;
@@ -18,7 +19,7 @@ use crate::demo::fault::Fault;
 use crate::demo::stage::{self, Outcome, Scenario, Scene, Stage, Summary};
 use crate::screen::keys::{Action, Keys};
 use crate::screen::terminal::Terminal;
-use crate::screen::{self, Happened, format};
+use crate::screen::{self, Happened, Look, Trend, format};
 
 /// How often the screen is drawn.
 const FRAME: Duration = Duration::from_millis(200);
@@ -44,7 +45,7 @@ impl Demo {
         let program = std::env::current_exe().context("cannot find this program, to start the demo's servers")?;
         let scenario = Scenario { fault: self.fault, seed: self.seed, program, state_dir };
         let summary = context.block_on(async {
-            let live = !context.json && std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
+            let live = !context.json && std::io::stdout().is_terminal() && std::io::stdin().is_terminal() && !dumb();
             let mut stage = Box::pin(Stage::open(scenario)).await?;
             let shown = if live { show(&mut stage).await } else { tell(&mut stage).await };
             if !shown? {
@@ -77,11 +78,12 @@ async fn show(stage: &mut Stage) -> anyhow::Result<bool> {
     let mut story = stage.story();
     let mut recent = VecDeque::new();
     let mut keys = Keys::default();
+    let mut trend = Trend::default();
     loop {
         let action = tokio::select! {
             played = stage.play() => {
                 played?;
-                draw(&mut terminal, &stage.scene(), recent.make_contiguous(), &keys)?;
+                draw(&mut terminal, &stage.scene(), recent.make_contiguous(), &keys, &mut trend)?;
                 return Ok(true);
             }
             happened = next(&mut story) => {
@@ -93,7 +95,7 @@ async fn show(stage: &mut Stage) -> anyhow::Result<bool> {
             _ = interrupt.recv() => Some(Action::Quit),
             _ = terminate.recv() => Some(Action::Quit),
             _ = frames.tick() => {
-                draw(&mut terminal, &stage.scene(), recent.make_contiguous(), &keys)?;
+                draw(&mut terminal, &stage.scene(), recent.make_contiguous(), &keys, &mut trend)?;
                 None
             }
         };
@@ -108,19 +110,27 @@ async fn show(stage: &mut Stage) -> anyhow::Result<bool> {
     }
 }
 
-fn draw(terminal: &mut Terminal, scene: &Scene, recent: &[Happened], keys: &Keys) -> std::io::Result<()> {
+fn draw(
+    terminal: &mut Terminal,
+    scene: &Scene,
+    recent: &[Happened],
+    keys: &Keys,
+    trend: &mut Trend,
+) -> std::io::Result<()> {
     let now = clock::now();
     let cutover = &scene.view.cutover;
+    trend.push(scene.view.lately.as_ref());
     let notes = notes(scene);
     let keys = keys.line(&price(cutover, now).text);
-    terminal.draw(&screen::View { cutover, recent, now, notes: &notes, keys: &keys })
+    let look = Look::of_process();
+    terminal.draw(&screen::View { cutover, recent, now, notes: &notes, keys: &keys, trend, look })
 }
 
 /// What the clients see, and what broke: the demo's own lines on the screen.
-fn notes(scene: &Scene) -> Vec<String> {
+fn notes(scene: &Scene) -> Vec<(&'static str, String)> {
     let tally = &scene.tally;
     let clients = format!(
-        "CLIENTS   {} requests, {} failed as they saw it; answers: source {}, target {}",
+        "{} requests, {} failed as they saw it; answered by the source {}, by the target {}",
         format::count(tally.requests),
         format::count(tally.failed),
         format::count(tally.by_source),
@@ -128,9 +138,10 @@ fn notes(scene: &Scene) -> Vec<String> {
     );
     let fault = scene.broken.map(|(fault, ago)| {
         let spoiled = format::count(tally.spoiled);
-        format!("FAULT     {}: {} ago; {spoiled} answers spoiled", fault.sentence(), format::duration(whole(ago)))
+        let text = format!("{} ({} ago); {spoiled} answers spoiled", fault.sentence(), format::duration(whole(ago)));
+        ("FAULT", text)
     });
-    std::iter::once(clients).chain(fault).collect()
+    std::iter::once(("CLIENTS", clients)).chain(fault).collect()
 }
 
 /// Tells the story line by line on stderr, where there is no terminal to draw on.
@@ -147,17 +158,18 @@ async fn tell(stage: &mut Stage) -> anyhow::Result<bool> {
             }
             happened = next(&mut story) => {
                 let scene = stage.scene();
-                format!("{:<9} {:>5}  {}", scene.view.cutover.phase.name(), scene.view.cutover.desired.reads, happened.text)
+                let (phase, share) = (scene.view.cutover.phase.name(), scene.view.cutover.desired.reads.to_string());
+                format!("{phase:<9} {share:>5}  {}", happened.text)
             }
             _ = interrupt.recv() => return Ok(false),
             _ = terminate.recv() => return Ok(false),
-            _ = progress.tick() => notes(&stage.scene()).remove(0),
+            _ = progress.tick() => format!("clients          {}", notes(&stage.scene()).remove(0).1),
         };
         let scene = stage.scene();
         let mut stderr = std::io::stderr().lock();
         if let (Some((fault, _)), false) = (scene.broken, broken) {
             broken = true;
-            writeln!(stderr, "{:>6.1} s  FAULT     {}", scene.since.as_secs_f64(), fault.sentence())?;
+            writeln!(stderr, "{:>6.1} s  fault            {}", scene.since.as_secs_f64(), fault.sentence())?;
         }
         writeln!(stderr, "{:>6.1} s  {line}", scene.since.as_secs_f64())?;
     }
@@ -178,34 +190,63 @@ async fn next(story: &mut Receiver<Arc<View>>) -> Happened {
     }
 }
 
-/// How it ended, for people.
+/// How it ended, for people: what happened, whom it hurt and for how long, and where to read more.
 fn sentence(summary: &Summary, fault: Option<Fault>) -> String {
+    let tale = &summary.tale;
     let how = match (summary.outcome, fault) {
-        (Outcome::Done, None) => "DONE: the target carries all traffic and the source is drained".to_owned(),
-        (Outcome::Done, Some(fault)) => format!("DONE, though {}", fault.sentence()),
-        (Outcome::Reverted, None) => "REVERTED: the source carries all traffic again".to_owned(),
-        (Outcome::Reverted, Some(fault)) => {
-            format!("REVERTED: {}, and the source carries all traffic again", fault.sentence())
+        (Outcome::Done, None) => "DONE: the target carries all traffic, and the source is drained.",
+        (Outcome::Done, Some(_)) => "DONE, though the target was broken: that should have been seen.",
+        (Outcome::Reverted, Some(_)) => "REVERTED: the target broke, and the source carries all traffic again.",
+        (Outcome::Reverted, None) => "REVERTED, though nothing was broken: the source carries all traffic again.",
+        (Outcome::Stuck, _) => "STUCK: a revert could not be confirmed.",
+        (Outcome::Aborted, _) => "ABORTED: it was ended before its time, and the weight stayed where it was.",
+    };
+    let mut lines = vec![how.to_owned(), String::new()];
+    let mut told: Vec<(Duration, String)> =
+        tale.steps.iter().map(|(at, share)| (*at, format!("the target has {share}, confirmed"))).collect();
+    told.extend(tale.broken.zip(fault).map(|(at, fault)| (at, fault.past().to_owned())));
+    if let Some(back) = &tale.reverted {
+        told.push((back.decided, format!("reverted from {}: {}", back.from, back.why)));
+        let confirmed = |at: Duration| {
+            let took = format::duration(at.saturating_sub(back.decided));
+            (at, format!("the original is back, confirmed {took} after the decision"))
+        };
+        told.extend(back.confirmed.map(confirmed));
+    } else {
+        told.push((Duration::from_secs_f64(summary.seconds), tale.reason.clone()));
+    }
+    told.sort_by_key(|(at, _)| *at);
+    lines.extend(told.into_iter().map(|(at, text)| format!("  {:>6.1} s  {text}", at.as_secs_f64())));
+    lines.push(String::new());
+    if let (Some(first), Some(last)) = (summary.first_bad_ms, summary.last_bad_ms) {
+        let span = format::duration(Duration::from_millis(last.saturating_sub(first)));
+        let spoiled = format::count(tale.tally.spoiled);
+        lines.push(format!("From the first bad answer to the last: {span}; {spoiled} answers were failed or slow."));
+    }
+    let tally = &tale.tally;
+    let mut causes = Vec::new();
+    for (count, what) in [
+        (tally.failed_status, "were answered with an error"),
+        (tally.failed_timeout, "were not answered in time"),
+        (tally.failed_connection, "lost their connection"),
+    ] {
+        if count > 0 {
+            causes.push(format!("{} {what}", format::count(count)));
         }
-        (Outcome::Stuck, _) => "STUCK: a revert could not be confirmed".to_owned(),
-        (Outcome::Aborted, _) => "ABORTED: the weight stayed where it was".to_owned(),
-    };
-    let spoiled = match (summary.first_bad_ms, summary.last_bad_ms) {
-        (Some(first), Some(last)) => format!(
-            "From the first spoiled answer to the last: {}.\n",
-            format::duration(Duration::from_millis(last.saturating_sub(first)))
-        ),
-        _ => String::new(),
-    };
-    format!(
-        "{how}.\nClients sent {} requests in {:.0} s; {} failed. Weights: source {} ‰, target {} ‰.\n{spoiled}Dossier: {}\n",
+    }
+    let causes = if causes.is_empty() { String::new() } else { format!(" ({})", causes.join(", ")) };
+    lines.push(format!(
+        "Clients sent {} requests in {:.0} s; {} of them failed{causes}.",
         format::count(summary.requests),
         summary.seconds,
         format::count(summary.failed_requests),
-        summary.source_weight,
-        summary.target_weight,
-        summary.dossier.display()
-    )
+    ));
+    lines.push(format!(
+        "Weights at the end: source {} of 1000, target {} of 1000.",
+        summary.source_weight, summary.target_weight
+    ));
+    lines.push(format!("Every decision, with its evidence: {}", summary.dossier.display()));
+    lines.join("\n") + "\n"
 }
 
 fn whole(duration: Duration) -> Duration {

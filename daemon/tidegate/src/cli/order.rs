@@ -21,9 +21,14 @@ pub(super) struct Why {
 
 impl Why {
     fn actor(&self) -> String {
-        let user = || std::env::var("USER").ok().filter(|user| !user.is_empty());
-        self.actor.clone().or_else(user).unwrap_or_else(|| "someone".to_owned())
+        actor(self.actor.as_deref())
     }
+}
+
+/// Who orders: who was named, or the user who runs this.
+pub(super) fn actor(named: Option<&str>) -> String {
+    let user = || std::env::var("USER").ok().filter(|user| !user.is_empty());
+    named.map(str::to_owned).or_else(user).unwrap_or_else(|| "someone".to_owned())
 }
 
 /// Gives an order and prints the answer. A refused order is an error.
@@ -138,7 +143,7 @@ mod tests {
             let mut cutover = cutover("search");
             cutover.phase = phase;
             let reason = cutover.reason.clone();
-            let view = View { at: cutover.since, cutover, reason, entry: None, accepted: true };
+            let view = View { at: cutover.since, cutover, reason, entry: None, accepted: true, lately: None };
             seen.push(outcome(&view).map(Exit::code));
         }
         assert_eq!(seen, [None, None, None, Some(0), Some(3), Some(4), Some(5)]);

@@ -9,6 +9,7 @@
 //! disk.
 
 mod carry;
+pub mod lately;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ use crate::metrics::MetricSource;
 use crate::port::PortError;
 use crate::store::{Lease, Store};
 use carry::{Reply, Write};
+pub use lately::Lately;
 
 /// How many orders and notices may wait; more are refused.
 const INBOX_MAX: usize = 64;
@@ -89,6 +91,9 @@ pub struct View {
     pub accepted: bool,
     /// When it was answered.
     pub at: Timestamp,
+    /// The interval counted last, side by side; `None` before the first.
+    #[serde(default)]
+    pub lately: Option<Lately>,
 }
 
 /// A running cutover. Clones speak to the same one.
@@ -194,6 +199,8 @@ pub struct Controller {
     watching: bool,
     /// Whether the last write to the journal succeeded.
     writable: bool,
+    /// The interval counted last.
+    lately: Option<Lately>,
 }
 
 impl Controller {
@@ -202,8 +209,14 @@ impl Controller {
         let (sender, inbox) = mpsc::channel(INBOX_MAX);
         let reason = cutover.reason.clone();
         let at = cutover.since;
-        let (view, views) =
-            watch::channel(Arc::new(View { cutover: cutover.clone(), reason, entry: None, accepted: true, at }));
+        let (view, views) = watch::channel(Arc::new(View {
+            cutover: cutover.clone(),
+            reason,
+            entry: None,
+            accepted: true,
+            at,
+            lately: None,
+        }));
         let story = broadcast::Sender::new(STORY_MAX);
         let running = Running { inbox: sender, view: views, story: story.clone() };
         let controller = Self {
@@ -220,6 +233,7 @@ impl Controller {
             glancing: false,
             watching: false,
             writable: true,
+            lately: None,
         };
         (controller, running)
     }
@@ -337,8 +351,11 @@ impl Controller {
             .emit();
         }
         self.cutover = next.clone();
-        let view =
-            Arc::new(View { cutover: next.clone(), reason: reason.clone(), entry, accepted: *accepted, at: now });
+        if let Event::Observed(observation) = event {
+            self.lately = Some(Lately::new(observation));
+        }
+        let (cutover, reason, lately) = (next.clone(), reason.clone(), self.lately.clone());
+        let view = Arc::new(View { cutover, reason, entry, accepted: *accepted, at: now, lately });
         self.view.send_replace(Arc::clone(&view));
         // Nobody listening is the usual case.
         drop(self.story.send(Arc::clone(&view)));

@@ -41,6 +41,17 @@ impl Fault {
         }
     }
 
+    /// What had happened, for the summary.
+    pub fn past(self) -> &'static str {
+        match self {
+            Self::Errors => "30 % of the target's answers were 500",
+            Self::Slow => "the target took three times as long",
+            Self::Outage => "the target's process was killed",
+            Self::Drip => "the target sent its bodies a byte at a time",
+            Self::Silent => "the target accepted and never answered",
+        }
+    }
+
     /// Whether a tripwire is fast enough to see it; the judge takes longer and sees the rest.
     pub fn trips(self) -> bool {
         match self {

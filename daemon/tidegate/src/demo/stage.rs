@@ -102,6 +102,67 @@ pub struct Summary {
     pub seconds: f64,
     /// Where the dossier is.
     pub dossier: PathBuf,
+    /// What a person is told besides; not in the line of JSON, whose keys are fixed.
+    #[serde(skip)]
+    pub tale: Tale,
+}
+
+/// The course of a demo, for people; all times are since its start.
+#[derive(Clone, Debug, Default)]
+pub struct Tale {
+    /// What the clients saw.
+    pub tally: Tally,
+    /// When each share was confirmed.
+    pub steps: Vec<(Duration, String)>,
+    /// When the target was broken.
+    pub broken: Option<Duration>,
+    /// The way back, if there was one.
+    pub reverted: Option<WayBack>,
+    /// Why the cutover is where it is, in a sentence.
+    pub reason: String,
+}
+
+/// A revert, for people.
+#[derive(Clone, Debug)]
+pub struct WayBack {
+    /// When it was decided.
+    pub decided: Duration,
+    /// When the original was confirmed; `None` when it was not.
+    pub confirmed: Option<Duration>,
+    /// The target's share before.
+    pub from: String,
+    /// Why, in a sentence.
+    pub why: String,
+}
+
+impl Tale {
+    fn new(entries: &[Entry], began: Timestamp, tally: Tally, broken: Option<Duration>) -> Self {
+        let mut tale = Self { tally, broken, ..Self::default() };
+        let mut before: Option<&Entry> = None;
+        for entry in entries {
+            let at = entry.at.since(began);
+            let entered = before.is_none_or(|before| before.next.phase.name() != entry.next.phase.name());
+            match entry.next.phase {
+                Phase::Baking { .. } | Phase::Draining if entered => {
+                    tale.steps.push((at, entry.next.desired.to_string()));
+                }
+                Phase::Reverting { .. } if tale.reverted.is_none() => {
+                    let from = before.map_or(entry.next.desired, |before| before.next.desired).to_string();
+                    tale.reverted =
+                        Some(WayBack { decided: at, confirmed: None, from, why: entry.reason.text.clone() });
+                }
+                Phase::Reverted => {
+                    if let Some(reverted) = &mut tale.reverted {
+                        reverted.confirmed.get_or_insert(at);
+                    }
+                }
+                _ => {}
+            }
+            tale.reason.clone_from(&entry.reason.text);
+            before = Some(entry);
+        }
+        tale
+    }
 }
 
 impl Summary {
@@ -156,6 +217,8 @@ pub enum DemoError {
 pub struct Stage {
     scenario: Scenario,
     started: Instant,
+    /// The same moment by the journal's clock.
+    began: Timestamp,
     embedded: Embedded,
     proxy: Handle,
     ledger: Arc<Ledger>,
@@ -185,7 +248,7 @@ impl Stage {
     /// # Errors
     /// When one of them cannot be started.
     pub async fn open(scenario: Scenario) -> Result<Self, DemoError> {
-        let started = clock::instant();
+        let (started, began) = (clock::instant(), clock::now());
         let (source, target) =
             tokio::try_join!(Server::start(&scenario, "source"), Server::start(&scenario, "target"))?;
         let policy = policy(source.address, target.address)?;
@@ -199,7 +262,7 @@ impl Stage {
         tokio::time::sleep(LEAD).await;
         let start = Order { verb: Verb::Start, actor: "demo".to_owned(), reason: "to show a cutover".to_owned() };
         embedded.running.order(start).await?;
-        Ok(Self { scenario, started, embedded, proxy, ledger, stop, load, source, target, broken: None })
+        Ok(Self { scenario, started, began, embedded, proxy, ledger, stop, load, source, target, broken: None })
     }
 
     /// Who takes orders and tells the story.
@@ -306,6 +369,8 @@ impl Stage {
         std::fs::write(&dossier, page).map_err(|source| DemoError::Write { path: dossier.clone(), source })?;
         self.embedded.finish().await?;
         self.proxy.drain(FINISH_MAX).await;
+        let broken = self.broken.map(|at| at.saturating_duration_since(self.started));
+        let tale = Tale::new(&entries, self.began, tally.clone(), broken);
         // The servers end with their handles; nobody is left who would ask them.
         drop((self.source, self.target));
         Ok(Summary {
@@ -318,6 +383,7 @@ impl Stage {
             last_bad_ms: tally.last_bad_millis,
             seconds: (seconds * 1000.0).round() / 1000.0,
             dossier,
+            tale,
         })
     }
 }

@@ -11,7 +11,7 @@ use utoipa::OpenApi;
 use super::App;
 use crate::daemon::{OrderRequest, Refused};
 use crate::port::in_one_line;
-use crate::store::ENTRIES_MAX;
+use crate::store::{ENTRIES_MAX, End};
 
 /// What the answer to a refused call says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,8 +108,10 @@ pub(super) struct Page {
     /// Only those after this entry.
     #[serde(default)]
     after: u64,
-    /// At most so many.
+    /// At most so many, the oldest.
     limit: Option<usize>,
+    /// Instead: so many, the newest.
+    last: Option<usize>,
 }
 
 /// The service's journal, oldest first.
@@ -120,13 +122,17 @@ pub(super) struct Page {
         ("service" = String, Path, description = "The service's name"),
         ("cutover" = Option<String>, Query, description = "Only of this cutover"),
         ("after" = Option<u64>, Query, description = "Only entries after this one"),
-        ("limit" = Option<usize>, Query, description = "At most so many; 1000 is the most"),
+        ("limit" = Option<usize>, Query, description = "At most so many, the oldest; 1000 is the most"),
+        ("last" = Option<usize>, Query, description = "Instead of `limit`: so many, the newest; oldest first as well"),
     ),
     responses((status = 200, description = "A list of entries"), (status = 404, description = "No such service"))
 )]
 pub(super) async fn journal(State(app): State<App>, Path(service): Path<String>, Query(page): Query<Page>) -> Response {
-    let limit = page.limit.unwrap_or(ENTRIES_MAX);
-    match app.daemon.history(&service, page.cutover, page.after, limit).await {
+    let (limit, end) = match page.last {
+        Some(last) => (last, End::Newest),
+        None => (page.limit.unwrap_or(ENTRIES_MAX), End::Oldest),
+    };
+    match app.daemon.history(&service, page.cutover, page.after, limit, end).await {
         Ok(entries) => Json(entries).into_response(),
         Err(refused) => refused.into_response(),
     }

@@ -7,6 +7,7 @@ use cutover::Timestamp;
 use judge::Side;
 use plotters::coord::Shift;
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::Sample;
 
@@ -141,7 +142,7 @@ pub(super) fn all(samples: &[Sample], start: Timestamp, marks: &[Mark]) -> Vec<C
             ],
         ),
     ];
-    let span = samples.iter().map(|sample| at(sample)).fold(1.0, f64::max);
+    let span = samples.iter().map(|sample| at(sample)).chain(marks.iter().map(|mark| mark.0)).fold(1.0, f64::max);
     charts
         .into_iter()
         .filter(|(.., curves)| curves.iter().any(|curve| !curve.points.is_empty()))
@@ -224,7 +225,10 @@ fn chart(
         .draw()?;
     for &(second, number) in marks {
         chart.draw_series(DashedLineSeries::new([(second, low), (second, high)], 2, 4, MARK.stroke_width(1)))?;
-        let tag = Text::new(number.to_string(), (second, high), ("sans-serif", 10).into_font().color(&MARK));
+        // At the right edge the number stands to the left of its line, where it can be read.
+        let side = if second > span * 0.96 { HPos::Right } else { HPos::Left };
+        let style = ("sans-serif", 11).into_font().color(&MARK).pos(Pos::new(side, VPos::Top));
+        let tag = Text::new(format!(" {number} "), (second, high), style);
         chart.draw_series([tag])?;
     }
     for curve in curves {

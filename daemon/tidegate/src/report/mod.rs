@@ -20,8 +20,9 @@ use serde::Serialize;
 use crate::screen::format;
 use crate::store::{Entry, Sample};
 
-/// The most decisions that are listed one by one; what is left out is counted.
-const DECISIONS_MAX: usize = 2000;
+/// The most decisions that are listed one by one: the first of them, and twice as many of the last, since the end is
+/// what people come for. What is left out between is counted.
+const DECISIONS_MAX: usize = 1500;
 /// The most decisions that are marked on the charts: more would hide the lines.
 const MARKS_MAX: usize = 24;
 
@@ -92,7 +93,10 @@ pub fn html(entries: &[Entry], samples: &[Sample]) -> Result<String, ReportError
     let start = first.at;
     let cutover = &last.next;
     let answer = answer::answer(cutover);
-    let decisions: Vec<Decision> = entries.iter().take(DECISIONS_MAX).map(|entry| decision(entry, start)).collect();
+    let left_out = entries.len().saturating_sub(DECISIONS_MAX);
+    let first_ones = if left_out == 0 { entries.len() } else { DECISIONS_MAX / 3 };
+    let listed = entries.iter().take(first_ones).chain(entries.iter().skip(first_ones + left_out));
+    let decisions: Vec<Decision> = listed.map(|entry| decision(entry, start)).collect();
     let marks = marks(entries, start);
     let price = price(cutover, last.at);
     let mut environment = Environment::new();
@@ -104,6 +108,7 @@ pub fn html(entries: &[Entry], samples: &[Sample]) -> Result<String, ReportError
         outcome => outcome(cutover),
         good => matches!(cutover.phase, Phase::Done),
         reason => cutover.reason.text,
+        reverted => revert(entries),
         started => start.to_string(),
         ended => last.at.to_string(),
         took => format::duration(Duration::from_secs(last.at.since(start).as_secs())),
@@ -123,7 +128,8 @@ pub fn html(entries: &[Entry], samples: &[Sample]) -> Result<String, ReportError
         false_revert_max => format::share(cutover.policy.false_revert_max),
         checks => cutover.checks,
         decisions => decisions,
-        left_out => entries.len().saturating_sub(DECISIONS_MAX),
+        left_out => left_out,
+        left_out_after => first_ones,
         price => price.text,
         writes => price.writes,
         policy => serde_json::to_string_pretty(&cutover.policy).unwrap_or_default(),
@@ -136,6 +142,43 @@ pub fn html(entries: &[Entry], samples: &[Sample]) -> Result<String, ReportError
         answer => answer,
     })?;
     Ok(page)
+}
+
+/// The way back, where there was one: what everybody asks first.
+#[derive(Debug, Serialize)]
+struct Revert {
+    /// The number of the decision.
+    id: u64,
+    at: String,
+    /// The target's share before it.
+    from: String,
+    /// Why, in a sentence.
+    why: String,
+    /// What the guards that fail say, and the alarms.
+    evidence: Vec<String>,
+    /// From the decision to the confirmation; `None` without one.
+    took: Option<String>,
+}
+
+/// The last revert among the entries, and how long it took until it was confirmed.
+fn revert(entries: &[Entry]) -> Option<Revert> {
+    let reverting = |entry: &Entry| matches!(entry.next.phase, Phase::Reverting { .. });
+    let at =
+        (0..entries.len()).rev().find(|&at| reverting(&entries[at]) && (at == 0 || !reverting(&entries[at - 1])))?;
+    let entry = &entries[at];
+    let judgement = entry.next.evidence.judgement.as_ref();
+    let alarms = judgement.iter().flat_map(|judgement| &judgement.alarms).map(|alarm| alarm.sentence.clone());
+    let guards = judgement.iter().flat_map(|judgement| &judgement.guards);
+    let failed = guards.filter(|guard| guard.on && guard.verdict == judge::Verdict::Fail);
+    let confirmed = entries.iter().skip(at).find(|entry| entry.next.phase == Phase::Reverted);
+    Some(Revert {
+        id: entry.id,
+        at: entry.at.to_string(),
+        from: entries[at.saturating_sub(1)].next.desired.to_string(),
+        why: entry.reason.text.clone(),
+        evidence: alarms.chain(failed.map(|guard| guard.sentence.clone())).collect(),
+        took: confirmed.map(|confirmed| format::duration(confirmed.at.since(entry.at))),
+    })
 }
 
 /// How it ended, in capitals and words.

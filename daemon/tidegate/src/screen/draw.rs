@@ -5,23 +5,35 @@
 //! the right edge.
 
 use cutover::cutover::StandingKind;
-use cutover::{Blocker, Phase, price};
-use judge::{GuardVerdict, Verdict};
+use cutover::{Blocker, Phase, Weight, price};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 
+use super::table::verdicts;
 use super::{Happened, View, format};
+use crate::controller::lately::Figures;
 
 /// How many blockers are listed; the first ones matter most.
 const BLOCKERS_MAX: usize = 3;
 /// The widest the screen is drawn: longer lines are hard to read.
 const WIDTH_MAX: u16 = 132;
 
+/// How many signs the bar of the target's share has.
+const BAR: usize = 24;
+/// The widest of the small charts.
+const CHART_MAX: usize = 20;
+/// The share of errors (0 to 1) that fills its small chart, and that is shown in red.
+pub(super) const ERRORS_LOUD: f64 = 0.01;
+/// Words that are not parted from the number before them.
+const UNITS: [&str; 8] = ["s", "ms", "m", "h", "d", "%", "ago", "requests"];
+/// As wide as a label.
+pub(super) const MARGIN: &str = "           ";
+
 /// How badly a line is needed: `Keep` to the last, `Spare` goes first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Rank {
+pub(super) enum Rank {
     Keep,
     Want,
     Like,
@@ -44,6 +56,7 @@ pub fn draw(view: &View<'_>, area: Rect, buffer: &mut Buffer) {
     for (row, (_, line)) in (area.y..area.bottom()).zip(&lines) {
         buffer.set_line(area.x, row, line, area.width);
     }
+    view.look.apply(area, buffer);
 }
 
 /// The frame as plain text, for `watch --once` and for whoever reads it without a terminal.
@@ -66,26 +79,37 @@ fn lines(view: &View<'_>, width: usize) -> Vec<(Rank, Line<'static>)> {
     let cutover = view.cutover;
     let mut lines = vec![(Rank::Keep, head(view, width))];
     for (rank, label, sentence) in
-        [(Rank::Keep, "why:  ", &cutover.reason.text), (Rank::Want, "next: ", &cutover.outlook)]
+        [(Rank::Keep, "why       ", &cutover.reason.text), (Rank::Want, "next      ", &cutover.outlook)]
     {
         // The core's sentence may say "next" itself.
-        let wrapped = wrap(sentence.trim_start_matches("next: "), width.saturating_sub(8));
+        let wrapped = wrap(sentence.trim_start_matches("next: "), width.saturating_sub(12));
         for (at, part) in wrapped.into_iter().take(2).enumerate() {
-            let label = if at == 0 { label } else { "      " };
+            let label = if at == 0 { label } else { "          " };
             lines.push((rank, Line::from(vec![Span::raw(" "), dim(label), Span::raw(part)])));
         }
     }
-    lines.extend(view.notes.iter().map(|note| (Rank::Want, Line::from(format!(" {note}")))));
+    for (label, note) in view.notes {
+        for (at, part) in wrap(note, width.saturating_sub(12)).into_iter().take(2).enumerate() {
+            let label = if at == 0 { format!(" {label:<10}") } else { MARGIN.to_owned() };
+            lines.push((Rank::Want, Line::from(vec![Span::styled(label, bold()), Span::raw(part)])));
+        }
+    }
     lines.push((Rank::Like, rule(width)));
-    lines.extend(traffic(view));
+    lines.extend(traffic(view, width));
+    lines.extend(now(view, width));
     lines.extend(safety(view, width));
     lines.push((Rank::Like, rule(width)));
     lines.extend(verdicts(view, width));
     lines.push((Rank::Like, rule(width)));
     for Blocker { kind, text } in cutover.blockers.iter().take(BLOCKERS_MAX) {
         let word = if kind.unknown() { "unknown" } else { "awaited" };
-        let style = if kind.unknown() { Style::new().fg(Color::DarkGray) } else { Style::new() };
-        lines.push((Rank::Want, Line::from(Span::styled(format!(" {word}: {text}"), style))));
+        let style = if kind.unknown() { unknown() } else { Style::new() };
+        let part = cut(text, width.saturating_sub(11));
+        lines.push((Rank::Want, Line::from(vec![dim(&format!(" {word:<10}")), Span::styled(part, style)])));
+    }
+    if let Some(change) = &cutover.policy_change {
+        let text = format!(" the policy file changed and is not followed: {change}");
+        lines.push((Rank::Want, Line::from(Span::styled(cut(&text, width), Style::new().fg(Color::Yellow)))));
     }
     lines.push((Rank::Keep, Line::from(Span::styled(format!(" {}", view.keys), bold()))));
     lines
@@ -132,7 +156,7 @@ fn mood(view: &View<'_>) -> (String, Color) {
         return (format!("{word} by {}: {}", standing.actor, standing.reason), yellow);
     }
     if cutover.blockers.iter().any(|blocker| blocker.kind.unknown()) {
-        return settled("HOLDING (unknown, not failing)", Color::DarkGray);
+        return settled("HOLDING (unknown, not failing)", Color::Reset);
     }
     match &cutover.phase {
         Phase::Pending => settled("WAITING for a start", Color::Reset),
@@ -149,29 +173,29 @@ fn mood(view: &View<'_>) -> (String, Color) {
 }
 
 /// Desired, configured and observed share, and where on the ladder that is.
-fn traffic(view: &View<'_>) -> Vec<(Rank, Line<'static>)> {
+fn traffic(view: &View<'_>, width: usize) -> Vec<(Rank, Line<'static>)> {
     let cutover = view.cutover;
     let configured = match &cutover.configured {
-        Some(reading) => format!("{} (read {})", reading.share, format::age(view.now, reading.begun)),
-        None => "unknown (not read yet)".to_owned(),
+        Some(reading) => format!("configured {} (read {})", reading.share, format::age(view.now, reading.begun)),
+        None => "configured unknown (not read yet)".to_owned(),
     };
     let observed = &cutover.evidence.observed;
     let both = observed.reads.both + observed.writes.both;
     let target = observed.reads.target + observed.writes.target;
     let observed = if both == 0 {
-        "unknown (nothing counted yet)".to_owned()
+        "observed unknown (nothing counted yet)".to_owned()
     } else {
         let seen = format::share(target as f64 / both as f64);
-        format!("{seen} of {} (to {})", format::count(both), format::age(view.now, cutover.evidence.counted_to))
+        let age = format::age(view.now, cutover.evidence.counted_to);
+        format!("observed {seen} of {} requests (to {age})", format::count(both))
     };
-    let shares = format!(" TRAFFIC   desired {}   configured {configured}   observed {observed}", cutover.desired);
     let weight = cutover.configured.as_ref().map_or(cutover.desired, |reading| reading.share).reads;
-    let filled = usize::from(weight.per_mille()) / 50;
+    let filled = usize::from(weight.per_mille()) * BAR / 1000;
+    // The smallest share is not nothing.
+    let filled = if weight == Weight::NONE { 0 } else { filled.max(1) };
     let step = cutover.step();
-    let ladder: Vec<String> = cutover
-        .policy
-        .shift
-        .steps
+    let steps = &cutover.policy.shift.steps;
+    let ladder: Vec<String> = steps
         .iter()
         .enumerate()
         .map(|(at, share)| {
@@ -180,8 +204,8 @@ fn traffic(view: &View<'_>) -> Vec<(Rank, Line<'static>)> {
         })
         .collect();
     let place = match step {
-        Some(step) => format!("step {}/{}", step + 1, cutover.policy.shift.steps.len()),
-        None => format!("{} steps", cutover.policy.shift.steps.len()),
+        Some(step) => format!("step {} of {}: {} %", step + 1, steps.len(), ladder.join(" ")),
+        None => format!("{} steps: {} %", steps.len(), ladder.join(" ")),
     };
     let times = format!(
         "{} for {}, {} in all",
@@ -189,18 +213,57 @@ fn traffic(view: &View<'_>) -> Vec<(Rank, Line<'static>)> {
         format::duration(whole_seconds(view.now.since(cutover.since))),
         format::duration(whole_seconds(view.now.since(cutover.started)))
     );
-    vec![
-        (Rank::Keep, Line::from(shares)),
-        (
+    let bar = vec![
+        Span::styled(" TRAFFIC   ", bold()),
+        Span::styled("█".repeat(filled), Style::new().fg(Color::Cyan)),
+        dim(&"░".repeat(BAR.saturating_sub(filled))),
+        Span::raw(format!("  {place}")),
+    ];
+    let mut lines = vec![(Rank::Keep, Line::from(bar))];
+    let shares = [format!("desired {}", cutover.desired), configured, observed];
+    lines.extend(flow("", &shares, width).into_iter().map(|line| (Rank::Keep, line)));
+    lines.push((Rank::Like, Line::from(format!("{MARGIN}{times}"))));
+    lines
+}
+
+/// What both sides did in the last interval, and in those before it: is it getting worse?
+fn now(view: &View<'_>, width: usize) -> Vec<(Rank, Line<'static>)> {
+    let Some(lately) = view.trend.last() else {
+        return vec![(
+            Rank::Like,
+            Line::from(vec![Span::styled(" NOW       ", bold()), dim("no interval counted yet")]),
+        )];
+    };
+    // A narrow terminal has no room for the median.
+    let (medians, chart) = if width >= 96 { (true, (width - 77) / 2) } else { (false, width.saturating_sub(62) / 2) };
+    let chart = chart.min(CHART_MAX);
+    let errors = view.trend.charts(chart, ERRORS_LOUD, |side| side.errors);
+    let latency = view.trend.charts(chart, 1.0, |side| side.p99_millis);
+    let sides = [("source", &lately.source, Color::Reset), ("target", &lately.target, Color::Cyan)];
+    let labels = ["NOW".to_owned(), cut(&format::age(view.now, lately.window.to), 10)];
+    let mut lines = Vec::new();
+    for (((side, figures, color), (errors, latency)), label) in
+        sides.into_iter().zip(errors.iter().zip(&latency)).zip(labels)
+    {
+        let Figures { rate, errors: failed, p50_millis, p99_millis, .. } = *figures;
+        let millis = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), format::millis);
+        let share = failed.map_or_else(|| "-".to_owned(), format::share);
+        let bad = failed.is_some_and(|failed| failed >= ERRORS_LOUD);
+        let loud = if bad { bold().fg(Color::Red) } else { Style::new() };
+        let label = if label == "NOW" { Span::styled(" NOW       ", bold()) } else { dim(&format!(" {label:<10}")) };
+        let median = if medians { format!("  p50 {:>8}", millis(p50_millis)) } else { String::new() };
+        lines.push((
             Rank::Want,
             Line::from(vec![
-                Span::raw("           ["),
-                Span::styled("#".repeat(filled), Style::new().fg(Color::Cyan)),
-                dim(&".".repeat(20_usize.saturating_sub(filled))),
-                Span::raw(format!("]  {place}  {} %   {times}", ladder.join(" "))),
+                label,
+                Span::raw(format!("{side:<7}{rate:>6.0}/s  ")),
+                Span::styled(format!("errors {share:>7} {errors}"), loud),
+                Span::raw(format!("{median}  p99 {:>8} ", millis(p99_millis))),
+                Span::styled(latency.clone(), Style::new().fg(color)),
             ]),
-        ),
-    ]
+        ));
+    }
+    lines
 }
 
 /// Whether there is a way back, and what it costs.
@@ -218,124 +281,80 @@ fn safety(view: &View<'_>, width: usize) -> Vec<(Rank, Line<'static>)> {
     let cost = price(cutover, view.now).text;
     let mut lines = Vec::new();
     for (at, part) in wrap(&format!("{back}, {armed}; {cost}"), width.saturating_sub(12)).into_iter().enumerate() {
-        let label = if at == 0 { " REVERT    " } else { "           " };
-        lines.push((Rank::Want, Line::from(format!("{label}{part}"))));
+        let label = if at == 0 { Span::styled(" REVERT    ", bold()) } else { Span::raw(MARGIN) };
+        lines.push((Rank::Want, Line::from(vec![label, Span::raw(part)])));
     }
     let budgets = &cutover.budgets;
     let policy = &cutover.policy;
-    lines.push((
-        Rank::Like,
-        Line::from(format!(
-            " BUDGETS   hold {} of {}   blind {} of {}   bake {} of {} (at least {}, baked {})",
-            format::duration(whole_seconds(budgets.hold)),
-            format::duration(policy.unknown.hold_budget),
-            format::duration(whole_seconds(budgets.blind)),
-            format::duration(policy.unknown.blind_budget),
-            format::duration(whole_seconds(budgets.bake)),
-            format::duration(policy.shift.bake_max),
-            format::duration(policy.shift.bake_min),
-            format::duration(whole_seconds(cutover.evidence.baked)),
-        )),
-    ));
+    let spent = |name: &str, spent, of| {
+        format!("{name} {} of {}", format::duration(whole_seconds(spent)), format::duration(of))
+    };
+    let budgets = [
+        spent("hold", budgets.hold, policy.unknown.hold_budget),
+        spent("blind", budgets.blind, policy.unknown.blind_budget),
+        spent("bake", budgets.bake, policy.shift.bake_max),
+    ];
+    lines.extend(flow("BUDGETS", &budgets, width).into_iter().map(|line| (Rank::Like, line)));
     lines
 }
 
-/// The table of guards: what was measured, against which bound, on how much, and what that proves.
-fn verdicts(view: &View<'_>, width: usize) -> Vec<(Rank, Line<'static>)> {
-    let evidence = &view.cutover.evidence;
-    let header = format!(
-        " {:<12}{:<9}{:>10}{:>10}{:>12}{:>10}{:>14}  {}",
-        "GUARD", "against", "reference", "target", "bound", "n(target)", "evidence", "VERDICT"
-    );
-    let mut lines = vec![(Rank::Want, Line::from(Span::styled(header, bold())))];
-    let Some(judgement) = &evidence.judgement else {
-        lines.push((Rank::Want, Line::from(dim(" nothing judged yet: unknown"))));
-        return lines;
-    };
-    lines.extend(judgement.guards.iter().map(|guard| (Rank::Want, verdict(guard))));
-    let judged = match evidence.judged {
-        Some(window) => format!("judged to {}", format::age(view.now, window.to)),
-        None => "no interval judged on this step yet".to_owned(),
-    };
-    let together = format!(
-        " all together: evidence {} of {} reverts   {judged}   counted to {}   gaps {}",
-        format::evidence(judgement.evidence),
-        format::evidence(judgement.evidence_max),
-        format::age(view.now, evidence.counted_to),
-        evidence.gaps,
-    );
-    lines.push((Rank::Want, Line::from(together)));
-    let telling = judgement
-        .guards
-        .iter()
-        .filter(|guard| guard.on)
-        .max_by_key(|guard| match guard.verdict {
-            Verdict::Fail => 2,
-            Verdict::Unknown => 1,
-            Verdict::Pass => 0,
-        })
-        .map(|guard| guard.sentence.clone());
-    let alarms = judgement.alarms.iter().map(|alarm| alarm.sentence.clone());
-    for sentence in alarms.chain(telling).take(2) {
-        for part in wrap(&sentence, width.saturating_sub(4)).into_iter().take(2) {
-            lines.push((Rank::Like, Line::from(dim(&format!("   {part}")))));
+/// Parts beside one another under a label, three spaces apart, on as many lines as they need. No part is broken.
+pub(super) fn flow(label: &str, parts: &[String], width: usize) -> Vec<Line<'static>> {
+    let mut rows: Vec<String> = Vec::new();
+    for part in parts {
+        match rows.last_mut() {
+            Some(row) if MARGIN.len() + row.chars().count() + 3 + part.chars().count() <= width => {
+                row.push_str("   ");
+                row.push_str(part);
+            }
+            _ => rows.push(part.clone()),
         }
     }
-    lines
+    let label = |at| if at == 0 { format!(" {label:<10}") } else { MARGIN.to_owned() };
+    rows.into_iter()
+        .enumerate()
+        .map(|(at, row)| Line::from(vec![Span::styled(label(at), bold()), Span::raw(row)]))
+        .collect()
 }
 
-fn verdict(guard: &GuardVerdict) -> Line<'static> {
-    let against = match guard.reference {
-        judge::Reference::Source => "source",
-        judge::Reference::Baseline => "baseline",
-    };
-    let (word, color) = match guard.verdict {
-        _ if !guard.on => ("off (thin)", Color::DarkGray),
-        Verdict::Pass => ("pass", Color::Green),
-        Verdict::Fail => ("FAIL", Color::Red),
-        Verdict::Unknown => ("unknown", Color::DarkGray),
-    };
-    let missing = match guard.requests_missing {
-        Some(missing) if guard.on && guard.verdict == Verdict::Unknown => {
-            format!(" (~{} more)", format::count(missing))
-        }
-        _ => String::new(),
-    };
-    let bound =
-        guard.bound.map_or_else(|| "-".to_owned(), |_| format!("<= {}", format::figure(guard.guard, guard.bound)));
-    let evidence = format!("{} of {}", format::evidence(guard.evidence), format::evidence(guard.evidence_max));
-    let row = format!(
-        " {:<12}{against:<9}{:>10}{:>10}{bound:>12}{:>10}{evidence:>14}  ",
-        format::guard(guard.guard),
-        format::figure(guard.guard, guard.reference_value),
-        format::figure(guard.guard, guard.target_value),
-        format::count(guard.target_requests),
-    );
-    Line::from(vec![Span::raw(row), Span::styled(word, bold().fg(color)), Span::raw(missing)])
+/// A sentence cut at the right edge, and seen to be cut.
+fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let mut cut: String = text.chars().take(width.saturating_sub(1)).collect();
+    cut.push('…');
+    cut
 }
 
 fn decision(happened: &Happened, width: usize) -> Line<'static> {
     let by = happened.actor.as_ref().map(|actor| format!("  by {actor}")).unwrap_or_default();
-    let text = format!(" {}  {}{by}", format::clock(happened.at), happened.text);
-    if text.chars().count() <= width {
-        return Line::from(text);
-    }
-    let cut: String = text.chars().take(width.saturating_sub(3)).collect();
-    Line::from(format!("{cut}..."))
+    let text = format!("{}{by}", happened.text);
+    Line::from(vec![
+        dim(&format!(" {}  ", format::clock(happened.at))),
+        Span::raw(cut(&text, width.saturating_sub(11))),
+    ])
 }
 
 /// Breaks a sentence at spaces so that no part is longer than `width`, unless one word is.
-fn wrap(sentence: &str, width: usize) -> Vec<String> {
+pub(super) fn wrap(sentence: &str, width: usize) -> Vec<String> {
     let mut parts = Vec::new();
     let mut part = String::new();
-    for word in sentence.split_whitespace() {
+    let mut words = sentence.split_whitespace().peekable();
+    while let Some(word) = words.next() {
+        // A number and its unit stay together.
+        let mut word = word.to_owned();
+        while let Some(unit) = words.next_if(|next| UNITS.contains(&next.trim_end_matches([',', ';', ':', '.']))) {
+            word.push(' ');
+            word.push_str(unit);
+        }
         if !part.is_empty() && part.chars().count() + 1 + word.chars().count() > width {
             parts.push(std::mem::take(&mut part));
         }
         if !part.is_empty() {
             part.push(' ');
         }
-        part.push_str(word);
+        part.push_str(&word);
     }
     if !part.is_empty() {
         parts.push(part);
@@ -348,13 +367,19 @@ fn whole_seconds(duration: std::time::Duration) -> std::time::Duration {
 }
 
 fn rule(width: usize) -> Line<'static> {
-    Line::from(dim(&"-".repeat(width)))
+    Line::from(dim(&"─".repeat(width)))
 }
 
-fn dim(text: &str) -> Span<'static> {
-    Span::styled(text.to_owned(), Style::new().fg(Color::DarkGray))
+pub(super) fn dim(text: &str) -> Span<'static> {
+    Span::styled(text.to_owned(), unknown())
 }
 
-fn bold() -> Style {
+/// What is not known, and what is not news: never a colour that could be taken for good or bad. Faint rather than grey,
+/// which is the background of some terminals.
+pub(super) fn unknown() -> Style {
+    Style::new().add_modifier(Modifier::DIM)
+}
+
+pub(super) fn bold() -> Style {
     Style::new().add_modifier(Modifier::BOLD)
 }

@@ -18,11 +18,14 @@ pub fn count(number: u64) -> String {
     grouped
 }
 
-/// A share of requests (0 to 1) in percent, with as many digits as small shares need: `25.0 %`, `0.08 %`, `0.003 %`.
+/// A share of requests (0 to 1) in percent, with as many digits as small shares need: `0 %`, `25.0 %`, `0.08 %`, `0.003 %`.
 pub fn share(share: f64) -> String {
     let percent = share * 100.0;
+    if percent == 0.0 {
+        return "0 %".to_owned();
+    }
     let digits = match percent.abs() {
-        p if p == 0.0 || p >= 10.0 => 1,
+        p if p >= 10.0 => 1,
         p if p >= 0.1 => 2,
         p if p >= 0.001 => 3,
         _ => 4,

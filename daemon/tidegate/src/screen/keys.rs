@@ -77,22 +77,27 @@ impl Keys {
     /// The line at the bottom; `price` is what a revert costs, in a sentence.
     pub fn line(&self, price: &str) -> String {
         match &self.asking {
-            None => "[R]evert  [H]old  [P]ause  [U]npause  [A]dvance  [Q]uit the screen".to_owned(),
+            None => "[R]evert  [H]old  [P]ause  res[U]me  [A]dvance  [Q]uit".to_owned(),
             Some(Asking::Revert) => format!("REVERT NOW? {price}. R again reverts, any other key does nothing"),
             Some(Asking::Reason { verb, typed }) => {
-                let word = match verb {
-                    Verb::Advance => "advance",
-                    Verb::Hold => "hold",
-                    Verb::Pause => "pause",
-                    Verb::Resume { .. } => "resume",
-                    Verb::Start => "start",
-                    Verb::Revert => "revert",
-                    Verb::Abort => "abort",
-                    Verb::Close => "close",
-                };
+                let word = word(verb);
                 format!("{word}, because: {typed}_   (Enter sends, Esc leaves it)")
             }
         }
+    }
+}
+
+/// An order's word, as on the command line.
+pub fn word(verb: &Verb) -> &'static str {
+    match verb {
+        Verb::Advance => "advance",
+        Verb::Hold => "hold",
+        Verb::Pause => "pause",
+        Verb::Resume { .. } => "resume",
+        Verb::Start => "start",
+        Verb::Revert => "revert",
+        Verb::Abort => "abort",
+        Verb::Close => "close",
     }
 }
 

@@ -8,7 +8,9 @@ use cutover::{Blocker, BlockerKind, Cutover, Phase, Reason, Share, Timestamp, We
 use expect_test::{Expect, expect};
 use judge::{GuardKind, GuardVerdict, Judgement, Reference, Verdict};
 
-use super::{Happened, View, draw, keys::Keys};
+use super::{Happened, Look, Trend, View, draw, keys::Keys, look::Signs};
+use crate::controller::Lately;
+use crate::controller::lately::Figures;
 use crate::testing::{START, cutover};
 
 fn after(seconds: i64) -> Timestamp {
@@ -76,13 +78,32 @@ fn baking() -> Cutover {
     cutover
 }
 
-fn check(cutover: &Cutover, (width, height): (u16, u16), expected: &Expect) {
+/// Forty seconds in which the target's errors rise.
+fn trend() -> Trend {
+    let mut trend = Trend::default();
+    for second in 3..=42 {
+        let side = |rate: f64, errors, p99_millis| Figures {
+            requests: rate as u64,
+            rate,
+            errors: Some(errors),
+            p50_millis: Some(8.1),
+            p99_millis: Some(p99_millis),
+        };
+        let worse = (f64::from(second) - 36.0).max(0.0);
+        let window = Window { from: after(i64::from(second) - 1), to: after(i64::from(second)) };
+        let source = side(371.0, 0.0002, 18.2 + f64::from(second % 3));
+        trend.push(Some(&Lately { window, source, target: side(41.0, worse / 200.0, 19.0 + worse * 3.0) }));
+    }
+    trend
+}
+
+fn check(cutover: &Cutover, (width, height): (u16, u16), look: Look, expected: &Expect) {
     let recent = [
         Happened { at: after(12), kind: "confirmed".into(), text: "10 % was read back".into(), actor: None },
         Happened { at: after(0), kind: "start".into(), text: "ordered to start".into(), actor: Some("a.lee".into()) },
     ];
     let keys = Keys::default().line("");
-    let view = View { cutover, recent: &recent, now: after(43), notes: &[], keys: &keys };
+    let view = View { cutover, recent: &recent, now: after(43), notes: &[], keys: &keys, trend: &trend(), look };
     // The first line keeps the left margin of the others from being taken for indentation.
     expected.assert_eq(&format!("{width} x {height}\n{}", draw::text(&view, width, height)));
 }
@@ -93,31 +114,90 @@ fn the_screen_of_a_baking_step() {
     check(
         &baking(),
         (100, 30),
+        Look::PLAIN,
         &expect![[r"
             100 x 30
              SEARCH  BAKING (evidence gathers)                                                        08:00:43Z
-             why:  10 % is configured and was read back 1.2 s after the write
-             next: raises the share to 100 % when latency passes
-            ----------------------------------------------------------------------------------------------------
-             TRAFFIC   desired 10 %   configured 10 % (read 4 s ago)   observed 10.0 % of 13,717 (to 1 s ago)
-                       [##..................]  step 1/2  [10] 100 %   baking for 31 s, 43 s in all
+             why       10 % is configured and was read back 1.2 s after the write
+             next      raises the share to 100 % when latency passes
+            ────────────────────────────────────────────────────────────────────────────────────────────────────
+             TRAFFIC   ██░░░░░░░░░░░░░░░░░░░░░░  step 1 of 2: [10] 100 %
+                       desired 10 %   configured 10 % (read 4 s ago)
+                       observed 10.0 % of 13,717 requests (to 1 s ago)
+                       baking for 31 s, 43 s in all
+             NOW       source    371/s  errors 0.020 % ▂▂▂▂▂▂▂▂▂▂▂  p50   8.1 ms  p99  18.2 ms ▅▄▅▅▄▅▅▄▅▅▄
+             1 s ago   target     41/s  errors  3.00 % ▁▁▁▁▁▂▃▅▆▇█  p50   8.1 ms  p99  37.0 ms ▅▅▅▅▅▅▆▆▇▇█
              REVERT    back to 0 %, armed in the proxies; a revert is lossy: 412 writes went to the target
                        alone since 2027-01-15T08:00:12Z, counted for 30 s
-             BUDGETS   hold 0 s of 1 m 00 s   blind 0 s of 20 s   bake 0 s of 1 m 00 s (at least 1 s, baked 0 s)
-            ----------------------------------------------------------------------------------------------------
-             GUARD       against   reference    target       bound n(target)      evidence  VERDICT
-             errors      source      0.020 %   0.040 %   <= 1.30 %     1,372    1.30 of 20  pass
-             latency     source      18.2 ms   21.9 ms  <= 20.7 ms     1,372    1.30 of 20  unknown (~640 more)
-             vs baseline baseline    0.010 %   0.040 %   <= 1.00 %     1,372    1.30 of 20  off (thin)
-             all together: evidence 2.71 of 20 reverts   judged to 1 s ago   counted to 1 s ago   gaps 0
+             BUDGETS   hold 0 s of 1 m 00 s   blind 0 s of 20 s   bake 0 s of 1 m 00 s
+            ────────────────────────────────────────────────────────────────────────────────────────────────────
+             TARGET    fails requests that the source does not   evidence against it 2.71, reverts at 20
+                       judged to 1 s ago
+             guard       verdict                   target           reference      bound  requests
+             errors      pass                     0.040 %    source   0.020 %  <= 1.30 %     1,372
+             latency     unknown, ~640 more       21.9 ms    source   18.2 ms <= 20.7 ms     1,372
+             vs baseline off: thin                0.040 %  baseline   0.010 %  <= 1.00 %     1,372
                the 99th percentile lies above its bound, and 1,372 requests are too few to say more
-            ----------------------------------------------------------------------------------------------------
-             awaited: latency needs about 640 more requests
+            ────────────────────────────────────────────────────────────────────────────────────────────────────
+             awaited   latency needs about 640 more requests
              08:00:12  10 % was read back
              08:00:00  ordered to start  by a.lee
-             [R]evert  [H]old  [P]ause  [U]npause  [A]dvance  [Q]uit the screen
+             [R]evert  [H]old  [P]ause  res[U]me  [A]dvance  [Q]uit
         "]],
     );
+}
+
+/// Proves that a terminal without UTF-8 gets the same picture in ASCII, and that a narrow one loses whole columns and
+/// never half a number.
+#[test]
+fn the_screen_in_ascii_on_eighty_columns() {
+    let look = Look { signs: Signs::Ascii, colour: false };
+    check(
+        &baking(),
+        (80, 24),
+        look,
+        &expect![[r"
+            80 x 24
+             SEARCH  BAKING (evidence gathers)                                    08:00:43Z
+             why       10 % is configured and was read back 1.2 s after the write
+             next      raises the share to 100 % when latency passes
+            --------------------------------------------------------------------------------
+             TRAFFIC   ##......................  step 1 of 2: [10] 100 %
+                       desired 10 %   configured 10 % (read 4 s ago)
+                       observed 10.0 % of 13,717 requests (to 1 s ago)
+                       baking for 31 s, 43 s in all
+             NOW       source    371/s  errors 0.020 % .........  p99  18.2 ms ==-==-==-
+             1 s ago   target     41/s  errors  3.00 % ___.:=+*#  p99  37.0 ms ====++**#
+             REVERT    back to 0 %, armed in the proxies; a revert is lossy: 412 writes
+                       went to the target alone since 2027-01-15T08:00:12Z, counted for
+                       30 s
+             BUDGETS   hold 0 s of 1 m 00 s   blind 0 s of 20 s   bake 0 s of 1 m 00 s
+            --------------------------------------------------------------------------------
+             TARGET    fails requests that the source does not
+                       evidence against it 2.71, reverts at 20   judged to 1 s ago
+             guard       verdict                   target           reference      bound
+             errors      pass                     0.040 %    source   0.020 %  <= 1.30 %
+             latency     unknown, ~640 more       21.9 ms    source   18.2 ms <= 20.7 ms
+             vs baseline off: thin                0.040 %  baseline   0.010 %  <= 1.00 %
+               the 99th percentile lies above its bound, and 1,372 requests are too few to
+             awaited   latency needs about 640 more requests
+             [R]evert  [H]old  [P]ause  res[U]me  [A]dvance  [Q]uit
+        "]],
+    );
+}
+
+/// Proves that colour is there only where it is wanted.
+#[test]
+fn colours_can_be_left_out() {
+    let coloured = |look| {
+        let (cutover, trend, area) = (&baking(), &trend(), ratatui::layout::Rect::new(0, 0, 100, 30));
+        let mut buffer = ratatui::buffer::Buffer::empty(area);
+        let view = View { cutover, recent: &[], now: after(43), notes: &[], keys: "", trend, look };
+        draw::draw(&view, area, &mut buffer);
+        buffer.content().iter().any(|cell| cell.fg != ratatui::style::Color::Reset)
+    };
+    assert!(coloured(Look { colour: true, ..Look::PLAIN }));
+    assert!(!coloured(Look::PLAIN));
 }
 
 /// Proves that a small terminal keeps what matters most: what is going on, why, the shares, the keys.
@@ -126,16 +206,17 @@ fn a_small_terminal_keeps_what_matters() {
     check(
         &baking(),
         (60, 8),
+        Look::PLAIN,
         &expect![[r"
             60 x 8
              SEARCH  BAKING (evidence gathers)                08:00:43Z
-             why:  10 % is configured and was read back 1.2 s after the
-                   write
-             next: raises the share to 100 % when latency passes
-             TRAFFIC   desired 10 %   configured 10 % (read 4 s ago)   o
-                       [##..................]  step 1/2  [10] 100 %   ba
-             REVERT    back to 0 %, armed in the proxies; a revert is
-             [R]evert  [H]old  [P]ause  [U]npause  [A]dvance  [Q]uit the
+             why       10 % is configured and was read back 1.2 s after
+                       the write
+             TRAFFIC   ██░░░░░░░░░░░░░░░░░░░░░░  step 1 of 2: [10] 100 %
+                       desired 10 %   configured 10 % (read 4 s ago)
+                       observed 10.0 % of 13,717 requests (to 1 s ago)
+             TARGET    fails requests that the source does not
+             [R]evert  [H]old  [P]ause  res[U]me  [A]dvance  [Q]uit
         "]],
     );
 }
@@ -144,7 +225,9 @@ fn a_small_terminal_keeps_what_matters() {
 #[test]
 fn no_terminal_is_too_small() {
     for size in [(1, 1), (0, 0), (3, 40), (200, 2)] {
-        let view = View { cutover: &baking(), recent: &[], now: after(43), notes: &[], keys: "" };
+        let (cutover, look) = (&baking(), Look::PLAIN);
+        let trend = &trend();
+        let view = View { cutover, recent: &[], now: after(43), notes: &[], keys: "", trend, look };
         let text = draw::text(&view, size.0, size.1);
         assert!(text.lines().count() <= usize::from(size.1).max(1), "{size:?}: {text}");
     }
@@ -156,7 +239,9 @@ fn every_state_is_a_word() {
     let word = |change: &dyn Fn(&mut Cutover)| {
         let mut cutover = baking();
         change(&mut cutover);
-        let view = View { cutover: &cutover, recent: &[], now: after(43), notes: &[], keys: "" };
+        let (cutover, look) = (&cutover, Look::PLAIN);
+        let trend = &Trend::default();
+        let view = View { cutover, recent: &[], now: after(43), notes: &[], keys: "", trend, look };
         draw::text(&view, 100, 30).lines().next().unwrap().trim().to_owned()
     };
     let standing =

@@ -79,8 +79,20 @@ pub struct Query {
     pub cutover: Option<String>,
     /// Only those after this entry.
     pub after: u64,
-    /// At most so many, the first ones; the store answers at most [`ENTRIES_MAX`].
+    /// At most so many; the store answers at most [`ENTRIES_MAX`].
     pub limit: usize,
+    /// Which of them, where there are more than `limit`.
+    pub end: End,
+}
+
+/// The end of the journal that is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum End {
+    /// The first ones.
+    #[default]
+    Oldest,
+    /// The last ones; they too are answered oldest first.
+    Newest,
 }
 
 /// The most entries in one answer.

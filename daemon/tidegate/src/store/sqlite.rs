@@ -19,7 +19,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 
 use super::sample::SAMPLES_MAX;
-use super::{Draft, ENTRIES_MAX, Entry, Fate, Lease, Outgoing, Query, Sample, Store, StoreError};
+use super::{Draft, ENTRIES_MAX, End, Entry, Fate, Lease, Outgoing, Query, Sample, Store, StoreError};
 use crate::port::{Answer, PortError};
 
 /// The layout this version reads and writes, kept in SQLite's `user_version`.
@@ -464,8 +464,12 @@ fn history(connection: &Connection, query: &Query) -> Result<Vec<Entry>, StoreEr
     let failed = unusable("read");
     let sql = format!(
         "SELECT {} FROM entry WHERE id > ?1 AND (?2 IS NULL OR service = ?2) AND (?3 IS NULL OR cutover = ?3)
-         ORDER BY id LIMIT ?4",
-        Row::COLUMNS
+         ORDER BY id {} LIMIT ?4",
+        Row::COLUMNS,
+        match query.end {
+            End::Oldest => "ASC",
+            End::Newest => "DESC",
+        }
     );
     let mut statement = connection.prepare(&sql).map_err(failed)?;
     let limit = query.limit.min(ENTRIES_MAX);
@@ -475,7 +479,9 @@ fn history(connection: &Connection, query: &Query) -> Result<Vec<Entry>, StoreEr
             Row::read,
         )
         .map_err(failed)?;
-    rows.map(|row| row.map_err(failed)?.entry()).collect()
+    let mut entries: Vec<Entry> = rows.map(|row| row.map_err(failed)?.entry()).collect::<Result<_, _>>()?;
+    entries.sort_by_key(|entry| entry.id);
+    Ok(entries)
 }
 
 fn due(connection: &Connection, now: Timestamp, limit: usize) -> Result<Vec<Outgoing>, StoreError> {
