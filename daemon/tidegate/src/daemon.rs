@@ -6,9 +6,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use cutover::event::{Order, Verb};
-use cutover::policy::Severity;
+use cutover::policy::{BalancerPolicy, Severity};
 use cutover::{Cutover, Event, Phase, Policy, Price, Timestamp, price};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -24,6 +25,13 @@ const OWN_FILE: &str = "tidegate.toml";
 
 /// How many started loops may wait to be taken up; they are taken up at once.
 const LOOPS_WAITING_MAX: usize = 64;
+
+/// How long the loop of the cutover before may take to end: a write of it may still be under way.
+const LOOP_END_MAX: Duration = Duration::from_secs(10);
+
+/// How long a loop may not turn before it counts as hanging. It turns at least every 5 s, and waits for a disk that
+/// hangs for less than that.
+const LOOP_SILENCE_MAX: Duration = Duration::from_secs(15);
 
 /// A loop that wants to be run, and its first event.
 pub type Loop = (Box<Controller>, Option<Event>);
@@ -154,6 +162,23 @@ pub enum Refused {
         /// What to do.
         hint: String,
     },
+    /// Two cutovers would write the weights of one proxy.
+    #[error(
+        "the proxy at {proxy} is moved by cutover {cutover} of `{other}`, which is in `{phase}`: `tidegate close {other}` \
+         when that is over, or give `{service}` proxies of its own"
+    )]
+    Taken {
+        /// The service that was to start.
+        service: String,
+        /// The proxy.
+        proxy: String,
+        /// Whose it is now.
+        other: String,
+        /// That service's cutover.
+        cutover: String,
+        /// Where that is.
+        phase: String,
+    },
     /// The loop did not take it.
     #[error(transparent)]
     Order(#[from] OrderError),
@@ -180,19 +205,58 @@ impl Daemon {
         (Arc::new(daemon), waiting)
     }
 
-    /// Goes on with every cutover that the journal knows. Called once, before anything else is ordered.
+    /// Goes on with every cutover that the journal knows; the answer wants to be run. Called once, before anything else
+    /// is ordered.
     ///
     /// # Errors
-    /// When the journal cannot be read, or a cutover in it not be gone on with.
-    pub async fn resume(&self) -> Result<(), RunError> {
+    /// When the journal cannot be read, or a cutover in it that is not closed not be gone on with.
+    pub async fn resume(&self) -> Result<Vec<Loop>, RunError> {
+        let mut loops: Vec<Loop> = Vec::new();
         for found in self.shared.store.load().await? {
             let service = found.policy.service.clone();
-            let (controller, running) = self.shared.controller(found).await?;
-            self.services().entry(service).or_default().running = Some(running);
-            drop(self.loops.send((Box::new(controller), Some(Event::Restarted))).await);
+            let closed = found.closed.is_some();
+            match self.shared.controller(found).await {
+                Ok((controller, running)) => {
+                    self.services().entry(service).or_default().running = Some(running);
+                    loops.push((Box::new(controller), Some(Event::Restarted)));
+                }
+                // History: that its proxies are gone by now must not keep the daemon from starting.
+                Err(error) if closed => tracing::warn!(service, %error, "a closed cutover is not shown"),
+                Err(error) => return Err(error),
+            }
         }
         self.tell_policies().await;
-        Ok(())
+        Ok(loops)
+    }
+
+    /// The services whose loop hangs.
+    pub fn hanging(&self, now: Instant) -> Vec<String> {
+        let services = self.services();
+        let hangs = |service: &Service| {
+            let running = service.running.as_ref().filter(|running| !running.has_ended());
+            running.is_some_and(|running| running.silent_for(now) > LOOP_SILENCE_MAX)
+        };
+        services.iter().filter(|(_, service)| hangs(service)).map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Who moves a proxy that `policy` is about already, if anybody does.
+    fn taken(&self, name: &str, policy: &Policy) -> Option<Refused> {
+        let BalancerPolicy::Listener { proxies: wanted, .. } = &policy.balancer;
+        self.services().iter().filter(|(other, _)| *other != name).find_map(|(other, service)| {
+            let view = service.running.as_ref()?.view();
+            if view.cutover.closed.is_some() || view.cutover.phase == Phase::Pending {
+                return None;
+            }
+            let BalancerPolicy::Listener { proxies: theirs, .. } = &view.cutover.policy.balancer;
+            let proxy = wanted.iter().find(|proxy| theirs.contains(proxy))?.clone();
+            Some(Refused::Taken {
+                service: name.to_owned(),
+                proxy,
+                other: other.clone(),
+                cutover: view.cutover.id.clone(),
+                phase: view.cutover.phase.name().to_owned(),
+            })
+        })
     }
 
     fn services(&self) -> MutexGuard<'_, BTreeMap<String, Service>> {
@@ -387,6 +451,9 @@ impl Daemon {
     async fn start(&self, name: &str, order: Order) -> Result<Arc<View>, Refused> {
         let _one_at_a_time = self.starting.lock().await;
         let policy = self.usable(name)?;
+        if let Some(taken) = self.taken(name, &policy) {
+            return Err(taken);
+        }
         if let Ok(running) = self.running(name) {
             self.make_way(name, &running, &order).await?;
         }
@@ -407,10 +474,8 @@ impl Daemon {
             phase: view.cutover.phase.name().to_owned(),
             hint: hint.to_owned(),
         };
-        if view.cutover.closed.is_some() {
-            return Ok(());
-        }
         match view.cutover.phase {
+            _ if view.cutover.closed.is_some() => {}
             // A cutover that was refused at the start never moved anything.
             Phase::Pending => running.stop().await,
             Phase::Reverted | Phase::Aborted => {
@@ -418,7 +483,11 @@ impl Daemon {
                 running.order(Order { verb: Verb::Close, actor: order.actor.clone(), reason }).await?;
             }
             Phase::Done => return Err(standing("it can still be reverted; `tidegate close` makes it history")),
-            Phase::Stuck { .. } => return Err(standing("look at the balancer, then `tidegate close`")),
+            Phase::Stuck { .. } => {
+                return Err(standing(
+                    "look at the weights of the balancer; when they are right, `tidegate abort` ends it",
+                ));
+            }
             Phase::Preflight
             | Phase::Baseline
             | Phase::Gated { .. }
@@ -427,7 +496,11 @@ impl Daemon {
             | Phase::Draining
             | Phase::Reverting { .. } => return Err(standing("it is under way")),
         }
-        Ok(())
+        // Two loops on one service would fence each other off.
+        match tokio::time::timeout(LOOP_END_MAX, running.loop_ended()).await {
+            Ok(()) => Ok(()),
+            Err(_) => Err(standing("its last command is still under way; try again")),
+        }
     }
 
     /// Entries of a service's journal, oldest first.

@@ -61,6 +61,17 @@ pub enum RunError {
         /// The service.
         service: String,
     },
+    /// The daemon's own proxy serves another service.
+    #[error(
+        "the policy of `{service}` names no proxies, and the proxy of this daemon serves `{own}`: name the proxies of \
+         `{service}` in `balancer.proxies`"
+    )]
+    OtherProxy {
+        /// The service.
+        service: String,
+        /// The service of the own proxy.
+        own: String,
+    },
     /// The proxy in this process did not start.
     #[error("cannot run the own proxy for `{service}`: {why}")]
     OwnProxy {
@@ -85,6 +96,8 @@ pub struct Shared {
     pub clock: Clock,
     /// The proxy in this process, if there is one.
     pub own_proxy: Option<Handle>,
+    /// The service that the proxy in this process serves; `None` when whoever starts cutovers sees to that.
+    pub own_service: Option<String>,
     /// Token for proxies behind TCP.
     pub token: Option<String>,
     outbound: Outbound,
@@ -107,13 +120,17 @@ impl Shared {
         );
         let crash_after_entry = std::env::var(CRASH_AFTER_ENTRY).ok().and_then(|entry| entry.parse().ok());
         let token = std::env::var(TOKEN).ok();
-        Ok((Self { store, outbox, clock, own_proxy, token, outbound, crash_after_entry }, deliverer))
+        let own_service = None;
+        Ok((Self { store, outbox, clock, own_proxy, own_service, token, outbound, crash_after_entry }, deliverer))
     }
 
     /// The proxies that a policy is about.
     fn remotes(&self, policy: &Policy) -> Result<Vec<Remote>, RunError> {
         let BalancerPolicy::Listener { proxies, .. } = &policy.balancer;
         if proxies.is_empty() {
+            if let Some(own) = self.own_service.clone().filter(|own| *own != policy.service) {
+                return Err(RunError::OtherProxy { service: policy.service.clone(), own });
+            }
             let own = self.own_proxy.clone().ok_or_else(|| RunError::NoProxy { service: policy.service.clone() })?;
             return Ok(vec![Remote::in_process(own)]);
         }
@@ -183,11 +200,7 @@ pub async fn own_proxy(own: &OwnProxy, config: &config::Config, shared: &Shared)
     let refused = |why: String| RunError::OwnProxy { service: service.clone(), why };
     let policy = policy_files::of_service(&config.policies_dir, &own.service).map_err(refused)?;
     let last = shared.store.load().await?.into_iter().find(|cutover| cutover.policy.service == own.service);
-    let share = last.map_or(Share::NONE, |cutover| match cutover.phase {
-        // An operator ended it where it was, and that is what was read last.
-        Phase::Aborted => cutover.configured.map_or(cutover.desired, |reading| reading.share),
-        _ => cutover.desired,
-    });
+    let share = last.as_ref().map_or(Share::NONE, share_at_start);
     let side = |side: &SidePolicy| own_side(side).map_err(refused);
     let BalancerPolicy::Listener { retry, sticky, .. } = &policy.balancer;
     let mut proxy = proxy::Config::new(own.listen, side(&policy.source)?);
@@ -215,6 +228,32 @@ pub async fn own_proxy(own: &OwnProxy, config: &config::Config, shared: &Shared)
     let handle = proxy::Proxy::start(proxy).map_err(|error| refused(crate::port::in_one_line(&error)))?;
     tracing::info!(service = own.service, address = %handle.local_addr(), share = %share, "the own proxy serves");
     Ok(handle)
+}
+
+/// The share that the own proxy of a cutover comes up with.
+fn share_at_start(cutover: &Cutover) -> Share {
+    let seen = cutover.configured.as_ref().map(|reading| reading.share);
+    match cutover.phase {
+        // An operator ended it where it was, and that is what was read last.
+        Phase::Aborted => seen.unwrap_or(cutover.desired),
+        // A rise that was not confirmed is the control loop's to make: armed, within the change windows, and not held.
+        Phase::Shifting { step, .. } => {
+            let before = step.checked_sub(1).and_then(|before| cutover.policy.shift.steps.get(before)).copied();
+            let original = cutover.original.as_ref().map_or(Share::NONE, |original| original.share);
+            let stood = seen.or(before).unwrap_or(original);
+            if cutover.desired.raises(stood) { stood } else { cutover.desired }
+        }
+        Phase::Pending
+        | Phase::Preflight
+        | Phase::Baseline
+        | Phase::Gated { .. }
+        | Phase::Baking { .. }
+        | Phase::Draining
+        | Phase::Done
+        | Phase::Reverting { .. }
+        | Phase::Reverted
+        | Phase::Stuck { .. } => cutover.desired,
+    }
 }
 
 /// A side of the policy as the proxy wants it.
@@ -284,4 +323,33 @@ pub async fn embedded(policy: Policy, proxy: Option<Handle>, state_dir: &Path) -
     let mut delivering = JoinSet::new();
     delivering.spawn(deliverer.run());
     Ok(Embedded { running, store: Arc::clone(&shared.store), loops, deliverer: delivering })
+}
+
+#[cfg(test)]
+mod tests {
+    use cutover::event::Reading;
+    use cutover::{Generation, Weight};
+
+    use super::*;
+    use crate::testing::{START, cutover};
+
+    /// Proves that the own proxy comes up with what stood, not with a rise that nobody confirmed, and without a moment's
+    /// delay with a share that is lower.
+    #[test]
+    fn an_unconfirmed_rise_is_not_what_the_own_proxy_comes_up_with() {
+        let both = |per_mille| Share::both(Weight::new(per_mille).unwrap());
+        let mut cutover = cutover("search");
+        cutover.generation = Generation(2);
+        cutover.phase = Phase::Shifting { step: 1, attempts: 0, reads: 0 };
+        cutover.desired = Share::ALL;
+        assert_eq!(share_at_start(&cutover), both(100), "the step before, where nothing was read");
+        let reading = |share| Reading { share, action: serde_json::Value::Null, begun: START, disagreeing: Vec::new() };
+        cutover.configured = Some(reading(both(70)).into());
+        assert_eq!(share_at_start(&cutover), both(70));
+        cutover.desired = both(50);
+        assert_eq!(share_at_start(&cutover), both(50));
+        cutover.phase = Phase::Baking { step: 1 };
+        cutover.desired = Share::ALL;
+        assert_eq!(share_at_start(&cutover), Share::ALL);
+    }
 }

@@ -2,7 +2,8 @@
 //! systemd, and ends in order.
 //!
 //! SIGTERM and SIGINT finish what is in flight, SIGHUP loads the policies again. A loop that panics or loses its lease
-//! ends the process: systemd starts it again, and the journal says where to go on.
+//! ends the process: systemd starts it again, and the journal says where to go on. The watchdog is fed only while every
+//! loop turns.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -16,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::http::{App, guarded, router};
@@ -79,6 +80,7 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let (mut shared, deliverer) = Shared::open(&config.state_dir, None, Clock::system())?;
     if let Some(own) = &config.proxy {
         shared.own_proxy = Some(own_proxy(own, &config, &shared).await?);
+        shared.own_service = Some(own.service.clone());
     }
     let own = shared.own_proxy.clone();
     let (daemon, mut waiting) = Daemon::new(shared, &config.policies_dir);
@@ -88,7 +90,9 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     let mut delivering = JoinSet::new();
     delivering.spawn(deliverer.run());
     let mut loops: JoinSet<Result<(), PortError>> = JoinSet::new();
-    Box::pin(daemon.resume()).await?;
+    for (controller, first) in Box::pin(daemon.resume()).await? {
+        loops.spawn(controller.run(first));
+    }
     app.ready.store(true, Ordering::SeqCst);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -107,9 +111,13 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
                 Ok(Err(error)) => break Err(ServeError::Loop(crate::port::in_one_line(&error))),
                 Err(error) => break Err(ServeError::Loop(error.to_string())),
             },
+            Some(_) = delivering.join_next() => break Err(ServeError::Loop("the delivery of alerts ended".to_owned())),
             Some(_) = servers.join_next() => break Err(ServeError::Loop("the control API ended".to_owned())),
             () = ended(own.as_ref()) => break Err(ServeError::Proxy),
-            _ = watchdog.tick() => notify(&[NotifyState::Watchdog]),
+            _ = watchdog.tick() => match daemon.hanging(clock::instant()).as_slice() {
+                [] => notify(&[NotifyState::Watchdog]),
+                hanging => tracing::error!(?hanging, "a control loop hangs; the watchdog is not fed"),
+            },
             _ = terminate.recv() => break Ok(()),
             _ = interrupt.recv() => break Ok(()),
             _ = hang_up.recv() => {
@@ -125,8 +133,10 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
     notify(&[NotifyState::Stopping]);
     tracing::info!("stopping");
     app.ready.store(false, Ordering::SeqCst);
-    daemon.stop().await;
-    let ending = async { while loops.join_next().await.is_some() {} };
+    let ending = async {
+        daemon.stop().await;
+        while loops.join_next().await.is_some() {}
+    };
     if tokio::time::timeout(LOOPS_END_MAX, ending).await.is_err() {
         tracing::warn!("a command was still under way; the next start asks for it again");
     }

@@ -208,17 +208,30 @@ impl Balancer for Listener {
             Armed { reads: share.reads.per_mille(), writes: share.writes.per_mille(), limits: limits(tripwires) };
         self.wanted().arming = Arming::These(armed.clone());
         Box::pin(async move {
-            // Arming makes a proxy forget what fired: what fired while nobody looked is noted first.
+            // Arming makes a proxy forget what fired. So one that fired while nobody looked is not armed again: it keeps
+            // that until the core has heard of it and the revert is in the journal.
+            let mut failed = Vec::new();
+            let mut ready = Vec::new();
             for (proxy, answer) in each(&self.proxies, |proxy| async move { proxy.status().await }).await {
-                if let Ok(status) = answer {
-                    self.notice(&proxy, &status);
+                let refused = match &answer {
+                    Ok(status) => self.ours(status).map(|fired| {
+                        self.notice(&proxy, status);
+                        let why = format!("the tripwire of the proxy at {} has fired: {}", proxy.name(), fired.why);
+                        RemoteError { why, transient: true, outdated: false }
+                    }),
+                    Err(_) => answer.err(),
+                };
+                match refused {
+                    Some(error) => failed.push((proxy, Err(error))),
+                    None => ready.push(proxy),
                 }
             }
-            let answers = each(&self.proxies, |proxy| {
+            let mut answers = each(&ready, |proxy| {
                 let armed = armed.clone();
                 async move { proxy.arm(Some(&armed)).await }
             })
             .await;
+            answers.append(&mut failed);
             all(answers)
         })
     }
@@ -262,11 +275,16 @@ impl Balancer for Listener {
 }
 
 impl Listener {
-    /// Notes a tripwire of this cutover that is not known yet. From then on no proxy is given the share of before: what
-    /// follows is the core's to say. One that fired before this cutover was started is history; the proxy's clock
+    /// The tripwire that fired in this cutover. One that fired before it was started is history; the proxy's clock
     /// decides, so it may not be wrong by more than the time between two cutovers.
+    fn ours<'s>(&self, status: &'s Status) -> Option<&'s proxy::api::Fired> {
+        status.fired.as_ref().filter(|fired| fired.at_millis >= self.started.0)
+    }
+
+    /// Notes a tripwire of this cutover that is not known yet. From then on no proxy is given the share of before: what
+    /// follows is the core's to say.
     fn notice(&self, proxy: &Remote, status: &Status) {
-        let Some(fired) = status.fired.as_ref().filter(|fired| fired.at_millis >= self.started.0) else { return };
+        let Some(fired) = self.ours(status) else { return };
         let mark = (status.instance.clone(), fired.generation);
         let mut wanted = self.wanted();
         if wanted.known.get(proxy.name()) == Some(&mark) {

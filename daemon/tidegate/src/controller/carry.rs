@@ -23,6 +23,12 @@ const READ_MAX: Duration = Duration::from_secs(5);
 /// How long arming, disarming and closing connections may take.
 const ARM_MAX: Duration = Duration::from_secs(5);
 
+/// The pause before disarming is tried again.
+const DISARM_PAUSE: Duration = Duration::from_secs(2);
+
+/// How often disarming is tried: with the pause and [`ARM_MAX`] for an hour at least.
+const DISARM_TRIES_MAX: u32 = 1800;
+
 /// How long the counts of a window may take beyond the window's end.
 const OBSERVE_MAX: Duration = Duration::from_secs(10);
 
@@ -172,21 +178,16 @@ impl Controller {
                 });
             }
             Command::Arm { tripwires, share } => {
+                if let Some(disarming) = self.disarming.take() {
+                    disarming.abort();
+                }
                 let balancer = Arc::clone(&self.ports.balancer);
                 self.spawn(CommandKind::Arm, now, async move {
                     within("balancer", ARM_MAX, balancer.arm(&tripwires, share)).await?;
                     Ok(Event::Armed)
                 });
             }
-            Command::Disarm => {
-                let (balancer, failure) = (Arc::clone(&self.ports.balancer), self.failure(CommandKind::Arm, None, now));
-                self.tasks.spawn(async move {
-                    match within("balancer", ARM_MAX, balancer.disarm()).await {
-                        Ok(()) => Reply::Nothing,
-                        Err(error) => Reply::Event(failure.event(&error)),
-                    }
-                });
-            }
+            Command::Disarm => self.disarm(),
             Command::CloseConnections { until } => {
                 let balancer = Arc::clone(&self.ports.balancer);
                 let service = self.lease.service.clone();
@@ -201,6 +202,24 @@ impl Controller {
             }
             Command::AskGate { gate, step } => self.ask(gate, step, now),
         }
+    }
+
+    /// Disarms, and tries on until it is done or something is armed again: a proxy that stayed armed after the end would
+    /// put clients back to a source that may be gone by then.
+    fn disarm(&mut self) {
+        if let Some(earlier) = self.disarming.take() {
+            earlier.abort();
+        }
+        let (balancer, service) = (Arc::clone(&self.ports.balancer), self.lease.service.clone());
+        self.disarming = Some(self.tasks.spawn(async move {
+            for _ in 0..DISARM_TRIES_MAX {
+                let Err(error) = within("balancer", ARM_MAX, balancer.disarm()).await else { break };
+                let error = in_one_line(&error);
+                events::CommandFailed { service: &service, command: "disarm", error: &error }.emit();
+                tokio::time::sleep(DISARM_PAUSE).await;
+            }
+            Reply::Nothing
+        }));
     }
 
     fn ask(&mut self, gate: String, step: usize, now: Timestamp) {

@@ -15,18 +15,18 @@ mod record;
 mod tests;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use cutover::event::{Order, Retry};
 use cutover::{Cutover, Decision, Event, Phase, Policy, Reason, Timestamp, decide};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use crate::alert::outbox::Outbox;
 use crate::balancer::Balancer;
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::events;
 use crate::fleet::Fleet;
 use crate::gate::Gates;
@@ -53,6 +53,9 @@ const PROBE_EVERY: Duration = Duration::from_secs(1);
 
 /// How long the end of a write that is under way is awaited when the daemon stops.
 const STOP_MAX: Duration = Duration::from_millis(1500);
+
+/// How long the last commands of a closed cutover may take: the loop ends when its tripwires are disarmed.
+const SEE_OUT_MAX: Duration = Duration::from_secs(5);
 
 /// The longest sleep without looking at the clock again: a wall clock that was set is noticed after this at the latest.
 const SLEEP_MAX: Duration = Duration::from_secs(5);
@@ -102,6 +105,8 @@ pub struct Running {
     inbox: mpsc::Sender<Message>,
     view: watch::Receiver<Arc<View>>,
     story: broadcast::Sender<Arc<View>>,
+    /// When the loop last turned.
+    turned: Arc<Mutex<Instant>>,
 }
 
 /// Why an order was not answered.
@@ -166,6 +171,17 @@ impl Running {
         self.inbox.is_closed()
     }
 
+    /// Waits until the loop has ended.
+    pub async fn loop_ended(&self) {
+        self.inbox.closed().await;
+    }
+
+    /// How long the loop has not turned. It turns every few seconds whatever happens, so one that has been silent for
+    /// longer hangs.
+    pub fn silent_for(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(*self.turned.lock().expect("nobody panics while holding it"))
+    }
+
     /// Waits until the cutover has ended one way or another (done, reverted, aborted, stuck), or its loop has, and
     /// answers with the last view.
     pub async fn outcome(&self) -> Arc<View> {
@@ -194,6 +210,8 @@ pub struct Controller {
     tasks: JoinSet<Reply>,
     /// The balancer write that is under way.
     write: Option<Write>,
+    /// The disarming that is under way.
+    disarming: Option<AbortHandle>,
     wake: Option<Timestamp>,
     glancing: bool,
     watching: bool,
@@ -201,6 +219,7 @@ pub struct Controller {
     writable: bool,
     /// The interval counted last.
     lately: Option<Lately>,
+    turned: Arc<Mutex<Instant>>,
 }
 
 impl Controller {
@@ -218,7 +237,8 @@ impl Controller {
             lately: None,
         }));
         let story = broadcast::Sender::new(STORY_MAX);
-        let running = Running { inbox: sender, view: views, story: story.clone() };
+        let turned = Arc::new(Mutex::new(clock::instant()));
+        let running = Running { inbox: sender, view: views, story: story.clone(), turned: Arc::clone(&turned) };
         let controller = Self {
             ports,
             lease,
@@ -229,11 +249,13 @@ impl Controller {
             pending: VecDeque::new(),
             tasks: JoinSet::new(),
             write: None,
+            disarming: None,
             wake: None,
             glancing: false,
             watching: false,
             writable: true,
             lately: None,
+            turned,
         };
         (controller, running)
     }
@@ -255,8 +277,10 @@ impl Controller {
                 self.answer(event).await?;
             }
             if self.cutover.closed.is_some() && self.write.is_none() {
+                Box::pin(self.see_out()).await;
                 return Ok(());
             }
+            self.turn();
             let sleep = self.until_wake();
             tokio::select! {
                 // Answers first: what has happened counts before what is wanted next.
@@ -293,12 +317,32 @@ impl Controller {
         self.wake.map_or(SLEEP_MAX, |wake| wake.since(self.ports.clock.now()).min(SLEEP_MAX))
     }
 
+    /// Whether the balancer is looked at. After `done` too, until it is closed: a proxy that comes up then, with the
+    /// share on its command line, must be given the whole of the traffic again.
     fn looks_at_balancer(&self) -> bool {
-        self.cutover.watched() || self.cutover.armed != cutover::cutover::Armed::No
+        let done = self.cutover.phase == Phase::Done && self.cutover.closed.is_none();
+        self.cutover.watched() || self.cutover.armed != cutover::cutover::Armed::No || done
+    }
+
+    fn turn(&self) {
+        *self.turned.lock().expect("nobody panics while holding it") = clock::instant();
+    }
+
+    /// Waits until nothing stays armed, within bounds.
+    async fn see_out(&mut self) {
+        let Some(disarming) = self.disarming.take() else { return };
+        let ending = async { while !disarming.is_finished() && self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(SEE_OUT_MAX, ending).await.is_err() {
+            tracing::error!(
+                service = self.lease.service,
+                "the cutover is closed and its tripwires could not be disarmed: restart the proxies that do not answer"
+            );
+        }
     }
 
     /// Answers one event: decide, store, carry out.
     async fn answer(&mut self, event: Event) -> Result<Arc<View>, PortError> {
+        self.turn();
         let now = self.ports.clock.now();
         let decision = decide(&self.cutover, &event, now);
         let entry = match self.record(&event, &decision, now).await {

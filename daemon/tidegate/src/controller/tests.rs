@@ -2,7 +2,7 @@
 //! journal whose disk can fill up.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use cutover::event::Verb;
 use cutover::event::{Check, CheckOutcome, GateAnswer, Observation, Reading};
@@ -38,6 +38,14 @@ struct Switchboard {
     /// Every write and restore that was begun, and how many entries the journal had then.
     begun: Mutex<Vec<(Share, Generation, usize)>>,
     fired: Mutex<Vec<Fired>>,
+    /// How often disarming still fails.
+    disarm_failures: AtomicU32,
+    /// How often it was disarmed.
+    disarmed: AtomicU32,
+    /// Told of each time it was disarmed.
+    is_disarmed: tokio::sync::Notify,
+    /// Told of each look at it.
+    is_watched: tokio::sync::Notify,
     store: Arc<dyn Store>,
 }
 
@@ -97,7 +105,18 @@ impl Balancer for Switchboard {
     }
 
     fn disarm(&self) -> Answer<'_, ()> {
-        Box::pin(async { Ok(()) })
+        Box::pin(async {
+            // A call over a socket never ends in the turn in which it was begun.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            let left = self.disarm_failures.load(Ordering::SeqCst);
+            if left > 0 {
+                self.disarm_failures.store(left - 1, Ordering::SeqCst);
+                return Err(PortError::later("balancer", "no answer"));
+            }
+            self.disarmed.fetch_add(1, Ordering::SeqCst);
+            self.is_disarmed.notify_one();
+            Ok(())
+        })
     }
 
     fn close_connections(&self, _now: Timestamp, _until: Timestamp) -> Answer<'_, ()> {
@@ -105,6 +124,7 @@ impl Balancer for Switchboard {
     }
 
     fn watch(&self) -> Answer<'_, Vec<Fired>> {
+        self.is_watched.notify_one();
         let fired = std::mem::take(&mut *self.fired.lock().unwrap());
         Box::pin(async move { Ok(fired) })
     }
@@ -265,6 +285,10 @@ async fn world(policy: Policy) -> World {
         mood: Mutex::new(Mood::Well),
         begun: Mutex::default(),
         fired: Mutex::default(),
+        disarm_failures: AtomicU32::new(0),
+        disarmed: AtomicU32::new(0),
+        is_disarmed: tokio::sync::Notify::new(),
+        is_watched: tokio::sync::Notify::new(),
         store: Arc::clone(&store),
     });
     let heard = Arc::new(Heard::default());
@@ -451,4 +475,56 @@ async fn refused_writes_halt_the_cutover() {
     world.until("a halt", |view| view.cutover.halt.is_some()).await;
     let attempts = world.switchboard.begun.lock().unwrap().len();
     assert!(attempts <= 4, "{attempts} attempts for a maximum of 3");
+}
+
+/// Proves that a closed cutover's loop does not end before nothing is armed any more.
+#[tokio::test]
+async fn closing_waits_until_nothing_is_armed() {
+    let mut world = world(quick()).await;
+    world.order(Verb::Start).await;
+    world.phase("baking").await;
+    world.order(Verb::Revert).await;
+    world.phase("reverted").await;
+    assert_eq!(world.switchboard.disarmed.load(Ordering::SeqCst), 0);
+    world.order(Verb::Close).await;
+    world.loops.join_next().await.unwrap().unwrap().unwrap();
+    assert_eq!(world.switchboard.disarmed.load(Ordering::SeqCst), 1);
+}
+
+/// Proves that disarming is tried until it is done: a proxy that did not answer once must not stay armed after the end.
+#[tokio::test]
+async fn disarming_is_tried_again() {
+    let world = world(quick()).await;
+    world.switchboard.disarm_failures.store(1, Ordering::SeqCst);
+    world.order(Verb::Start).await;
+    world.phase("done").await;
+    let disarmed = world.switchboard.is_disarmed.notified();
+    tokio::time::timeout(Duration::from_secs(20), disarmed).await.expect("disarmed at the second try");
+}
+
+/// Proves that the balancer is looked at after `done` until the cutover is closed: that look gives a proxy that comes up
+/// then the whole of the traffic again.
+#[tokio::test]
+async fn the_balancer_is_looked_at_after_done() {
+    let world = world(quick()).await;
+    world.order(Verb::Start).await;
+    world.phase("done").await;
+    // The first may be of a look that was begun before.
+    for _ in 0..3 {
+        let watched = world.switchboard.is_watched.notified();
+        tokio::time::timeout(Duration::from_secs(5), watched).await.expect("it is looked at");
+    }
+}
+
+/// Proves that a loop that stands still can be told from one that has nothing to do.
+#[tokio::test]
+async fn a_loop_that_does_not_turn_is_silent() {
+    let world = world(quick()).await;
+    let begun = clock::instant();
+    world.order(Verb::Start).await;
+    assert!(world.running.silent_for(begun) == Duration::ZERO, "it has turned since");
+    let idle = Cutover::new("idle-1", testing::policy("idle"), world.ports.clock.now());
+    let lease = world.ports.store.lease("idle", "test", world.ports.clock.now()).await.unwrap();
+    let (_controller, standing) = Controller::new(world.ports.clone(), lease, idle);
+    assert!(standing.silent_for(clock::instant() + Duration::from_mins(1)) >= Duration::from_mins(1));
 }

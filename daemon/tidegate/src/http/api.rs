@@ -31,7 +31,7 @@ impl IntoResponse for Refused {
             Self::Unknown { .. } | Self::Idle { .. } => StatusCode::NOT_FOUND,
             Self::Verb { .. } => StatusCode::BAD_REQUEST,
             Self::Policy { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::Standing { .. } => StatusCode::CONFLICT,
+            Self::Standing { .. } | Self::Taken { .. } => StatusCode::CONFLICT,
             Self::Order(_) | Self::Run(_) | Self::Port(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
         problem(status, in_one_line(&self))

@@ -176,3 +176,81 @@ async fn metrics_show_the_cutover() {
     }
     assert!(text.contains("tidegate_phase{service=\"search\",phase="), "{text}");
 }
+
+/// Proves that two services cannot move one proxy: neither the daemon's own one of another service, nor one that a
+/// cutover which is not closed works on.
+#[tokio::test]
+async fn one_proxy_has_one_cutover() {
+    let served = served();
+    let other = |proxies: &str| POLICY.replace("service = \"search\"", &format!("service = \"other\"\n{proxies}"));
+    let policies = served.dir.path().join("policies");
+    let named = "[balancer]\nproxies = [\"unix:/nowhere.sock\"]";
+    std::fs::write(policies.join("other.toml"), other(named)).unwrap();
+    std::fs::write(policies.join("third.toml"), other(named).replace("\"other\"", "\"third\"")).unwrap();
+    served.app.daemon.reload().await;
+    let (status, answer) = served.order("other", "start").await;
+    assert_eq!(status, 200, "{answer}");
+    let (status, answer) = served.order("third", "start").await;
+    assert_eq!(status, 409, "{answer}");
+    let text = answer["error"].as_str().unwrap();
+    assert!(text.contains("unix:/nowhere.sock") && text.contains("of `other`"), "{text}");
+    served.order("other", "abort").await;
+    served.order("other", "close").await;
+    let (status, answer) = served.order("third", "start").await;
+    assert_eq!(status, 200, "{answer}");
+}
+
+/// Proves that the daemon goes on with more services than may wait to be taken up, and that a closed cutover whose
+/// proxies are gone does not keep it from starting.
+#[tokio::test]
+async fn many_services_are_gone_on_with() {
+    let dir = TempDir::new().unwrap();
+    let services = 70;
+    {
+        let (shared, _deliverer) = Shared::open(dir.path(), None, Clock::system()).unwrap();
+        for number in 0..=services {
+            let mut next = crate::testing::cutover(&format!("service-{number}"));
+            if number < services {
+                let mut policy = crate::testing::policy(&format!("service-{number}"));
+                let cutover::policy::BalancerPolicy::Listener { proxies, .. } = &mut policy.balancer;
+                proxies.push(format!("unix:/nowhere-{number}.sock"));
+                next.policy = policy.into();
+            } else {
+                let (actor, reason) = ("a.lee".to_owned(), "over".to_owned());
+                next.closed = Some(cutover::event::Order { verb: cutover::event::Verb::Close, actor, reason });
+            }
+            let lease = shared.store.lease(&next.policy.service, "test", shared.clock.now()).await.unwrap();
+            let draft = crate::store::Draft {
+                at: shared.clock.now(),
+                event: cutover::Event::Tick,
+                reason: next.reason.clone(),
+                next,
+                commands: Vec::new(),
+                messages: Vec::new(),
+            };
+            shared.store.append(&lease, draft).await.unwrap();
+        }
+    }
+    let (shared, _deliverer) = Shared::open(dir.path(), None, Clock::system()).unwrap();
+    let (daemon, _waiting) = Daemon::new(shared, dir.path());
+    let resumed = tokio::time::timeout(std::time::Duration::from_mins(1), daemon.resume()).await;
+    let loops = resumed.expect("it does not wait for itself").unwrap();
+    assert_eq!(loops.len(), services);
+    assert_eq!(daemon.hanging(crate::clock::instant()), Vec::<String>::new());
+    let later = crate::clock::instant() + std::time::Duration::from_mins(1);
+    assert_eq!(daemon.hanging(later).len(), services, "a loop that nobody runs hangs");
+}
+
+/// Proves that the daemon's own proxy is moved for its own service alone.
+#[tokio::test]
+async fn the_own_proxy_belongs_to_its_service() {
+    let dir = TempDir::new().unwrap();
+    let nowhere: Upstream = "http://127.0.0.1:9".parse().unwrap();
+    let listen: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let own = proxy::Proxy::start(proxy::Config::new(listen, Side::new(vec![nowhere]))).unwrap();
+    let (mut shared, _deliverer) = Shared::open(dir.path(), Some(own), Clock::system()).unwrap();
+    shared.own_service = Some("search".to_owned());
+    assert!(shared.controller(crate::testing::cutover("search")).await.is_ok());
+    let Err(error) = shared.controller(crate::testing::cutover("other")).await else { panic!("it was taken") };
+    assert!(error.to_string().contains("serves `search`"), "{error}");
+}

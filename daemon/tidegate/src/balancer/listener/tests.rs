@@ -116,3 +116,29 @@ async fn a_foreign_action_is_refused() {
     let error = listener.restore(&serde_json::json!({"alb": []}), Generation(1)).await.unwrap_err();
     assert_eq!(error.retry, cutover::event::Retry::Never);
 }
+
+/// Proves that a tripwire which fired while nobody looked is not forgotten by arming again, as a restarted daemon does:
+/// the proxy keeps it until it was told of.
+#[tokio::test]
+async fn arming_again_does_not_hide_what_fired() {
+    let near = start(None);
+    let remotes = vec![Remote::in_process(near.clone())];
+    let listener = Listener::new(remotes.clone(), Timestamp(0));
+    listener.arm(&[tripwire()], Share::NONE).await.unwrap();
+    listener.write(Share::ALL, Generation(1)).await.unwrap();
+    let fired = async {
+        while near.status().fired.is_none() {
+            // Nobody listens at the target, so each request fails.
+            let mut client = tokio::net::TcpStream::connect(near.local_addr()).await.unwrap();
+            let request = b"GET / HTTP/1.1\r\nhost: search\r\nconnection: close\r\n\r\n";
+            tokio::io::AsyncWriteExt::write_all(&mut client, request).await.unwrap();
+            tokio::io::AsyncReadExt::read_to_end(&mut client, &mut Vec::new()).await.unwrap();
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), fired).await.expect("the tripwire fires");
+    let restarted = Listener::new(remotes, Timestamp(0));
+    let error = restarted.arm(&[tripwire()], Share::NONE).await.unwrap_err();
+    assert!(error.to_string().contains("has fired"), "{error}");
+    assert!(near.status().fired.is_some(), "the proxy still knows");
+    assert_eq!(restarted.watch().await.unwrap().len(), 1);
+}
