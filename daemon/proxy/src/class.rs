@@ -103,8 +103,12 @@ pub const READS_BY_POST: [&str; 74] = [
 /// Paths whose POSTs are reads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadList {
-    patterns: Vec<Vec<String>>,
+    /// Patterns by how many segments they have: a path is compared only with those of its own length.
+    patterns: Vec<Vec<Pattern>>,
 }
+
+/// The segments of one pattern.
+type Pattern = Vec<String>;
 
 impl Default for ReadList {
     fn default() -> Self {
@@ -115,8 +119,15 @@ impl Default for ReadList {
 impl ReadList {
     /// A list of path patterns, as in [`READS_BY_POST`].
     pub fn new<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Self {
-        let split = |pattern: &str| pattern.trim_start_matches('/').split('/').map(str::to_owned).collect();
-        Self { patterns: patterns.into_iter().map(split).collect() }
+        let mut by_length: Vec<Vec<Pattern>> = Vec::new();
+        for pattern in patterns {
+            let pattern: Pattern = pattern.trim_start_matches('/').split('/').map(str::to_owned).collect();
+            if by_length.len() <= pattern.len() {
+                by_length.resize(pattern.len() + 1, Vec::new());
+            }
+            by_length[pattern.len()].push(pattern);
+        }
+        Self { patterns: by_length }
     }
 
     /// The class of a request, from its method and its raw target.
@@ -128,19 +139,26 @@ impl ReadList {
         }
     }
 
+    /// Every POST comes here, so it is cheap to say no: most patterns end in a literal that few paths end in.
     fn matches(&self, target: &[u8]) -> bool {
         let path = target.split(|&byte| byte == b'?').next().unwrap_or_default();
         let Some(path) = path.strip_prefix(b"/") else { return false };
-        self.patterns.iter().any(|pattern| {
-            let mut segments = path.split(|&byte| byte == b'/');
-            pattern.iter().all(|want| {
-                segments.next().is_some_and(|have| match want.as_str() {
-                    // An API name never stands for an index: `_bulk/_search` is nobody's search. `_all` is every index.
-                    "*" => have == b"_all" || (!have.is_empty() && have[0] != b'_'),
-                    literal => have == literal.as_bytes(),
-                })
-            }) && segments.next().is_none()
+        let segments = || path.split(|&byte| byte == b'/');
+        let Some(patterns) = self.patterns.get(segments().count()) else { return false };
+        let last = segments().next_back().unwrap_or_default();
+        patterns.iter().any(|pattern| {
+            pattern.last().is_some_and(|want| fits(want, last))
+                && pattern.iter().zip(segments()).all(|(want, have)| fits(want, have))
         })
+    }
+}
+
+/// Whether a segment of a path is what a segment of a pattern stands for. An API name never stands for an index:
+/// `_bulk/_search` is nobody's search. `_all` is every index.
+fn fits(want: &str, have: &[u8]) -> bool {
+    match want {
+        "*" => have == b"_all" || (!have.is_empty() && have[0] != b'_'),
+        literal => have == literal.as_bytes(),
     }
 }
 
@@ -169,6 +187,22 @@ mod tests {
             "/i/_pit?keep_alive=1m",
         ] {
             assert_eq!(list.class(b"POST", target.as_bytes()), Class::Read, "{target}");
+        }
+    }
+
+    /// Proves that every pattern of the list matches its own path, whatever the number of its segments, and no longer or
+    /// shorter one.
+    #[test]
+    fn every_pattern_matches_its_own_paths_alone() {
+        let list = ReadList::default();
+        for pattern in READS_BY_POST {
+            let path = format!("/{}", pattern.replace('*', "name"));
+            assert_eq!(list.class(b"POST", path.as_bytes()), Class::Read, "{path}");
+            for other in
+                [format!("{path}/"), format!("{path}/1/2/3/4/5"), format!("/a/b/c/d/e{path}"), path[1..].to_owned()]
+            {
+                assert_eq!(list.class(b"POST", other.as_bytes()), Class::Write, "{other}");
+            }
         }
     }
 

@@ -17,6 +17,7 @@ use crate::{
     guest::{Guest, refuse},
     pool::Connection,
     relay::{Finish, Held, LEFT_AFTER, Relay},
+    socket::Sure,
     split,
     wire::{self, Asked, Forwarded, Method, RequestRewrite, upstream_head},
     worker::Worker,
@@ -124,10 +125,10 @@ async fn attempt(
     weight: u16,
 ) -> Next {
     let mut retried = false;
-    let mut afresh = false;
+    let mut using = if kept.body_kept { Using::Idle(Sure::Told) } else { Using::Idle(Sure::Asked) };
     loop {
         let belonging = Belonging::new(worker, side, request.counted, clock::now());
-        let mut upstream = match reach(worker, guest, side, afresh).await {
+        let mut upstream = match reach(worker, guest, side, using).await {
             Ok(upstream) => upstream,
             Err(unreached) => {
                 let (outcome, waited) = match unreached {
@@ -138,7 +139,7 @@ async fn attempt(
                 drop(belonging);
                 let Unreached::Failed(failure) = unreached else { return Next::Break };
                 if !retried && may_retry(worker, request, side, weight) {
-                    (retried, side, afresh) = (true, side.other(), false);
+                    (retried, side, using) = (true, side.other(), Using::Idle(Sure::Asked));
                     continue;
                 }
                 return answer_failure(worker, guest, request, failure).await;
@@ -156,6 +157,7 @@ async fn attempt(
         let now = clock::now();
         let (sent, first_byte, status) = (relay.sent, relay.first_byte, relay.status);
         let (relayed, answered, close) = (relay.relayed, relay.heard, relay.close);
+        let untouched = !relay.begun;
         // A response that began before the request ended took no time.
         let end = guest.left.filter(|_| first_byte.is_none()).unwrap_or(now);
         let latency = sent.map(|sent| first_byte.unwrap_or(end).saturating_duration_since(sent));
@@ -171,16 +173,17 @@ async fn attempt(
             }
         };
         if let Outcome::Failed(failure) = outcome {
+            // The system took no byte of it: then nobody has seen it, and even a write may be sent (RFC 9110 9.2.2).
+            let again = !relayed && (kept.body_kept || untouched);
             let reused_died = upstream.reused && !answered && failure == Failure::Reset;
-            let again = !relayed && kept.body_kept;
-            if reused_died && again && !afresh {
-                afresh = true;
+            if reused_died && again && using != Using::Fresh {
+                using = Using::Fresh;
                 continue;
             }
             worker.failed(side, endpoint, failure, now);
             count(worker, request, side, outcome, latency, exchange, retried);
             if again && !retried && may_retry(worker, request, side, weight) {
-                (retried, side, afresh) = (true, side.other(), false);
+                (retried, side, using) = (true, side.other(), Using::Idle(Sure::Asked));
                 continue;
             }
             drop(belonging);
@@ -369,14 +372,25 @@ enum Unreached {
     },
 }
 
-/// A connection to the side: an idle one unless it must be fresh, else a new one, to another endpoint if the first
-/// cannot be reached. The endpoint counts as having a request under way until [`Worker::over`].
-async fn reach(worker: &Worker, guest: &mut Guest, side: SideName, afresh: bool) -> Result<Connection, Unreached> {
+/// Which connections a request may go out on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Using {
+    /// An idle one, if it is alive, or a new one.
+    Idle(Sure),
+    /// A new one: an idle one has just died under it.
+    Fresh,
+}
+
+/// A connection to the side, to another endpoint if the first cannot be reached. The endpoint counts as having a request
+/// under way until [`Worker::over`].
+async fn reach(worker: &Worker, guest: &mut Guest, side: SideName, using: Using) -> Result<Connection, Unreached> {
     let since = clock::now();
     let mut shunned = Vec::new();
     loop {
         let endpoint = worker.choose(side, &shunned, since);
-        if !afresh && let Some(connection) = worker.reuse(side, endpoint, since) {
+        if let Using::Idle(sure) = using
+            && let Some(connection) = worker.reuse(side, endpoint, sure, since)
+        {
             return Ok(connection);
         }
         let mut connect = Box::pin(worker.connect(side, endpoint));

@@ -92,6 +92,8 @@ pub(crate) struct Relay<'a> {
     pub(crate) first_byte: Option<Instant>,
     /// The status of the final response.
     pub(crate) status: u16,
+    /// Whether the system took any byte of the request.
+    pub(crate) begun: bool,
     /// Whether any byte of a response went to the client.
     pub(crate) relayed: bool,
     /// Whether any byte of a response came.
@@ -125,6 +127,7 @@ impl<'a> Relay<'a> {
             sent: None,
             first_byte: None,
             status: 0,
+            begun: false,
             relayed: false,
             heard: false,
             close: false,
@@ -180,6 +183,7 @@ impl<'a> Relay<'a> {
                 }
                 Poll::Ready(Ok(count)) => {
                     self.worker.tally.sent(self.upstream.side, count);
+                    self.begun = true;
                     moved = true;
                 }
                 // It takes no more, but may have said why: that is what the client wants to know.

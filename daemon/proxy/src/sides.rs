@@ -16,6 +16,7 @@ use crate::{
     api,
     config::{self, Upstream},
     pool::Connection,
+    socket::Sure,
 };
 
 /// Failures in a row, over all threads, after which an endpoint is ejected.
@@ -23,6 +24,10 @@ const EJECT_AFTER: u32 = 5;
 
 /// For how long an ejected endpoint gets no requests.
 const EJECT_FOR: Duration = Duration::from_secs(10);
+
+/// An idle connection that rested for so long is asked about whatever the request. Under load connections rest for less,
+/// and there the call to the system counts; otherwise it does not.
+const ASK_AFTER: Duration = Duration::from_millis(20);
 
 /// What all threads know of one endpoint; written only when something changes.
 #[derive(Debug)]
@@ -141,14 +146,14 @@ impl Side {
         self.endpoints[at].in_flight -= 1;
     }
 
-    /// The connection that was used last, if it is still alive and silent. The system itself is asked, at the price of a
-    /// call: bytes that nobody asked for would be taken for the answer to the next request, somebody else's perhaps, and
-    /// an end that came would be the failure of a write that must not be sent twice.
-    pub(crate) fn reuse(&mut self, at: usize, idle_max: Duration, now: Instant) -> Option<Connection> {
+    /// The connection that was used last, if it is still alive and silent: bytes that nobody asked for would be taken
+    /// for the answer to the next request, somebody else's perhaps, and an end would be the failure of that request.
+    pub(crate) fn reuse(&mut self, at: usize, idle_max: Duration, sure: Sure, now: Instant) -> Option<Connection> {
         let idle = &mut self.endpoints[at].idle;
         while let Some(mut connection) = idle.pop() {
-            let fresh = now.saturating_duration_since(connection.idle_since) < idle_max;
-            if fresh && connection.socket.is_alive() {
+            let idle_for = now.saturating_duration_since(connection.idle_since);
+            let sure = if idle_for >= ASK_AFTER { Sure::Asked } else { sure };
+            if idle_for < idle_max && connection.socket.is_alive(sure) {
                 return Some(connection);
             }
         }
@@ -167,7 +172,8 @@ impl Side {
     pub(crate) fn prune(&mut self, idle_max: Duration, now: Instant) {
         for endpoint in &mut self.endpoints {
             endpoint.idle.retain_mut(|connection| {
-                now.saturating_duration_since(connection.idle_since) < idle_max && connection.socket.seems_alive()
+                now.saturating_duration_since(connection.idle_since) < idle_max
+                    && connection.socket.is_alive(Sure::Told)
             });
         }
     }

@@ -10,8 +10,9 @@ use std::{
 
 use socket2::SockRef;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
+    task::coop::has_budget_remaining,
 };
 use tokio_rustls::TlsStream;
 
@@ -21,6 +22,16 @@ pub(crate) enum Socket {
     Plain(TcpStream),
     /// With TLS; boxed, since it is many times larger.
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// How sure one must be that an idle connection is alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sure {
+    /// As sure as the runtime is, which knows what had come when it last looked, less than a turn of its loop ago: for a
+    /// request that may be sent once more, unseen by the client, when that was wrong.
+    Told,
+    /// The system itself is asked, at the price of a call: for a request that must not be sent twice.
+    Asked,
 }
 
 impl Socket {
@@ -71,20 +82,24 @@ impl Socket {
         }
     }
 
-    /// Whether a connection on which nothing is due can still be used, as far as the runtime was told: costs no call to
-    /// the system unless something came. Bytes that nobody asked for count as dead, and so does the end.
-    pub(crate) fn seems_alive(&mut self) -> bool {
-        let mut byte = [0];
-        self.poll_read(&mut Context::from_waker(Waker::noop()), &mut byte).is_pending()
-    }
-
-    /// The same, asked of the system itself.
-    pub(crate) fn is_alive(&mut self) -> bool {
-        let mut byte = [MaybeUninit::uninit()];
-        match SockRef::from(self.tcp()).peek(&mut byte) {
+    /// Whether a connection on which nothing is due can still be used. Bytes that nobody asked for count as its end.
+    pub(crate) fn is_alive(&mut self, sure: Sure) -> bool {
+        let tcp = self.tcp();
+        let peek = || SockRef::from(tcp).peek(&mut [MaybeUninit::uninit()]);
+        let found = match sure {
+            // Calls only when the runtime was told that there is something.
+            Sure::Told => tcp.try_io(Interest::READABLE, peek),
+            Sure::Asked => peek(),
+        };
+        match found {
             Ok(0) => false,
-            // TLS has messages of its own (tickets, new keys), which are no answer to anything.
-            Ok(_) => self.is_tls() && self.seems_alive(),
+            // TLS has messages of its own (tickets, new keys), which are no answer to anything. A task that has used up
+            // its turn is told that nothing is there whatever is, so it cannot tell.
+            Ok(_) => {
+                self.is_tls()
+                    && has_budget_remaining()
+                    && self.poll_read(&mut Context::from_waker(Waker::noop()), &mut [0]).is_pending()
+            }
             Err(error) => error.kind() == io::ErrorKind::WouldBlock,
         }
     }
@@ -93,5 +108,39 @@ impl Socket {
     pub(crate) fn break_off(&self) {
         // Without the option the connection still ends, only more politely than it should.
         drop(SockRef::from(self.tcp()).set_linger(Some(Duration::ZERO)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Proves that the system is believed at once about an end, about bytes that nobody asked for and about a reset, and
+    /// the runtime once it has looked; and that neither takes a silent connection for a dead one.
+    #[test]
+    fn a_dead_connection_is_known_at_once_when_the_system_is_asked() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            type Harm = fn(std::net::TcpStream);
+            let harms: [Harm; 3] = [
+                drop,
+                |mut peer| {
+                    io::Write::write_all(&mut peer, b"x").unwrap();
+                    std::mem::forget(peer);
+                },
+                |peer| SockRef::from(&peer).set_linger(Some(Duration::ZERO)).unwrap(),
+            ];
+            for harm in harms {
+                let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+                let tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+                let (peer, _) = listener.accept().unwrap();
+                let mut socket = Socket::Plain(tcp);
+                assert!(socket.is_alive(Sure::Told) && socket.is_alive(Sure::Asked));
+                harm(peer);
+                assert!(!socket.is_alive(Sure::Asked));
+                socket.tcp().readable().await.unwrap();
+                assert!(!socket.is_alive(Sure::Told));
+            }
+        });
     }
 }

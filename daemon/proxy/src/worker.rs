@@ -15,7 +15,8 @@ use std::{
 use rustls::{ServerConfig, pki_types::ServerName};
 use tokio::{
     net::{TcpListener, TcpStream},
-    task::{JoinError, JoinSet, LocalSet},
+    runtime::{Builder, LocalOptions},
+    task::{JoinError, JoinSet},
     time::MissedTickBehavior,
 };
 
@@ -29,7 +30,7 @@ use crate::{
     pool::Connection,
     relay::Held,
     sides::Side,
-    socket::Socket,
+    socket::{Socket, Sure},
     state::{Ending, State},
     tls,
     wire::{Overrides, ResponseReader},
@@ -176,9 +177,9 @@ impl Worker {
     }
 
     /// An idle connection; see [`Side::reuse`].
-    pub(crate) fn reuse(&self, side: SideName, endpoint: usize, now: Instant) -> Option<Connection> {
+    pub(crate) fn reuse(&self, side: SideName, endpoint: usize, sure: Sure, now: Instant) -> Option<Connection> {
         let idle_max = self.state.config.timeouts.pool_idle;
-        self.sides[side as usize].borrow_mut().reuse(endpoint, idle_max, now)
+        self.sides[side as usize].borrow_mut().reuse(endpoint, idle_max, sure, now)
     }
 
     /// Keeps an idle connection, unless we are about to end.
@@ -276,10 +277,10 @@ async fn open(route: &Route, upstream: &Upstream) -> Result<Socket, String> {
 
 /// Runs thread `number` until it has drained.
 pub(crate) fn run(state: Arc<State>, number: usize, listener: StdListener) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let local = LocalSet::new();
+    // A runtime of this thread alone: no task is ever woken through another's queue, as in a set within a runtime.
+    let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let worker = Rc::new(Worker::new(state, number));
-    local.block_on(&runtime, serve(&worker, listener))
+    runtime.block_on(serve(&worker, listener))
 }
 
 async fn serve(worker: &Rc<Worker>, listener: StdListener) -> std::io::Result<()> {

@@ -136,8 +136,8 @@ impl BodyReader {
                         return Err(Refusal::TooManyFields);
                     }
                     // Trailers are sent on as they came, so even a response's may not need a repair.
-                    let (_, known) = field(input, from, to, Sender::Client)?;
-                    if known.is_some_and(fields::Known::forbidden_trailer) {
+                    let field = field(input, from, to, Sender::Client)?;
+                    if field.known.is_some_and(fields::Known::forbidden_trailer) {
                         return Err(Refusal::Trailer);
                     }
                 }

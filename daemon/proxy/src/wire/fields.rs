@@ -48,19 +48,20 @@ pub(super) enum Known {
 impl Known {
     /// By its name, in any case.
     pub(super) fn of(name: &[u8]) -> Option<Self> {
-        let (spelled, known): (&[u8], Self) = match name.len() {
-            2 => (b"te", Self::Te),
-            4 => (b"host", Self::Host),
-            6 => (b"expect", Self::Expect),
-            7 if name[0] | 0x20 == b't' => (b"trailer", Self::Trailer),
-            7 => (b"upgrade", Self::Upgrade),
-            10 if name[0] | 0x20 == b'c' => (b"connection", Self::Connection),
-            10 => (b"keep-alive", Self::KeepAlive),
-            12 => (b"max-forwards", Self::MaxForwards),
-            14 if name[0] | 0x20 == b'c' => (b"content-length", Self::ContentLength),
-            14 => (b"http2-settings", Self::Http2Settings),
-            16 => (b"proxy-connection", Self::ProxyConnection),
-            17 => (b"transfer-encoding", Self::TransferEncoding),
+        // The first letter tells most others of the same length apart; `| 0x20` makes it small.
+        let (spelled, known): (&[u8], Self) = match (name.len(), name.first()? | 0x20) {
+            (2, b't') => (b"te", Self::Te),
+            (4, b'h') => (b"host", Self::Host),
+            (6, b'e') => (b"expect", Self::Expect),
+            (7, b't') => (b"trailer", Self::Trailer),
+            (7, b'u') => (b"upgrade", Self::Upgrade),
+            (10, b'c') => (b"connection", Self::Connection),
+            (10, b'k') => (b"keep-alive", Self::KeepAlive),
+            (12, b'm') => (b"max-forwards", Self::MaxForwards),
+            (14, b'c') => (b"content-length", Self::ContentLength),
+            (14, b'h') => (b"http2-settings", Self::Http2Settings),
+            (16, b'p') => (b"proxy-connection", Self::ProxyConnection),
+            (17, b't') => (b"transfer-encoding", Self::TransferEncoding),
             _ => return None,
         };
         name.eq_ignore_ascii_case(spelled).then_some(known)
@@ -128,18 +129,18 @@ pub(super) struct ConnectionSays {
 pub(super) fn hops(
     head: &[u8],
     fields: &[Field],
-    known: &[Option<Known>],
     options_max: usize,
     dropped: &mut Vec<u16>,
 ) -> Result<ConnectionSays, Refusal> {
     dropped.clear();
     let mut says = ConnectionSays::default();
     let mut options = 0;
-    for (place, (field, known)) in fields.iter().zip(known).enumerate() {
-        if known.is_some_and(Known::hop_by_hop) {
+    let mut listed = false;
+    for (place, field) in fields.iter().enumerate() {
+        if field.known.is_some_and(Known::hop_by_hop) {
             dropped.push(place as u16);
         }
-        if *known != Some(Known::Connection) {
+        if field.known != Some(Known::Connection) {
             continue;
         }
         for option in elements(field.value.of(head)) {
@@ -154,16 +155,19 @@ pub(super) fn hops(
             } else if option.eq_ignore_ascii_case(b"upgrade") {
                 says.upgrade = true;
             } else if !is_end_to_end(option) {
-                for (listed, other) in fields.iter().enumerate() {
+                listed = true;
+                for (place, other) in fields.iter().enumerate() {
                     if other.name.of(head).eq_ignore_ascii_case(option) {
-                        dropped.push(listed as u16);
+                        dropped.push(place as u16);
                     }
                 }
             }
         }
     }
-    dropped.sort_unstable();
-    dropped.dedup();
+    if listed {
+        dropped.sort_unstable();
+        dropped.dedup();
+    }
     Ok(says)
 }
 
@@ -182,17 +186,12 @@ pub(super) enum Framing {
 ///
 /// Where the RFC leaves it to the recipient, the message is refused: equal Content-Lengths (9110 8.6), both fields
 /// together (9112 6.1). A second reader behind us, who merges or prefers otherwise, is what smuggling lives on.
-pub(super) fn framing(
-    head: &[u8],
-    fields: &[Field],
-    known: &[Option<Known>],
-    http10: bool,
-) -> Result<Framing, Refusal> {
+pub(super) fn framing(head: &[u8], fields: &[Field], http10: bool) -> Result<Framing, Refusal> {
     let mut length = None;
     let mut encoded = false;
     let (mut chunked, mut unknown) = (false, false);
-    for (field, known) in fields.iter().zip(known) {
-        match known {
+    for field in fields {
+        match field.known {
             Some(Known::ContentLength) => {
                 let value = field.value.of(head);
                 if length.is_some() || value.contains(&b',') {

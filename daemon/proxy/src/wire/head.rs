@@ -4,6 +4,8 @@
 
 use std::ops::Range;
 
+use super::fields::Known;
+
 /// A stretch of the head's bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Part {
@@ -48,6 +50,8 @@ pub struct Field {
     pub value: Part,
     /// The whole line with its CRLF.
     pub line: Part,
+    /// Which one it is, if framing or forwarding looks at it.
+    pub(super) known: Option<Known>,
 }
 
 /// The methods somebody here asks about.

@@ -39,14 +39,12 @@ pub struct RequestReader {
     limits: Limits,
     state: State,
     head: RequestHead,
-    /// Beside each of the head's fields, which one it is.
-    known: Vec<Option<Known>>,
 }
 
 impl RequestReader {
     /// A reader at the beginning of a connection.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, state: State::Start(0), head: RequestHead::default(), known: Vec::new() }
+        Self { limits, state: State::Start(0), head: RequestHead::default() }
     }
 
     /// What the first bytes of `input` are. Drop as many as the span covers, then ask again with the rest.
@@ -103,7 +101,6 @@ impl RequestReader {
                 _ => {
                     self.state = State::Head(HeadScan::default());
                     self.head.fields.clear();
-                    self.known.clear();
                     self.lines(input)
                 }
             },
@@ -135,9 +132,7 @@ impl RequestReader {
                     if self.head.fields.len() == self.limits.field_lines_max {
                         return Err(Refusal::TooManyFields);
                     }
-                    let (field, known) = field(input, from, to, Sender::Client)?;
-                    self.head.fields.push(field);
-                    self.known.push(known);
+                    self.head.fields.push(field(input, from, to, Sender::Client)?);
                 }
             }
         }
@@ -145,20 +140,20 @@ impl RequestReader {
 
     /// What the fields say together.
     fn finish(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
-        let Self { head, known, limits, .. } = self;
+        let Self { head, limits, .. } = self;
         let http10 = head.version == Version::Http10;
-        host(head, known, bytes)?;
-        let framing = fields::framing(bytes, &head.fields, known, http10)?;
+        host(head, bytes)?;
+        let framing = fields::framing(bytes, &head.fields, http10)?;
         head.body = match framing {
             Framing::Unsaid => Body::None,
             Framing::Length(length) => Body::Length(length),
             Framing::Chunked => Body::Chunked,
         };
-        let says = fields::hops(bytes, &head.fields, known, limits.field_lines_max, &mut head.dropped)?;
+        let says = fields::hops(bytes, &head.fields, limits.field_lines_max, &mut head.dropped)?;
         head.keep_alive = !says.close && (!http10 || says.keep_alive);
         let has = |wanted: Known, element: &[u8]| {
-            head.fields.iter().zip(known.iter()).any(|(field, known)| {
-                *known == Some(wanted)
+            head.fields.iter().any(|field| {
+                field.known == Some(wanted)
                     && fields::elements(field.value.of(bytes)).any(|one| one.eq_ignore_ascii_case(element))
             })
         };
@@ -171,13 +166,13 @@ impl RequestReader {
         // RFC 9110 10.1.1: a server must ignore the expectation of a client of HTTP/1.0.
         head.expect_continue = expects_continue && !http10;
         if expects_continue && http10 {
-            drop_all(head, known, Known::Expect);
+            drop_all(head, Known::Expect);
         }
         head.websocket = websocket;
         head.max_forwards = matches!(head.method, Method::Options | Method::Trace)
-            .then(|| head.fields.iter().zip(known.iter()).find(|(_, known)| **known == Some(Known::MaxForwards)))
+            .then(|| head.fields.iter().find(|field| field.known == Some(Known::MaxForwards)))
             .flatten()
-            .and_then(|(field, _)| fields::decimal(field.value.of(bytes)));
+            .and_then(|field| fields::decimal(field.value.of(bytes)));
         Ok(())
     }
 }
@@ -243,9 +238,9 @@ fn request_line(
 }
 
 /// RFC 9112 3.2: no Host in HTTP/1.1, more than one, or an invalid one, must be answered with 400, in absolute-form too.
-fn host(head: &mut RequestHead, known: &[Option<Known>], bytes: &[u8]) -> Result<(), Refusal> {
-    let mut hosts = head.fields.iter().zip(known).filter(|(_, known)| **known == Some(Known::Host));
-    let host = hosts.next().map(|(field, _)| field.value);
+fn host(head: &mut RequestHead, bytes: &[u8]) -> Result<(), Refusal> {
+    let mut hosts = head.fields.iter().filter(|field| field.known == Some(Known::Host));
+    let host = hosts.next().map(|field| field.value);
     if hosts.next().is_some() {
         return Err(Refusal::HostDuplicate);
     }
@@ -261,9 +256,9 @@ fn host(head: &mut RequestHead, known: &[Option<Known>], bytes: &[u8]) -> Result
     Ok(())
 }
 
-fn drop_all(head: &mut RequestHead, known: &[Option<Known>], which: Known) {
-    let places = known.iter().enumerate().filter(|(_, known)| **known == Some(which)).map(|(place, _)| place as u16);
-    head.dropped.extend(places);
+fn drop_all(head: &mut RequestHead, which: Known) {
+    let fields = head.fields.iter().enumerate();
+    head.dropped.extend(fields.filter(|(_, field)| field.known == Some(which)).map(|(place, _)| place as u16));
     head.dropped.sort_unstable();
     head.dropped.dedup();
 }

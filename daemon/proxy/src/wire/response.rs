@@ -2,7 +2,7 @@
 
 use super::body::BodyReader;
 use super::fields::{self, Framing, Known};
-use super::head::{Body, Part, Version};
+use super::head::{Body, Field, Part, Version};
 use super::scan::{Found, Scan, Sender, field};
 use super::{Limits, Refusal, ResponseHead, Span};
 
@@ -43,21 +43,12 @@ pub struct ResponseReader {
     asked: Asked,
     interim: usize,
     head: ResponseHead,
-    /// Beside each of the head's fields, which one it is.
-    known: Vec<Option<Known>>,
 }
 
 impl ResponseReader {
     /// A reader at the beginning of a connection: nothing was asked yet.
     pub fn new(limits: Limits) -> Self {
-        Self {
-            limits,
-            state: State::Idle,
-            asked: Asked::Plain,
-            interim: 0,
-            head: ResponseHead::default(),
-            known: Vec::new(),
-        }
+        Self { limits, state: State::Idle, asked: Asked::Plain, interim: 0, head: ResponseHead::default() }
     }
 
     /// A request was sent, or is about to be: the next response answers it.
@@ -118,7 +109,6 @@ impl ResponseReader {
     fn begin_head(&mut self) {
         self.state = State::Head { scan: Scan::default(), begun: false };
         self.head.fields.clear();
-        self.known.clear();
     }
 
     fn step(&mut self, input: &[u8]) -> Result<Span, Refusal> {
@@ -166,9 +156,7 @@ impl ResponseReader {
                     if self.head.fields.len() == self.limits.field_lines_max {
                         return Err(Refusal::TooManyFields);
                     }
-                    let (field, known) = field(input, from, to, Sender::Upstream)?;
-                    self.head.fields.push(field);
-                    self.known.push(known);
+                    self.head.fields.push(field(input, from, to, Sender::Upstream)?);
                 }
             }
         }
@@ -176,10 +164,10 @@ impl ResponseReader {
 
     /// What the fields say together (RFC 9112 6.3), and what comes next.
     fn finish(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
-        let Self { head, known, limits, .. } = self;
+        let Self { head, limits, .. } = self;
         let http10 = head.version == Version::Http10;
-        let says = fields::hops(bytes, &head.fields, known, limits.field_lines_max, &mut head.dropped)?;
-        let framing = fields::framing(bytes, &head.fields, known, http10)?;
+        let says = fields::hops(bytes, &head.fields, limits.field_lines_max, &mut head.dropped)?;
+        let framing = fields::framing(bytes, &head.fields, http10)?;
         head.tunnel = match (head.status, self.asked) {
             (101, Asked::Upgrade) => true,
             (101, _) => return Err(Refusal::UnaskedUpgrade),
@@ -189,9 +177,9 @@ impl ResponseReader {
         let no_content = head.status < 200 || head.status == 204;
         if no_content || head.tunnel {
             // RFC 9112 6.1, RFC 9110 8.6: neither field may be sent with these, so neither is sent on.
-            let places = known.iter().enumerate();
-            let framing = |known: &Option<Known>| matches!(known, Some(Known::ContentLength | Known::TransferEncoding));
-            head.dropped.extend(places.filter(|(_, known)| framing(known)).map(|(place, _)| place as u16));
+            let fields = head.fields.iter().enumerate();
+            let framing = |field: &Field| matches!(field.known, Some(Known::ContentLength | Known::TransferEncoding));
+            head.dropped.extend(fields.filter(|(_, field)| framing(field)).map(|(place, _)| place as u16));
             head.dropped.sort_unstable();
             head.dropped.dedup();
         }

@@ -115,7 +115,7 @@ pub fn upstream_head(bytes: &[u8], head: &RequestHead, how: &RequestRewrite<'_>,
     out.reserve(bytes.len() + 64);
     request_line(bytes, head, out);
     let host: &[u8] = head.host.map_or(how.host.as_bytes(), |host| host.of(bytes));
-    if !has(bytes, &head.fields, "host") && !how.overrides.sets(b"host") {
+    if !head.fields.iter().any(|field| field.known == Some(Known::Host)) && !how.overrides.sets(b"host") {
         line(out, b"Host", host);
     }
     let mut encoding_is_due = head.body == Body::Chunked;
@@ -124,7 +124,7 @@ pub fn upstream_head(bytes: &[u8], head: &RequestHead, how: &RequestRewrite<'_>,
         if !how.overrides.is_empty() && how.overrides.sets(name) {
             continue;
         }
-        match Known::of(name) {
+        match field.known {
             Some(Known::Host) if matches!(head.form, TargetForm::Absolute { .. }) => line(out, name, host),
             Some(Known::TransferEncoding) => {
                 if std::mem::take(&mut encoding_is_due) {
@@ -227,7 +227,7 @@ pub fn client_head(bytes: &[u8], head: &ResponseHead, how: &ResponseRewrite<'_>,
     out.extend_from_slice(b"\r\n");
     let mut encoding_is_due = true;
     for field in sent_on(&head.fields, &head.dropped) {
-        match Known::of(field.name.of(bytes)) {
+        match field.known {
             // A response to HEAD may name it too.
             Some(Known::TransferEncoding) => {
                 if !http10 && std::mem::take(&mut encoding_is_due) {

@@ -158,6 +158,40 @@ fn an_idle_connection_that_was_closed_is_not_used() {
     assert_eq!(handle.counters().source.writes.failed, 0);
 }
 
+/// Proves that however an upstream drops its connections after an answer, with an end or a reset, at once or while the
+/// next write is on its way, no write is received twice, and each that was answered was received once.
+#[test]
+fn no_write_is_received_twice() {
+    const WRITES: usize = 400;
+    let received: Arc<Vec<AtomicUsize>> = Arc::new((0..WRITES).map(|_| AtomicUsize::default()).collect());
+    let counting = Arc::clone(&received);
+    let source = upstream(move |mut peer| {
+        let mut answered = 0;
+        while let Some(request) = peer.request() {
+            let number: usize = request.text().parse().unwrap();
+            counting[number].fetch_add(1, Ordering::Relaxed);
+            if std::io::Write::write_all(&mut peer.stream, ok("done").as_bytes()).is_err() {
+                return;
+            }
+            answered += 1;
+            if answered > number % 3 {
+                for _ in 0..number % 50 {
+                    std::thread::yield_now();
+                }
+                return if number.is_multiple_of(2) { peer.reset() } else { drop(peer) };
+            }
+        }
+    });
+    let handle = proxy_with(source, None, |config| config.workers = std::num::NonZeroUsize::new(1));
+    let mut clients: Vec<_> = (0..8).map(|_| client(&handle)).collect();
+    for (number, times) in received.iter().enumerate() {
+        let status = clients[number % 8].ask(post("/write", &number.to_string())).status();
+        let times = times.load(Ordering::Relaxed);
+        assert!(times <= 1 && (status == 200 || status == 502), "write {number}: {status}, received {times} times");
+        assert!(status != 200 || times == 1, "write {number} was answered and never received");
+    }
+}
+
 fn failing_target(retry: Retry, target: std::net::SocketAddr) -> Handle {
     let handle = proxy_with(echo("source"), Some(target), |config| {
         config.retry = retry;
