@@ -126,9 +126,10 @@ async fn attempt(
 ) -> Next {
     let mut retried = false;
     let mut using = if kept.body_kept { Using::Idle(Sure::Told) } else { Using::Idle(Sure::Asked) };
+    let mut since = request.began;
     loop {
-        let belonging = Belonging::new(worker, side, request.counted, clock::now());
-        let mut upstream = match reach(worker, guest, side, using).await {
+        let belonging = Belonging::new(worker, side, request.counted, since);
+        let mut upstream = match reach(worker, guest, side, using, since).await {
             Ok(upstream) => upstream,
             Err(unreached) => {
                 let (outcome, waited) = match unreached {
@@ -138,6 +139,7 @@ async fn attempt(
                 count(worker, request, side, outcome, waited, waited, retried);
                 drop(belonging);
                 let Unreached::Failed(failure) = unreached else { return Next::Break };
+                since = clock::now();
                 if !retried && may_retry(worker, request, side, weight) {
                     (retried, side, using) = (true, side.other(), Using::Idle(Sure::Asked));
                     continue;
@@ -155,6 +157,7 @@ async fn attempt(
 
         worker.over(side, endpoint);
         let now = clock::now();
+        since = now;
         let (sent, first_byte, status) = (relay.sent, relay.first_byte, relay.status);
         let (relayed, answered, close) = (relay.relayed, relay.heard, relay.close);
         let untouched = !relay.begun;
@@ -383,8 +386,13 @@ enum Using {
 
 /// A connection to the side, to another endpoint if the first cannot be reached. The endpoint counts as having a request
 /// under way until [`Worker::over`].
-async fn reach(worker: &Worker, guest: &mut Guest, side: SideName, using: Using) -> Result<Connection, Unreached> {
-    let since = clock::now();
+async fn reach(
+    worker: &Worker,
+    guest: &mut Guest,
+    side: SideName,
+    using: Using,
+    since: Instant,
+) -> Result<Connection, Unreached> {
     let mut shunned = Vec::new();
     loop {
         let endpoint = worker.choose(side, &shunned, since);
