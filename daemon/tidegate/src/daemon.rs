@@ -271,6 +271,7 @@ impl Daemon {
                 return;
             }
         };
+        let mut seen: BTreeMap<String, &PathBuf> = BTreeMap::new();
         let mut services = self.services();
         for service in services.values_mut() {
             (service.policy, service.problems) = (None, Vec::new());
@@ -286,7 +287,15 @@ impl Daemon {
                         tracing::error!(file = %file.display(), problems = problems.len(), "a policy cannot be used");
                     }
                     let name = loaded.policy.as_ref().map_or(stem, |policy| policy.service.clone());
-                    let service = services.entry(name).or_default();
+                    let service = services.entry(name.clone()).or_default();
+                    if let Some(first) = seen.insert(name, file) {
+                        // Neither is taken: which one was meant is not ours to guess.
+                        let (first, second) = (first.display(), file.display());
+                        tracing::error!(%first, %second, "two files state the policy of one service");
+                        service.policy = None;
+                        service.problems.push(format!("`{first}` and `{second}` both state its policy: take one away"));
+                        continue;
+                    }
                     service.policy = loaded.policy.filter(|_| sound);
                     service.problems = problems;
                 }
@@ -411,6 +420,10 @@ impl Daemon {
             "hold" => Verb::Hold,
             "pause" => Verb::Pause,
             "resume" => {
+                if adopt_policy {
+                    // As the file is now: who edited and checked it means that one.
+                    self.load_policies();
+                }
                 let policy = if adopt_policy { Some(Box::new(self.usable(name)?)) } else { None };
                 Verb::Resume { adopt_policy: policy }
             }
@@ -450,6 +463,7 @@ impl Daemon {
 
     async fn start(&self, name: &str, order: Order) -> Result<Arc<View>, Refused> {
         let _one_at_a_time = self.starting.lock().await;
+        self.load_policies();
         let policy = self.usable(name)?;
         if let Some(taken) = self.taken(name, &policy) {
             return Err(taken);

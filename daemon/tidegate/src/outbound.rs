@@ -44,7 +44,7 @@ pub enum OutboundError {
     /// The URL, or what was made of it, is no request.
     #[error("cannot post to `{url}`: {why}")]
     Url {
-        /// The URL as configured.
+        /// The URL as it may be shown.
         url: String,
         /// What is wrong with it.
         why: String,
@@ -52,11 +52,21 @@ pub enum OutboundError {
     /// No answer.
     #[error("cannot post to `{url}`: {why}")]
     NoAnswer {
-        /// The URL as configured.
+        /// The URL as it may be shown.
         url: String,
         /// What went wrong.
         why: String,
     },
+}
+
+/// A URL as logs, journal and alerts may have it: without path, query and credentials, which are the secret of many a
+/// webhook.
+pub fn shown(url: &str) -> String {
+    let parts = url.parse::<http::Uri>().ok().and_then(|uri| {
+        let port = uri.port_u16().map_or_else(String::new, |port| format!(":{port}"));
+        Some(format!("{}://{}{port}/…", uri.scheme_str()?, uri.host()?))
+    });
+    parts.unwrap_or_else(|| "a URL that is none".to_owned())
 }
 
 impl Outbound {
@@ -85,7 +95,7 @@ impl Outbound {
         now: Timestamp,
         body: &serde_json::Value,
     ) -> Result<Answered, OutboundError> {
-        let wrong = |why: String| OutboundError::Url { url: url.to_owned(), why };
+        let wrong = |why: String| OutboundError::Url { url: shown(url), why };
         let body = body.to_string();
         let seconds = now.0.div_euclid(1000);
         let mut request = Request::builder()
@@ -99,7 +109,7 @@ impl Outbound {
             request = request.header("webhook-signature", sign(&secret::read(reference)?, id, seconds, &body));
         }
         let request = request.body(Full::new(Bytes::from(body))).map_err(|error| wrong(error.to_string()))?;
-        let lost = |why: String| OutboundError::NoAnswer { url: url.to_owned(), why };
+        let lost = |why: String| OutboundError::NoAnswer { url: shown(url), why };
         let answer = self.client.request(request).await.map_err(|error| lost(in_one_line(&error)))?;
         let status = answer.status();
         // What cannot be read of the body is left out: the status alone says what the receiver did.
@@ -127,6 +137,18 @@ fn sign(secret: &Secret, id: &str, seconds: i64, body: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Proves that what makes a webhook's URL a secret is in no message.
+    #[test]
+    fn a_shown_url_has_no_secret() {
+        let shown = [
+            "https://hooks.example.com/services/T0/B0/sEcReT",
+            "http://user:sEcReT@127.0.0.1:8080/?key=sEcReT",
+            "sEcReT",
+        ]
+        .map(shown);
+        assert_eq!(shown, ["https://hooks.example.com/…", "http://127.0.0.1:8080/…", "a URL that is none"]);
+    }
 
     /// Proves the signature against the vector that the libraries of the standard are tested with.
     #[test]

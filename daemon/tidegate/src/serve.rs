@@ -5,7 +5,7 @@
 //! ends the process: systemd starts it again, and the journal says where to go on. The watchdog is fed only while every
 //! loop turns.
 
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::daemon::Daemon;
+use crate::http::limit::Limited;
 use crate::http::{App, guarded, router};
 use crate::port::PortError;
 use crate::run::{RunError, Shared, own_proxy};
@@ -178,7 +179,8 @@ async fn listen(
     let end = |mut stopped: watch::Receiver<bool>| async move { drop(stopped.wait_for(|stopped| *stopped).await) };
     let socket = bind(&config.http.socket).await?;
     let service = router(app.clone()).into_make_service();
-    servers.spawn(axum::serve(socket, service).with_graceful_shutdown(end(stopped.clone())).into_future());
+    servers
+        .spawn(axum::serve(Limited::new(socket), service).with_graceful_shutdown(end(stopped.clone())).into_future());
     if let Some(address) = config.http.listen {
         let reference = config.http.token.as_deref().unwrap_or_default();
         let service = guarded(app.clone(), secret::read(reference)?).into_make_service();
@@ -188,7 +190,9 @@ async fn listen(
         if let Ok(bound) = listener.local_addr() {
             tracing::info!(address = %bound, "the control API listens on TCP");
         }
-        servers.spawn(axum::serve(listener, service).with_graceful_shutdown(end(stopped.clone())).into_future());
+        servers.spawn(
+            axum::serve(Limited::new(listener), service).with_graceful_shutdown(end(stopped.clone())).into_future(),
+        );
     }
     Ok(servers)
 }
@@ -199,7 +203,10 @@ async fn bind(path: &Path) -> Result<UnixListener, ServeError> {
     if let Some(parent) = path.parent() {
         std::fs::create_dir_all(parent).map_err(|error| refused(error.to_string()))?;
     }
-    if path.exists() {
+    if let Ok(found) = std::fs::symlink_metadata(path) {
+        if !found.file_type().is_socket() {
+            return Err(refused("there is a file of that name that is no socket".to_owned()));
+        }
         if UnixStream::connect(path).await.is_ok() {
             return Err(refused("another process answers there".to_owned()));
         }
@@ -209,4 +216,26 @@ async fn bind(path: &Path) -> Result<UnixListener, ServeError> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(SOCKET_MODE))
         .map_err(|error| refused(error.to_string()))?;
     Ok(listener)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Proves that a file which stands where the socket shall be is left alone, and that a socket nobody serves is not.
+    #[tokio::test]
+    async fn only_a_dead_socket_is_taken_over() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let path = dir.path().join("control.sock");
+        std::fs::write(&path, "a journal, by mistake").unwrap();
+        let error = bind(&path).await.unwrap_err();
+        assert!(error.to_string().contains("no socket"), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "a journal, by mistake");
+        std::fs::remove_file(&path).unwrap();
+        drop(UnixListener::bind(&path).unwrap());
+        let listener = bind(&path).await.unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, SOCKET_MODE);
+        assert!(bind(&path).await.unwrap_err().to_string().contains("another process"));
+        drop(listener);
+    }
 }

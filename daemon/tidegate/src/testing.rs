@@ -25,7 +25,7 @@ pub(crate) fn policy(service: &str) -> Policy {
         }],
         "false_revert_max": 0.05, "burst": 60000, "pass": {},
         "tripwires": [{
-            "kind": "errors", "limit": 0.2, "requests_min": 20, "window": 2000, "source_limit": 0.1,
+            "name": "errors", "kind": "errors", "limit": 0.2, "requests_min": 20, "window": 2000, "source_limit": 0.1,
         }],
         "unknown": { "hold_budget": 60000, "blind_budget": 20000, "on_timeout": "hold" },
         "gates": [],

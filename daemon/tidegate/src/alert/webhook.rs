@@ -4,7 +4,7 @@ use cutover::policy::AlertPolicy;
 
 use super::{AlertSink, Message};
 use crate::clock::Clock;
-use crate::outbound::{Outbound, OutboundError};
+use crate::outbound::{Outbound, OutboundError, shown};
 use crate::port::{Answer, PortError};
 
 /// Sends alerts to webhooks. Any 2XX answer means that the receiver has it.
@@ -34,7 +34,7 @@ impl AlertSink for Webhook {
                     OutboundError::Url { .. } => PortError::never("alert", error),
                     OutboundError::Secret(_) | OutboundError::NoAnswer { .. } => PortError::later("alert", error),
                 })?;
-            let refused = || format!("`{url}` answered {}: {}", answer.status, answer.text);
+            let refused = || format!("`{}` answered {}: {}", shown(url), answer.status, answer.text);
             match answer.status.as_u16() {
                 200..=299 => Ok(()),
                 // The standard's word for "never again"; everything else may be an accident of deployment.

@@ -4,7 +4,7 @@ use cutover::Timestamp;
 use cutover::event::GateAnswer;
 
 use super::Question;
-use crate::outbound::Outbound;
+use crate::outbound::{Outbound, shown};
 use crate::port::PortError;
 
 /// Posts the question, signed when a secret is named.
@@ -25,6 +25,6 @@ pub async fn ask(
     Ok(match answer.status.as_u16() {
         200 => GateAnswer::Yes,
         202 => GateAnswer::Later,
-        _ => GateAnswer::No { why: format!("`{url}` answered {}: {}", answer.status, answer.text) },
+        _ => GateAnswer::No { why: format!("`{}` answered {}: {}", shown(url), answer.status, answer.text) },
     })
 }

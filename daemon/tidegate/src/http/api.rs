@@ -13,6 +13,12 @@ use crate::daemon::{OrderRequest, Refused};
 use crate::port::in_one_line;
 use crate::store::{ENTRIES_MAX, End};
 
+/// The longest name of who orders, in bytes.
+const ACTOR_BYTES_MAX: usize = 200;
+
+/// The longest reason of an order, in bytes: the journal repeats it in each entry while it stands.
+const REASON_BYTES_MAX: usize = 2000;
+
 /// What the answer to a refused call says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
@@ -91,6 +97,14 @@ pub(super) async fn order(
     }
     if request.actor.trim().is_empty() || request.reason.trim().is_empty() {
         return problem(StatusCode::BAD_REQUEST, "an order needs `actor` and `reason`: the journal keeps both");
+    }
+    for (name, text, max) in [("actor", &request.actor, ACTOR_BYTES_MAX), ("reason", &request.reason, REASON_BYTES_MAX)]
+    {
+        // They are printed on terminals, in logs and alerts, where a control character would be obeyed.
+        if text.len() > max || text.chars().any(char::is_control) {
+            let why = format!("`{name}` must be one line of {max} bytes at most, without control characters");
+            return problem(StatusCode::BAD_REQUEST, why);
+        }
     }
     match Box::pin(app.daemon.order(&service, request)).await {
         Ok(answer) if answer.accepted => Json(answer).into_response(),

@@ -4,6 +4,7 @@
 //! [`stream`] the live view, [`metrics`] what Prometheus reads.
 
 pub mod api;
+pub mod limit;
 pub mod metrics;
 pub mod stream;
 #[cfg(test)]

@@ -254,3 +254,33 @@ async fn the_own_proxy_belongs_to_its_service() {
     let Err(error) = shared.controller(crate::testing::cutover("other")).await else { panic!("it was taken") };
     assert!(error.to_string().contains("serves `search`"), "{error}");
 }
+
+/// Proves that a cutover starts by the file as it is then, not as it was when the daemon last looked; and that of two
+/// files for one service neither is taken.
+#[tokio::test]
+async fn a_start_reads_the_policy_as_it_is() {
+    let served = served();
+    let file = served.dir.path().join("policies/search.toml");
+    std::fs::write(&file, POLICY.replace("\"10 %\"", "\"7 %\"")).unwrap();
+    let (status, answer) = served.order("search", "start").await;
+    assert_eq!(status, 200, "{answer}");
+    let steps = served.app.daemon.running("search").unwrap().view().cutover.policy.shift.steps.clone();
+    assert_eq!(steps[0].reads.per_mille(), 70);
+    served.order("search", "abort").await;
+    std::fs::write(served.dir.path().join("policies/search-2.toml"), POLICY).unwrap();
+    let (status, answer) = served.order("search", "start").await;
+    assert_eq!(status, 422, "{answer}");
+    assert!(answer["error"].as_str().unwrap().contains("both state its policy"), "{answer}");
+}
+
+/// Proves that who and why are a line of text each: they are printed on terminals and kept in every entry.
+#[tokio::test]
+async fn who_and_why_are_lines_of_text() {
+    let served = served();
+    for (actor, reason) in [("a.lee".to_owned(), "x".repeat(2001)), ("a\u{1b}[2J".to_owned(), "test".to_owned())] {
+        let order = json!({ "verb": "start", "actor": actor, "reason": reason });
+        let (status, answer) = served.api.call("POST", "/v1/cutovers/search/orders", Some(&order)).await.unwrap();
+        assert_eq!(status, 400, "{answer}");
+        assert!(answer["error"].as_str().unwrap().contains("one line"), "{answer}");
+    }
+}

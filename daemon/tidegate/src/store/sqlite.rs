@@ -1,13 +1,17 @@
 //! The journal in a file of its own, by SQLite: the default, for one machine.
 //!
 //! A decision is on disk when `append` returns (write-ahead log, `synchronous = FULL`). SQLite blocks, so the connection
-//! lives on a thread of its own and is handed closures. The chain is checked whole when the journal is opened; a lock
+//! lives on a thread of its own and is handed closures. What is read goes over a second connection on a second thread:
+//! who asks for a long history must not be in the way of a revert. The chain is checked whole when the journal is opened; a lock
 //! file that the system frees when its holder dies keeps a second daemon out.
 //!
 //! It does not watch the clock and does not know what a decision means.
 
+mod outbox;
+
 use std::fmt::Write as _;
 use std::fs::{self, File, TryLockError};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
@@ -31,6 +35,13 @@ const APPLICATION: i64 = 0x7469_6465;
 /// How many calls may wait for the thread; more are refused, so that a hanging disk is noticed and not queued up for.
 const CALLS_WAITING_MAX: usize = 256;
 
+/// Who may read the journal: its owner and, for `tidegate history` and `report`, its group. It holds whole policies, and
+/// a policy may name headers and addresses that are nobody else's business.
+const FILE_MODE: u32 = 0o640;
+
+/// The same for the directory.
+const DIRECTORY_MODE: u32 = 0o750;
+
 /// The journal's name in the state directory.
 pub const FILE: &str = "journal.sqlite";
 
@@ -38,8 +49,9 @@ type Job = Box<dyn FnOnce(&mut Connection) + Send>;
 
 /// A journal in a directory.
 pub struct Sqlite {
-    jobs: Option<SyncSender<Job>>,
-    thread: Option<JoinHandle<()>>,
+    writes: Option<SyncSender<Job>>,
+    reads: Option<SyncSender<Job>>,
+    threads: Vec<JoinHandle<()>>,
     /// Held as long as the journal is open; the system lets go of it when the process dies.
     _lock: Option<File>,
 }
@@ -72,29 +84,52 @@ impl Sqlite {
         let path = dir.join(FILE);
         let shown = path.display().to_string();
         let refused = |why: &dyn std::fmt::Display| StoreError::Open { path: shown.clone(), why: why.to_string() };
-        fs::create_dir_all(dir).map_err(|error| refused(&error))?;
+        fs::DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(dir).map_err(|error| refused(&error))?;
         let lock = lock(&dir.join("journal.lock"), &shown)?;
+        // SQLite gives the files beside it the same permissions.
+        drop(File::options().create(true).append(true).mode(FILE_MODE).open(&path).map_err(|error| refused(&error))?);
         let mut connection = Connection::open(&path).map_err(|error| refused(&error))?;
         prepare(&mut connection, &shown)?;
         verify_connection(&connection, &shown)?;
-        let (jobs, work) = sync_channel::<Job>(CALLS_WAITING_MAX);
-        let thread = std::thread::Builder::new()
-            .name("journal".to_owned())
-            .spawn(move || serve(connection, &work))
+        outbox::tidy(&connection).map_err(|error| refused(&error))?;
+        let reader = Connection::open_with_flags(&path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)
             .map_err(|error| refused(&error))?;
-        Ok(Self { jobs: Some(jobs), thread: Some(thread), _lock: Some(lock) })
+        let start = |name: &str, connection: Connection| {
+            let (jobs, work) = sync_channel::<Job>(CALLS_WAITING_MAX);
+            let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || serve(connection, &work));
+            thread.map(|thread| (jobs, thread)).map_err(|error| refused(&error))
+        };
+        let (writes, writing) = start("journal", connection)?;
+        let (reads, reading) = start("journal-reads", reader)?;
+        Ok(Self { writes: Some(writes), reads: Some(reads), threads: vec![reading, writing], _lock: Some(lock) })
     }
 
-    /// Runs `work` on the journal's thread.
-    fn call<T: Send + 'static>(
+    /// Runs `work` on the thread that writes.
+    fn write<T: Send + 'static>(
         &self,
         doing: &'static str,
         work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Answer<'_, T> {
+        Self::call(self.writes.as_ref(), doing, work)
+    }
+
+    /// Runs `work` on the thread that only reads.
+    fn read<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Answer<'_, T> {
+        Self::call(self.reads.as_ref(), "read", work)
+    }
+
+    fn call<'a, T: Send + 'static>(
+        jobs: Option<&SyncSender<Job>>,
+        doing: &'static str,
+        work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Answer<'a, T> {
         let unusable = move |why: &str| PortError::later("store", StoreError::Unusable { doing, why: why.to_owned() });
         let (reply, answer) = oneshot::channel();
         let job: Job = Box::new(move |connection| drop(reply.send(work(connection))));
-        let jobs = self.jobs.as_ref().expect("the sender lives until the journal is dropped");
+        let jobs = jobs.expect("the senders live until the journal is dropped");
         let queued = jobs.try_send(job);
         Box::pin(async move {
             match queued {
@@ -117,11 +152,11 @@ impl Sqlite {
 impl Drop for Sqlite {
     /// Waits for the calls that were handed over, so that the file is closed before the lock is free.
     fn drop(&mut self) {
-        self.jobs = None;
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the journal's thread panicked");
+        (self.writes, self.reads) = (None, None);
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the journal panicked");
+            }
         }
     }
 }
@@ -150,7 +185,7 @@ fn lock(path: &PathBuf, journal: &str) -> Result<File, StoreError> {
         path: journal.to_owned(),
         why: format!("its lock `{}`: {error}", path.display()),
     };
-    let file = File::options().create(true).truncate(false).write(true).open(path).map_err(refused)?;
+    let file = File::options().create(true).truncate(false).write(true).mode(FILE_MODE).open(path).map_err(refused)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StoreError::Locked { path: journal.to_owned() }),
@@ -484,46 +519,10 @@ fn history(connection: &Connection, query: &Query) -> Result<Vec<Entry>, StoreEr
     Ok(entries)
 }
 
-fn due(connection: &Connection, now: Timestamp, limit: usize) -> Result<Vec<Outgoing>, StoreError> {
-    let failed = unusable("read");
-    let mut statement = connection
-        .prepare("SELECT body, attempts FROM outbox WHERE due <= ? ORDER BY number LIMIT ?")
-        .map_err(failed)?;
-    let rows = statement
-        .query_map(params![now.0, i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
-            Ok((row.get::<_, String>(0)?, row.get::<_, u32>(1)?))
-        })
-        .map_err(failed)?;
-    rows.map(|row| {
-        let (body, attempts) = row.map_err(failed)?;
-        let message = serde_json::from_str(&body).map_err(|error| StoreError::Unusable {
-            doing: "read",
-            why: format!("a message in the outbox is of a form that this version does not know: {error}"),
-        })?;
-        Ok(Outgoing { message, attempts })
-    })
-    .collect()
-}
-
-fn settle(connection: &Connection, id: &str, fate: &Fate) -> Result<(), StoreError> {
-    let (due, sent, error) = match fate {
-        Fate::Sent { at } => (None, Some(at.0), None),
-        Fate::Postponed { until, error } => (Some(until.0), None, Some(error)),
-        Fate::GivenUp { error } => (None, None, Some(error)),
-    };
-    connection
-        .execute(
-            "UPDATE outbox SET due = ?, sent = ?, error = ?, attempts = attempts + 1 WHERE id = ?",
-            params![due, sent, error, id],
-        )
-        .map_err(unusable("save to"))?;
-    Ok(())
-}
-
 impl Store for Sqlite {
     fn lease<'a>(&'a self, service: &'a str, holder: &'a str, now: Timestamp) -> Answer<'a, Lease> {
         let (service, holder) = (service.to_owned(), holder.to_owned());
-        self.call("save to", move |connection| {
+        self.write("save to", move |connection| {
             let token: i64 = connection
                 .query_row(
                     "INSERT INTO lease (service, token, holder, since) VALUES (?, 1, ?, ?)
@@ -540,39 +539,39 @@ impl Store for Sqlite {
 
     fn append<'a>(&'a self, lease: &'a Lease, draft: Draft) -> Answer<'a, u64> {
         let lease = lease.clone();
-        self.call("append to", move |connection| append(connection, &lease, draft))
+        self.write("append to", move |connection| append(connection, &lease, draft))
     }
 
     fn save<'a>(&'a self, lease: &'a Lease, state: &'a Cutover) -> Answer<'a, ()> {
         let (lease, body) = (lease.clone(), to_json(state));
-        self.call("save to", move |connection| save(connection, &lease, &body))
+        self.write("save to", move |connection| save(connection, &lease, &body))
     }
 
     fn keep<'a>(&'a self, lease: &'a Lease, cutover: &'a str, sample: &'a Sample) -> Answer<'a, ()> {
         let (lease, cutover, at, body) = (lease.clone(), cutover.to_owned(), sample.at(), to_json(sample));
-        self.call("save to", move |connection| keep(connection, &lease, &cutover, at, &body))
+        self.write("save to", move |connection| keep(connection, &lease, &cutover, at, &body))
     }
 
     fn samples<'a>(&'a self, cutover: &'a str) -> Answer<'a, Vec<Sample>> {
         let cutover = cutover.to_owned();
-        self.call("read", move |connection| samples(connection, &cutover))
+        self.read(move |connection| samples(connection, &cutover))
     }
 
     fn load(&self) -> Answer<'_, Vec<Cutover>> {
-        self.call("read", |connection| load(connection))
+        self.read(|connection| load(connection))
     }
 
     fn history(&self, query: Query) -> Answer<'_, Vec<Entry>> {
-        self.call("read", move |connection| history(connection, &query))
+        self.read(move |connection| history(connection, &query))
     }
 
     fn due(&self, now: Timestamp, limit: usize) -> Answer<'_, Vec<Outgoing>> {
-        self.call("read", move |connection| due(connection, now, limit))
+        self.read(move |connection| outbox::due(connection, now, limit))
     }
 
     fn settle<'a>(&'a self, id: &'a str, fate: Fate) -> Answer<'a, ()> {
         let id = id.to_owned();
-        self.call("save to", move |connection| settle(connection, &id, &fate))
+        self.write("save to", move |connection| outbox::settle(connection, &id, &fate))
     }
 }
 

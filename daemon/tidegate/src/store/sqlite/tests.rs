@@ -155,7 +155,7 @@ async fn a_full_disk_is_survived() {
     let lease = store.lease("search", "test", START).await.unwrap();
     store.append(&lease, draft("search", "entry 1")).await.unwrap();
     store
-        .call("save to", |connection| {
+        .write("save to", |connection| {
             let pages = pragma(connection, "page_count").map_err(unusable("read"))?;
             connection.pragma_update(None, "max_page_count", pages).map_err(unusable("read"))
         })
@@ -166,7 +166,7 @@ async fn a_full_disk_is_survived() {
     assert_eq!(error.retry, Retry::Later);
     assert!(error.to_string().contains("full"), "{error}");
     store
-        .call("save to", |connection| {
+        .write("save to", |connection| {
             connection.pragma_update(None, "max_page_count", 1_000_000).map_err(unusable("read"))
         })
         .await
@@ -263,4 +263,51 @@ async fn a_fenced_writer_keeps_nothing() {
     let error = store.keep(&old, "search-1", &sample(1, 10)).await.unwrap_err();
     assert!(error.to_string().contains("taken over"), "{error}");
     assert_eq!(store.samples("search-1").await.unwrap(), Vec::new());
+}
+
+/// Proves that who reads, however long, is not in the way of a decision.
+#[tokio::test]
+async fn a_long_read_does_not_hold_up_an_entry() {
+    let dir = TempDir::new().unwrap();
+    let store = Sqlite::open(dir.path()).unwrap();
+    let lease = store.lease("search", "test", START).await.unwrap();
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let reading = store.read(move |connection| {
+        ended.recv().expect("the test ends it");
+        load(connection)
+    });
+    let append = store.append(&lease, draft("search", "meanwhile"));
+    tokio::time::timeout(std::time::Duration::from_secs(20), append).await.expect("it does not wait").unwrap();
+    end.send(()).unwrap();
+    assert_eq!(reading.await.unwrap().len(), 1, "what was written is read");
+}
+
+/// Proves that nobody but owner and group can read the journal and what lies beside it.
+#[tokio::test]
+async fn the_journal_is_not_for_everybody() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = TempDir::new().unwrap();
+    let state = dir.path().join("state");
+    let store = Sqlite::open(&state).unwrap();
+    let lease = store.lease("search", "test", START).await.unwrap();
+    store.append(&lease, draft("search", "one")).await.unwrap();
+    let mut seen = vec![state.clone()];
+    seen.extend(fs::read_dir(&state).unwrap().map(|found| found.unwrap().path()));
+    assert!(seen.len() >= 4, "{seen:?}");
+    for path in seen {
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o027, 0, "{} has {mode:o}", path.display());
+    }
+}
+
+/// Proves that a message of another version does not stand before all others for ever.
+#[tokio::test]
+async fn an_unreadable_message_is_given_up_at_the_start() {
+    let dir = TempDir::new().unwrap();
+    with_entries(&dir, 1).await;
+    let connection = Connection::open(dir.path().join(FILE)).unwrap();
+    connection.execute_batch("INSERT INTO outbox (id, body, due) VALUES ('old', '{\"form\": 0}', 1)").unwrap();
+    drop(connection);
+    let store = Sqlite::open(dir.path()).unwrap();
+    assert_eq!(store.due(START, 16).await.unwrap(), []);
 }
