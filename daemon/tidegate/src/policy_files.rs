@@ -357,6 +357,22 @@ bake_min = "7m"
     }
 
     #[test]
+    fn the_policies_of_the_readme_are_sound() {
+        // Proves: who copies a policy out of the README has one that passes `policy check`.
+        let readme = include_str!("../../../README.md");
+        let blocks: Vec<&str> =
+            readme.split("```toml\n").skip(1).filter_map(|rest| rest.split("\n```").next()).collect();
+        assert!(blocks.len() >= 2, "the README has {} policies", blocks.len());
+        let directory = tempfile::tempdir().unwrap();
+        for (number, block) in blocks.iter().enumerate() {
+            let file = directory.path().join(format!("{number}.toml"));
+            fs::write(&file, block).unwrap();
+            let loaded = load(&file, &[]).unwrap();
+            assert!(loaded.is_sound(), "{:?} in\n{block}", loaded.problems);
+        }
+    }
+
+    #[test]
     fn the_shared_defaults_are_no_service() {
         // Proves: a directory lists its services only, and the shared file is checked as a layer.
         let (directory, file) = directory("[shift]\nbake_min = \"6m\"\n");

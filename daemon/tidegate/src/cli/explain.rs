@@ -1,6 +1,7 @@
 //! `tidegate explain`: why a cutover is where it is, in sentences: each guard with its numbers, and what is missing.
 
 use super::api::Api;
+use super::status::next;
 use super::{Context, Exit};
 use crate::clock::rfc3339;
 use crate::daemon::Detail;
@@ -36,7 +37,7 @@ impl Explain {
             let mut lines = vec![
                 format!("{} is in `{}` since {}.", cutover.id, cutover.phase.name(), rfc3339(cutover.since)),
                 format!("Because: {}.", cutover.reason.text),
-                format!("Next: {}.", cutover.outlook),
+                format!("Next: {}.", next(&cutover.outlook)),
             ];
             match judgement {
                 None => lines.push("Nothing is judged yet.".to_owned()),
@@ -50,7 +51,7 @@ impl Explain {
                 lines.push("What stands in the way of the next step:".to_owned());
                 lines.extend(cutover.blockers.iter().map(|blocker| format!("- {}", blocker.text)));
             }
-            lines.extend(detail.price.iter().map(|price| format!("A revert now: {}.", price.text)));
+            lines.extend(detail.price.iter().map(|price| format!("What a revert costs: {}.", price.text)));
             context.print(&(lines.join("\n") + "\n"))?;
             Ok(Exit::Done)
         })

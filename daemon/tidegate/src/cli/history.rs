@@ -24,12 +24,14 @@ impl History {
             let api = Api::new(context)?;
             let only = self.cutover.map(|cutover| format!("&cutover={cutover}")).unwrap_or_default();
             let mut after = self.after;
+            let mut found = false;
             let mut all = Vec::new();
             loop {
                 let path = format!("/v1/cutovers/{}/journal?after={after}&limit={ENTRIES_MAX}{only}", self.service);
                 let entries: Vec<Entry> = api.get(&path).await?;
                 let Some(last) = entries.last() else { break };
                 after = last.id;
+                found = true;
                 if context.json {
                     all.extend(entries);
                 } else {
@@ -38,6 +40,8 @@ impl History {
             }
             if context.json {
                 context.print_json(&all)?;
+            } else if !found {
+                context.say(&format!("the journal has no such entry of {}", self.service))?;
             }
             Ok(Exit::Done)
         })

@@ -17,7 +17,7 @@ enum What {
     /// Check that no entry was changed, removed or cut off.
     Verify {
         /// The daemon's state directory.
-        #[arg(long, value_name = "DIR", default_value = "/var/lib/tidegate")]
+        #[arg(long, env = "TIDEGATE_STATE_DIR", value_name = "DIR", default_value = "/var/lib/tidegate")]
         state: PathBuf,
     },
 }

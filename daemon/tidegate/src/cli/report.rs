@@ -13,7 +13,13 @@ pub struct Report {
     /// A cutover's id, or a service, whose last cutover is meant then.
     cutover: String,
     /// The directory with the journal; it is read beside a running daemon as well as without one.
-    #[arg(long, env = "TIDEGATE_STATE_DIR", default_value = "/var/lib/tidegate", value_name = "DIR")]
+    #[arg(
+        long = "state",
+        alias = "state-dir",
+        env = "TIDEGATE_STATE_DIR",
+        default_value = "/var/lib/tidegate",
+        value_name = "DIR"
+    )]
     state_dir: PathBuf,
     /// Where the dossier goes; `-` is stdout.
     #[arg(long, short, default_value = "-", value_name = "FILE")]

@@ -38,11 +38,16 @@ fn all(list: &[Summary]) -> String {
             let desired = summary.desired.map_or_else(|| "-".to_owned(), |share| share.to_string());
             let broken = if summary.problems.is_empty() { "" } else { "  (its policy file has problems)" };
             let Summary { service, phase, outlook, .. } = summary;
-            format!("{service:width$}  {phase:10}  {desired:>6}  {outlook}{broken}")
+            format!("{service:width$}  {phase:10}  {desired:>6}  {}{broken}", next(outlook))
         })
         .collect::<Vec<_>>()
         .join("\n")
         + "\n"
+}
+
+/// What happens next, without the word that stands before it already.
+pub(super) fn next(outlook: &str) -> &str {
+    outlook.trim_start_matches("next: ")
 }
 
 fn one(detail: &Detail) -> String {
@@ -51,7 +56,7 @@ fn one(detail: &Detail) -> String {
         let cutover = &view.cutover;
         lines.push(format!("{}  {}  since {}", cutover.id, cutover.phase.name(), rfc3339(cutover.since)));
         lines.push(format!("why:   {}", cutover.reason.text));
-        lines.push(format!("next:  {}", cutover.outlook));
+        lines.push(format!("next:  {}", next(&cutover.outlook)));
         let configured = cutover.configured.as_ref().map_or_else(
             || "not read yet".to_owned(),
             |reading| format!("{} (read {} s ago)", reading.share, detail.now.since(reading.begun).as_secs()),
@@ -61,7 +66,11 @@ fn one(detail: &Detail) -> String {
             lines.push(format!("waits: {}", blocker.text));
         }
         if let Some(change) = &cutover.policy_change {
-            lines.push(format!("file:  {change}; `tidegate resume --adopt-policy` takes it"));
+            let service = &detail.service;
+            let usable = detail.policy.is_some();
+            let hint =
+                if usable { format!("; `tidegate resume {service} --adopt-policy` takes it") } else { String::new() };
+            lines.push(format!("file:  {change}{hint}"));
         }
     } else {
         lines.push(format!("{}  idle: `tidegate start {}` begins a cutover", detail.service, detail.service));

@@ -256,8 +256,7 @@ fn frame(
         }
         Some((why, since)) => {
             let away = screen::format::duration(Duration::from_secs(now.saturating_duration_since(*since).as_secs()));
-            let text =
-                format!("the daemon is away for {away} ({why}); this was seen last, and the proxies go on as they are");
+            let text = format!("for {away}: shown is what was seen last, and the proxies go on as they are ({why})");
             notes.push(("NO DAEMON", text));
         }
         None => {}

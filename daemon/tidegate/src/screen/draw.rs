@@ -17,6 +17,8 @@ use crate::controller::lately::Figures;
 
 /// How many blockers are listed; the first ones matter most.
 const BLOCKERS_MAX: usize = 3;
+/// How many of the last decisions are shown before other details are.
+const DECISIONS_MIN: usize = 3;
 /// The widest the screen is drawn: longer lines are hard to read.
 const WIDTH_MAX: u16 = 132;
 
@@ -45,9 +47,14 @@ pub fn draw(view: &View<'_>, area: Rect, buffer: &mut Buffer) {
     let area = Rect { width: area.width.min(WIDTH_MAX), ..area };
     let width = usize::from(area.width);
     let mut lines = lines(view, width);
-    let decisions = usize::from(area.height).saturating_sub(lines.len() + 1);
-    let at = lines.len().saturating_sub(1);
-    let recent = view.recent.iter().take(decisions).map(|happened| (Rank::Spare, decision(happened, width)));
+    // The last decisions stand above the keys. A few of them are wanted as much as any number; more fill what is left.
+    let keys = keys(view.keys, width).len();
+    let at = lines.len().saturating_sub(keys);
+    let decisions = usize::from(area.height).saturating_sub(lines.len()).max(DECISIONS_MIN);
+    let recent = view.recent.iter().take(decisions).enumerate().map(|(nth, happened)| {
+        let rank = if nth < DECISIONS_MIN { Rank::Like } else { Rank::Spare };
+        (rank, decision(happened, width))
+    });
     lines.splice(at..at, recent);
     while lines.len() > usize::from(area.height) {
         let Some(worst) = (0..lines.len()).max_by_key(|&at| lines[at].0) else { break };
@@ -104,15 +111,27 @@ fn lines(view: &View<'_>, width: usize) -> Vec<(Rank, Line<'static>)> {
     for Blocker { kind, text } in cutover.blockers.iter().take(BLOCKERS_MAX) {
         let word = if kind.unknown() { "unknown" } else { "awaited" };
         let style = if kind.unknown() { unknown() } else { Style::new() };
-        let part = cut(text, width.saturating_sub(11));
-        lines.push((Rank::Want, Line::from(vec![dim(&format!(" {word:<10}")), Span::styled(part, style)])));
+        for (at, part) in wrap(text, width.saturating_sub(12)).into_iter().take(2).enumerate() {
+            let (rank, label) = if at == 0 { (Rank::Want, word) } else { (Rank::Spare, "") };
+            lines.push((rank, Line::from(vec![dim(&format!(" {label:<10}")), Span::styled(part, style)])));
+        }
     }
     if let Some(change) = &cutover.policy_change {
         let text = format!(" the policy file changed and is not followed: {change}");
         lines.push((Rank::Want, Line::from(Span::styled(cut(&text, width), Style::new().fg(Color::Yellow)))));
     }
-    lines.push((Rank::Keep, Line::from(Span::styled(format!(" {}", view.keys), bold()))));
+    lines.extend(
+        keys(view.keys, width)
+            .into_iter()
+            .map(|part| (Rank::Keep, Line::from(Span::styled(format!(" {part}"), bold())))),
+    );
     lines
+}
+
+/// What the keys do, on as many lines as it needs: a question must be read to its end.
+fn keys(line: &str, width: usize) -> Vec<String> {
+    let room = width.saturating_sub(2);
+    if line.chars().count() <= room { vec![line.to_owned()] } else { wrap(line, room) }
 }
 
 /// The service, what is going on in one word, and the time.
@@ -279,8 +298,12 @@ fn safety(view: &View<'_>, width: usize) -> Vec<(Rank, Line<'static>)> {
         None => "no original recorded yet".to_owned(),
     };
     let cost = price(cutover, view.now).text;
+    let sentence = match cutover.phase {
+        Phase::Reverted => format!("done, {armed}; {}", cost.trim_start_matches("a revert is lossy: ")),
+        _ => format!("{back}, {armed}; {cost}"),
+    };
     let mut lines = Vec::new();
-    for (at, part) in wrap(&format!("{back}, {armed}; {cost}"), width.saturating_sub(12)).into_iter().enumerate() {
+    for (at, part) in wrap(&sentence, width.saturating_sub(12)).into_iter().enumerate() {
         let label = if at == 0 { Span::styled(" REVERT    ", bold()) } else { Span::raw(MARGIN) };
         lines.push((Rank::Want, Line::from(vec![label, Span::raw(part)])));
     }
@@ -328,7 +351,9 @@ fn cut(text: &str, width: usize) -> String {
 }
 
 fn decision(happened: &Happened, width: usize) -> Line<'static> {
-    let by = happened.actor.as_ref().map(|actor| format!("  by {actor}")).unwrap_or_default();
+    // Most reasons name the actor themselves.
+    let actor = happened.actor.as_ref().filter(|actor| !happened.text.contains(actor.as_str()));
+    let by = actor.map(|actor| format!("  by {actor}")).unwrap_or_default();
     let text = format!("{}{by}", happened.text);
     Line::from(vec![
         dim(&format!(" {}  ", format::clock(happened.at))),

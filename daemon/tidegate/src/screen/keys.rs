@@ -78,7 +78,7 @@ impl Keys {
     pub fn line(&self, price: &str) -> String {
         match &self.asking {
             None => "[R]evert  [H]old  [P]ause  res[U]me  [A]dvance  [Q]uit".to_owned(),
-            Some(Asking::Revert) => format!("REVERT NOW? {price}. R again reverts, any other key does nothing"),
+            Some(Asking::Revert) => format!("REVERT NOW? R again reverts, any other key does nothing; {price}"),
             Some(Asking::Reason { verb, typed }) => {
                 let word = word(verb);
                 format!("{word}, because: {typed}_   (Enter sends, Esc leaves it)")

@@ -13,6 +13,7 @@ pub mod look;
 mod table;
 pub mod terminal;
 #[cfg(test)]
+#[expect(clippy::needless_raw_string_hashes, reason = "expect-test writes them")]
 mod tests;
 pub mod trend;
 

@@ -1,5 +1,6 @@
 //! The table of guards: what was measured, against which bound, on how much, and what that proves.
 
+use cutover::BlockerKind;
 use judge::{GuardVerdict, Judgement, Reference, Verdict};
 use ratatui::style::Color;
 use ratatui::text::{Line, Span};
@@ -57,7 +58,9 @@ pub(super) fn verdicts(view: &View<'_>, width: usize) -> Vec<(Rank, Line<'static
     let heads = cells(&columns, |column| column.head.to_owned());
     lines.push((Rank::Want, Line::from(dim(&format!(" {:<12}{:<21}{heads}", "guard", "verdict")))));
     lines.extend(judgement.guards.iter().map(|guard| (Rank::Want, row(guard, &columns))));
-    let telling = judgement.guards.iter().filter(|guard| guard.on).max_by_key(|guard| match guard.verdict {
+    // What stands in the way of the next step is told below, guard by guard.
+    let told = view.cutover.blockers.iter().any(|blocker| blocker.kind == BlockerKind::Guard);
+    let telling = judgement.guards.iter().filter(|guard| guard.on && !told).max_by_key(|guard| match guard.verdict {
         Verdict::Fail => 2,
         Verdict::Unknown => 1,
         Verdict::Pass => 0,
@@ -90,7 +93,11 @@ fn summary(view: &View<'_>, judgement: &Judgement, width: usize) -> Vec<(Rank, L
         Some(window) => format!("judged to {}", format::age(view.now, window.to)),
         None => "no interval of this step judged yet".to_owned(),
     };
-    let gaps = if evidence.gaps == 0 { String::new() } else { format!(", {} intervals missing", evidence.gaps) };
+    let gaps = match evidence.gaps {
+        0 => String::new(),
+        1 => ", one interval missing".to_owned(),
+        gaps => format!(", {gaps} intervals missing"),
+    };
     let (against, reverts) = (format::evidence(judgement.evidence), format::evidence(judgement.evidence_max));
     let parts = [words.to_owned(), format!("evidence against it {against}, reverts at {reverts}"), judged + &gaps];
     let mut lines = flow("TARGET", &parts, width);

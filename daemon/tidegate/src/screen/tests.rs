@@ -115,7 +115,7 @@ fn the_screen_of_a_baking_step() {
         &baking(),
         (100, 30),
         Look::PLAIN,
-        &expect![[r"
+        &expect![[r#"
             100 x 30
              SEARCH  BAKING (evidence gathers)                                                        08:00:43Z
              why       10 % is configured and was read back 1.2 s after the write
@@ -137,13 +137,12 @@ fn the_screen_of_a_baking_step() {
              errors      pass                     0.040 %    source   0.020 %  <= 1.30 %     1,372
              latency     unknown, ~640 more       21.9 ms    source   18.2 ms <= 20.7 ms     1,372
              vs baseline off: thin                0.040 %  baseline   0.010 %  <= 1.00 %     1,372
-               the 99th percentile lies above its bound, and 1,372 requests are too few to say more
             ────────────────────────────────────────────────────────────────────────────────────────────────────
              awaited   latency needs about 640 more requests
              08:00:12  10 % was read back
              08:00:00  ordered to start  by a.lee
              [R]evert  [H]old  [P]ause  res[U]me  [A]dvance  [Q]uit
-        "]],
+        "#]],
     );
 }
 
@@ -156,7 +155,7 @@ fn the_screen_in_ascii_on_eighty_columns() {
         &baking(),
         (80, 24),
         look,
-        &expect![[r"
+        &expect![[r#"
             80 x 24
              SEARCH  BAKING (evidence gathers)                                    08:00:43Z
              why       10 % is configured and was read back 1.2 s after the write
@@ -179,10 +178,10 @@ fn the_screen_in_ascii_on_eighty_columns() {
              errors      pass                     0.040 %    source   0.020 %  <= 1.30 %
              latency     unknown, ~640 more       21.9 ms    source   18.2 ms <= 20.7 ms
              vs baseline off: thin                0.040 %  baseline   0.010 %  <= 1.00 %
-               the 99th percentile lies above its bound, and 1,372 requests are too few to
+            --------------------------------------------------------------------------------
              awaited   latency needs about 640 more requests
              [R]evert  [H]old  [P]ause  res[U]me  [A]dvance  [Q]uit
-        "]],
+        "#]],
     );
 }
 
@@ -207,7 +206,7 @@ fn a_small_terminal_keeps_what_matters() {
         &baking(),
         (60, 8),
         Look::PLAIN,
-        &expect![[r"
+        &expect![[r#"
             60 x 8
              SEARCH  BAKING (evidence gathers)                08:00:43Z
              why       10 % is configured and was read back 1.2 s after
@@ -217,7 +216,7 @@ fn a_small_terminal_keeps_what_matters() {
                        observed 10.0 % of 13,717 requests (to 1 s ago)
              TARGET    fails requests that the source does not
              [R]evert  [H]old  [P]ause  res[U]me  [A]dvance  [Q]uit
-        "]],
+        "#]],
     );
 }
 

@@ -6,10 +6,14 @@ use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use cutover::policy::{Problem, Severity};
-use miette::{Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode};
+use miette::{
+    Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode, ThemeCharacters,
+    ThemeStyles,
+};
 
 use crate::cli::{Context, Exit};
 use crate::policy_files::{self, Loaded};
+use crate::screen::look::{Look, Signs};
 
 /// How wide a report is drawn.
 const COLUMNS: usize = 120;
@@ -28,7 +32,11 @@ impl Check {
         let mut files = Vec::new();
         for file in self.files {
             if file.is_dir() {
-                files.extend(policy_files::files_in(&file)?);
+                let found = policy_files::files_in(&file)?;
+                if found.is_empty() {
+                    anyhow::bail!("there is no policy in `{}`: a policy is a file that ends in .toml", file.display());
+                }
+                files.extend(found);
             } else {
                 files.push(file);
             }
@@ -76,11 +84,13 @@ impl Check {
 
 /// Every problem drawn, and a line that sums them up.
 pub(super) fn report(loaded: &Loaded) -> String {
-    let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let look = Look::of_process();
+    let terminal = std::io::stdout().is_terminal();
+    let look = Look { colour: look.colour && terminal, signs: if terminal { look.signs } else { Signs::Unicode } };
     let mut text = String::new();
     for problem in &loaded.problems {
         let source = loaded.layers.iter().find(|layer| layer.name == problem.file);
-        text.push_str(&draw(problem, source.map_or("", |layer| &layer.text), colour));
+        text.push_str(&draw(problem, source.map_or("", |layer| &layer.text), look));
         text.push('\n');
     }
     let count = |severity| loaded.problems.iter().filter(|problem| problem.severity == severity).count();
@@ -99,12 +109,19 @@ fn counted(count: usize, what: &str) -> String {
 }
 
 /// One problem with the line it is on, a caret under it, and what to write instead.
-pub(super) fn draw(problem: &Problem, text: &str, colour: bool) -> String {
+pub(super) fn draw(problem: &Problem, text: &str, look: Look) -> String {
     if text.is_empty() {
         // A caret needs something to stand under.
         return format!("  × {problem}\n");
     }
-    let theme = if colour { GraphicalTheme::unicode() } else { GraphicalTheme::unicode_nocolor() };
+    let theme = match (look.signs, look.colour) {
+        (Signs::Unicode, true) => GraphicalTheme::unicode(),
+        (Signs::Unicode, false) => GraphicalTheme::unicode_nocolor(),
+        (Signs::Ascii, colour) => GraphicalTheme {
+            characters: ThemeCharacters::ascii(),
+            styles: if colour { ThemeStyles::ansi() } else { ThemeStyles::none() },
+        },
+    };
     let handler = GraphicalReportHandler::new_themed(theme).with_width(COLUMNS).with_context_lines(1).with_links(false);
     let mut drawn = String::new();
     let shown = Shown { problem, source: NamedSource::new(&problem.file, text.to_owned()) };
