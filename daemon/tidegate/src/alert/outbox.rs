@@ -2,6 +2,8 @@
 //!
 //! Delivery is at least once. A message keeps its id over all tries, so that a receiver can drop repetitions. When the
 //! journal cannot be written, alerts are not lost with it: they wait in memory, in a short queue, and go out from there.
+//! Receivers do not wait for one another: a dead chat webhook must not keep a pager silent. What one receiver gets stays in
+//! order.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +11,7 @@ use std::time::Duration;
 use cutover::Timestamp;
 use cutover::policy::AlertPolicy;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 
 use super::{AlertSink, Message};
 use crate::clock::Clock;
@@ -23,7 +26,7 @@ pub const TRY_MAX: Duration = Duration::from_secs(10);
 pub const TRIES_MAX: u32 = 20;
 
 /// How many messages are taken from the store at a time.
-const BATCH_MAX: usize = 16;
+const BATCH_MAX: usize = 256;
 
 /// How many messages wait in memory while the journal cannot be written; the oldest are kept and the rest counted as
 /// dropped, for the first alert of an accident says the most.
@@ -52,11 +55,17 @@ enum Knock {
 
 /// The task's own end; give it to [`Deliverer::run`].
 pub struct Deliverer {
+    courier: Courier,
+    knocks: mpsc::Receiver<Knock>,
+}
+
+/// What is needed to bring a message out. Clones do the same.
+#[derive(Clone)]
+struct Courier {
     store: Arc<dyn Store>,
     webhook: Arc<dyn AlertSink>,
     command: Arc<dyn AlertSink>,
     clock: Clock,
-    knocks: mpsc::Receiver<Knock>,
 }
 
 /// An outbox over `store`, and the task that empties it into the two sinks.
@@ -67,7 +76,7 @@ pub fn outbox(
     clock: Clock,
 ) -> (Outbox, Deliverer) {
     let (knock, knocks) = mpsc::channel(MEMORY_MAX);
-    (Outbox { knock }, Deliverer { store, webhook, command, clock, knocks })
+    (Outbox { knock }, Deliverer { courier: Courier { store, webhook, command, clock }, knocks })
 }
 
 impl Outbox {
@@ -91,16 +100,18 @@ impl Deliverer {
     pub async fn run(mut self) {
         loop {
             match tokio::time::timeout(LOOK_EVERY, self.knocks.recv()).await {
-                Ok(Some(Knock::Carry(message))) => self.carry(&message).await,
-                Ok(Some(Knock::Look)) | Err(_) => self.empty().await,
+                Ok(Some(Knock::Carry(message))) => self.courier.carry(&message).await,
+                Ok(Some(Knock::Look)) | Err(_) => self.courier.empty().await,
                 Ok(None) => {
-                    self.empty().await;
+                    self.courier.empty().await;
                     return;
                 }
             }
         }
     }
+}
 
+impl Courier {
     /// Tries a message that is in no store: a few times at once, since there is nowhere to keep it.
     async fn carry(&self, message: &Message) {
         for attempts in 0..3 {
@@ -126,15 +137,40 @@ impl Deliverer {
             if due.is_empty() {
                 return;
             }
+            let mut rounds: Vec<Vec<Outgoing>> = Vec::new();
             for outgoing in due {
-                if !self.deliver(outgoing, now).await {
-                    return;
+                match rounds.iter_mut().find(|round| round[0].message.to == outgoing.message.to) {
+                    Some(round) => round.push(outgoing),
+                    None => rounds.push(vec![outgoing]),
                 }
+            }
+            let mut under_way = JoinSet::new();
+            for round in rounds {
+                let courier = self.clone();
+                under_way.spawn(async move { courier.round(round, now).await });
+            }
+            let mut all = true;
+            while let Some(ended) = under_way.join_next().await {
+                all &= ended.expect("a round does not panic, and nobody aborts it");
+            }
+            if !all {
+                return;
             }
         }
     }
 
-    /// Tries one message and writes down what became of it; false when that could not be written.
+    /// Brings one receiver what is for it, in order; false when something was left, which is tried at the next look. A
+    /// receiver that fails is not asked for the next message at once: what is left waits behind the first.
+    async fn round(&self, round: Vec<Outgoing>, now: Timestamp) -> bool {
+        for outgoing in round {
+            if !self.deliver(outgoing, now).await {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Tries one message and writes down what became of it; false when it is tried again or that could not be written.
     async fn deliver(&self, outgoing: Outgoing, now: Timestamp) -> bool {
         let Outgoing { message, attempts } = outgoing;
         let fate = match self.try_once(&message).await {
@@ -153,7 +189,8 @@ impl Deliverer {
                 }
             }
         };
-        self.store.settle(&message.id, fate).await.is_ok()
+        let over = !matches!(fate, Fate::Postponed { .. });
+        self.store.settle(&message.id, fate).await.is_ok() && over
     }
 
     async fn try_once(&self, message: &Message) -> Result<(), PortError> {

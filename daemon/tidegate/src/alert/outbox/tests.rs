@@ -132,3 +132,56 @@ fn waits_double_up_to_a_limit() {
     assert_eq!(backoff(3), Duration::from_secs(8));
     assert_eq!(backoff(30), backoff(13));
 }
+
+/// A sink that never answers for one program and notes what the others get.
+#[derive(Default)]
+struct OneHangs {
+    got: Mutex<Vec<String>>,
+    is_told: tokio::sync::Notify,
+}
+
+impl AlertSink for OneHangs {
+    fn send<'a>(&'a self, message: &'a Message) -> crate::port::Answer<'a, ()> {
+        Box::pin(async move {
+            if message.to == (AlertPolicy::Command { argv: vec!["hangs".to_owned()] }) {
+                return std::future::pending().await;
+            }
+            self.got.lock().unwrap().push(message.id.clone());
+            self.is_told.notify_one();
+            Ok(())
+        })
+    }
+}
+
+/// Proves that a receiver which hangs keeps no other one waiting.
+#[tokio::test]
+async fn receivers_do_not_wait_for_one_another() {
+    let dir = TempDir::new().unwrap();
+    let store = Arc::new(Sqlite::open(dir.path()).unwrap());
+    let now = crate::clock::now();
+    let lease: Lease = store.lease("search", "test", now).await.unwrap();
+    let to = |program: &str| AlertPolicy::Command { argv: vec![program.to_owned()] };
+    let mut messages = Vec::new();
+    for number in 0..20 {
+        messages.push(Message { id: format!("chat/{number}"), ..message(to("hangs"), now) });
+    }
+    messages.push(Message { id: "pager/0".to_owned(), ..message(to("pages"), now) });
+    let draft = Draft {
+        at: now,
+        event: Event::Tick,
+        next: cutover("search"),
+        commands: Vec::new(),
+        reason: Reason::new("test", "test"),
+        messages,
+    };
+    store.append(&lease, draft).await.unwrap();
+    let sink = Arc::new(OneHangs::default());
+    let both: Arc<dyn AlertSink> = Arc::<OneHangs>::clone(&sink);
+    let (outbox, deliverer) = outbox(store, Arc::clone(&both), both, Clock::system());
+    outbox.look();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(deliverer.run());
+    // One try at the program that hangs takes longer than this.
+    tokio::time::timeout(TRY_MAX - Duration::from_secs(2), sink.is_told.notified()).await.expect("the pager is told");
+    assert_eq!(*sink.got.lock().unwrap(), ["pager/0"]);
+}
