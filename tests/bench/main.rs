@@ -4,7 +4,9 @@
 //! them alike. *Closed*: 64 keep-alive connections ask as fast as they are answered while another program competes for the
 //! proxy's core, so that the proxy is the bottleneck and no one else is; what counts is requests per second of the proxy's
 //! own processor time. *Open*: the same number of requests a second for all, whether answered or not; what counts is the
-//! time from when a request was due. Figures whose generator or upstream had no processor time left are not printed.
+//! time from when a request was due. A round in which the generator or the upstream had no processor time left says
+//! nothing about the proxies: it is measured once more, for all of them, and when that does not help the case is not
+//! printed, and why.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program whose output is its result")]
 
 mod load;
@@ -94,7 +96,8 @@ fn main() -> ExitCode {
             } else {
                 println!("{}", report.table());
             }
-            ExitCode::SUCCESS
+            // What could not be measured was not printed, and whoever runs this from a script shall know.
+            if report.is_whole() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(why) => {
             eprintln!("tests/bench/listener: {why}");
@@ -108,38 +111,13 @@ async fn measure(options: &Options, folder: &std::path::Path) -> Result<Report, 
     let upstream = peers::upstream(folder);
     let mut running = peers::all(folder, &options.binary, &upstream.ports);
     let versions = peers::versions(&running);
-    let length = Duration::from_secs_f64(options.seconds);
     let mut cases = Vec::new();
     for case in &options.cases {
-        let mut report = CaseReport::new(*case, &running);
-        // One unmeasured second each: pools fill, files are cached, code is paged in.
-        for peer in &running {
-            load::closed(*case, peer.port, CONNECTIONS, Duration::from_secs(1)).await?;
-        }
-        for round in 0..options.rounds {
-            for (index, peer) in running.iter().enumerate() {
-                progress(
-                    options,
-                    &format!("{} closed, round {} of {}: {}", case.name, round + 1, options.rounds, peer.name),
-                );
-                let efficiency = closed(*case, peer, &upstream.process, length).await?;
-                report.peers[index].requests_per_cpu_second.push(efficiency);
-            }
-        }
-        let rate = OFFERED * report.slowest();
-        report.offered = rate;
-        for round in 0..options.rounds {
-            for (index, peer) in running.iter().enumerate() {
-                progress(
-                    options,
-                    &format!("{} open, round {} of {}: {}", case.name, round + 1, options.rounds, peer.name),
-                );
-                let result = open(*case, peer, &upstream.process, rate, length).await?;
-                report.peers[index].latencies.push(result.latency);
-                report.peers[index].memory_bytes.push(peer.process.usage().memory_bytes);
-            }
-        }
-        cases.push(report);
+        cases.push(match measure_case(options, *case, &running, &upstream.process).await {
+            Ok(report) => Ok(report),
+            Err(Fault::Spoiled(why)) => Err((case.name, why)),
+            Err(Fault::Broken(why)) => return Err(why),
+        });
     }
     let mut idle = Vec::new();
     if options.idle > 0 {
@@ -156,6 +134,74 @@ async fn measure(options: &Options, folder: &std::path::Path) -> Result<Report, 
     Ok(Report { versions, rounds: options.rounds, seconds: options.seconds, cases, idle })
 }
 
+/// One case: first closed, then open.
+async fn measure_case(
+    options: &Options,
+    case: Case,
+    running: &[Peer],
+    upstream: &Process,
+) -> Result<CaseReport, Fault> {
+    let length = Duration::from_secs_f64(options.seconds);
+    let mut report = CaseReport::new(case, running);
+    // One unmeasured second each: pools fill, files are cached, code is paged in.
+    for peer in running {
+        load::closed(case, peer.port, CONNECTIONS, Duration::from_secs(1)).await.map_err(Fault::Broken)?;
+    }
+    let mut round = 0;
+    while round < options.rounds {
+        let mut found = Vec::new();
+        for peer in running {
+            progress(
+                options,
+                &format!("{} closed, round {} of {}: {}", case.name, round + 1, options.rounds, peer.name),
+            );
+            match closed(case, peer, upstream, length).await {
+                Ok(efficiency) => found.push(efficiency),
+                Err(fault) => {
+                    report.spoil(fault, options.rounds)?;
+                    break;
+                }
+            }
+        }
+        if found.len() == running.len() {
+            report.peers.iter_mut().zip(found).for_each(|(peer, found)| peer.requests_per_cpu_second.push(found));
+            round += 1;
+        }
+    }
+    let rate = OFFERED * report.slowest();
+    report.offered = rate;
+    round = 0;
+    while round < options.rounds {
+        let mut found = Vec::new();
+        for peer in running {
+            progress(options, &format!("{} open, round {} of {}: {}", case.name, round + 1, options.rounds, peer.name));
+            match open(case, peer, upstream, rate, length).await {
+                Ok(result) => found.push((result.latency, peer.process.usage().memory_bytes)),
+                Err(fault) => {
+                    report.spoil(fault, options.rounds)?;
+                    break;
+                }
+            }
+        }
+        if found.len() == running.len() {
+            for (peer, (latency, memory)) in report.peers.iter_mut().zip(found) {
+                peer.latencies.push(latency);
+                peer.memory_bytes.push(memory);
+            }
+            round += 1;
+        }
+    }
+    Ok(report)
+}
+
+/// Why a round has no figure.
+pub(crate) enum Fault {
+    /// The generator or the upstream was the bottleneck, or kept waiting.
+    Spoiled(String),
+    /// Something does not work.
+    Broken(String),
+}
+
 fn progress(options: &Options, text: &str) {
     if !options.json {
         eprintln!("{text}");
@@ -163,29 +209,29 @@ fn progress(options: &Options, text: &str) {
 }
 
 /// Requests per second of the proxy's processor time, with the proxy as the bottleneck.
-async fn closed(case: Case, peer: &Peer, upstream: &Process, length: Duration) -> Result<f64, String> {
+async fn closed(case: Case, peer: &Peer, upstream: &Process, length: Duration) -> Result<f64, Fault> {
     let competitor = peers::competitor(peer);
     let (before, busy) = (peer.process.usage(), Busy::start(upstream));
-    let requests = load::closed(case, peer.port, CONNECTIONS, length).await?;
+    let requests = load::closed(case, peer.port, CONNECTIONS, length).await.map_err(Fault::Broken)?;
     let used = peer.process.usage().cpu.saturating_sub(before.cpu);
-    busy.check(upstream, case, peer)?;
+    busy.check(upstream, peer)?;
     drop(competitor);
     if used.is_zero() {
-        return Err(format!("{} used no processor time", peer.name));
+        return Err(Fault::Broken(format!("{} used no processor time", peer.name)));
     }
     Ok(requests as f64 / used.as_secs_f64())
 }
 
 /// Latency at a given number of requests a second.
-async fn open(case: Case, peer: &Peer, upstream: &Process, rate: f64, length: Duration) -> Result<OpenResult, String> {
+async fn open(case: Case, peer: &Peer, upstream: &Process, rate: f64, length: Duration) -> Result<OpenResult, Fault> {
     let busy = Busy::start(upstream);
-    let result = load::open(case, peer.port, CONNECTIONS, rate, length).await?;
-    busy.check(upstream, case, peer)?;
+    let result = load::open(case, peer.port, CONNECTIONS, rate, length).await.map_err(Fault::Broken)?;
+    busy.check(upstream, peer)?;
     if result.late > GENERATOR_LATE_MAX {
-        return Err(format!(
-            "{}, {}: the generator was {:?} late for one request in a hundred, so it was saturated or the machine is busy",
-            case.name, peer.name, result.late
-        ));
+        return Err(Fault::Spoiled(format!(
+            "{}: the generator was {:?} late for one request in a hundred, so it was saturated or the machine is busy",
+            peer.name, result.late
+        )));
     }
     Ok(result)
 }
@@ -205,16 +251,15 @@ impl Busy {
         upstream.usage().cpu + load::own_cpu()
     }
 
-    fn check(&self, upstream: &Process, case: Case, peer: &Peer) -> Result<(), String> {
+    fn check(&self, upstream: &Process, peer: &Peer) -> Result<(), Fault> {
         let used = Self::used(upstream).saturating_sub(self.before).as_secs_f64();
         let share = used / self.start.elapsed().as_secs_f64();
         if share > BUSY_MAX {
-            return Err(format!(
-                "{}, {}: the generator and the upstream used {:.0} % of their core, so the figure would be theirs",
-                case.name,
+            return Err(Fault::Spoiled(format!(
+                "{}: the generator and the upstream used {:.0} % of their core, so the figure would be theirs",
                 peer.name,
                 share * 100.0
-            ));
+            )));
         }
         Ok(())
     }

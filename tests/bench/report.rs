@@ -5,6 +5,7 @@ use std::{fmt::Write as _, time::Duration};
 use serde_json::{Value, json};
 
 use crate::{
+    Fault,
     load::{Case, Latency},
     peers::{NAMES, Peer},
 };
@@ -15,7 +16,8 @@ pub(crate) struct Report {
     pub(crate) versions: Vec<(&'static str, String, String)>,
     pub(crate) rounds: usize,
     pub(crate) seconds: f64,
-    pub(crate) cases: Vec<CaseReport>,
+    /// The cases, or by name why one has no figures.
+    pub(crate) cases: Vec<Result<CaseReport, (&'static str, String)>>,
     pub(crate) idle: Vec<IdleReport>,
 }
 
@@ -24,6 +26,8 @@ pub(crate) struct CaseReport {
     case: Case,
     /// Requests a second that each peer was offered in the open measurement.
     pub(crate) offered: f64,
+    /// Rounds that were measured once more, since the generator or the upstream was the bottleneck.
+    pub(crate) spoiled: usize,
     /// In the order of the peers; ours first.
     pub(crate) peers: Vec<PeerReport>,
 }
@@ -95,7 +99,18 @@ const QUANTILES: [(&str, Quantile); 3] =
 impl CaseReport {
     pub(crate) fn new(case: Case, peers: &[Peer]) -> Self {
         let peers = peers.iter().map(|peer| PeerReport { name: peer.name, ..PeerReport::default() }).collect();
-        Self { case, offered: 0.0, peers }
+        Self { case, offered: 0.0, spoiled: 0, peers }
+    }
+
+    /// A round was spoiled: it is measured once more, unless that happened too often.
+    pub(crate) fn spoil(&mut self, fault: Fault, spoiled_max: usize) -> Result<(), Fault> {
+        match fault {
+            Fault::Spoiled(_) if self.spoiled < spoiled_max => {
+                self.spoiled += 1;
+                Ok(())
+            }
+            fault => Err(fault),
+        }
     }
 
     /// Requests per processor second of the slowest peer.
@@ -151,6 +166,7 @@ impl CaseReport {
         json!({
             "case": self.case.name,
             "offered_requests_per_second": rounded(self.offered),
+            "spoiled_rounds": self.spoiled,
             "peers": peers,
             "tidegate_divided_by": ratios,
         })
@@ -158,6 +174,11 @@ impl CaseReport {
 }
 
 impl Report {
+    /// Whether every case has its figures.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.cases.iter().all(Result::is_ok)
+    }
+
     /// One JSON object.
     pub(crate) fn json(&self) -> Value {
         let versions: Vec<Value> = self
@@ -184,7 +205,7 @@ impl Report {
             "connections": crate::CONNECTIONS,
             "workers": 1,
             "peers": versions,
-            "cases": self.cases.iter().map(CaseReport::json).collect::<Vec<_>>(),
+            "cases": self.cases.iter().map(case_json).collect::<Vec<_>>(),
             "idle": idle,
         })
     }
@@ -207,7 +228,18 @@ impl Report {
             ),
         );
         for case in &self.cases {
-            put(&mut text, &format!("\n{}\n", case.case.name));
+            let case = match case {
+                Ok(case) => case,
+                Err((name, why)) => {
+                    put(&mut text, &format!("\n{name}\n  not shown: {why}\n"));
+                    continue;
+                }
+            };
+            let again = match case.spoiled {
+                0 => String::new(),
+                spoiled => format!(" ({spoiled} rounds measured once more: the generator or the upstream was busy)"),
+            };
+            put(&mut text, &format!("\n{}{again}\n", case.case.name));
             let header = ["requests per CPU-s", "p50 µs", "p99 µs", "p99.9 µs", "memory MiB"];
             put(&mut text, &format!("  {:10}", ""));
             for column in header {
@@ -253,6 +285,13 @@ impl Report {
             );
         }
         text
+    }
+}
+
+fn case_json(case: &Result<CaseReport, (&'static str, String)>) -> Value {
+    match case {
+        Ok(case) => case.json(),
+        Err((name, why)) => json!({ "case": name, "not_shown": why }),
     }
 }
 
