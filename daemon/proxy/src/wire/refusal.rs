@@ -19,7 +19,7 @@ pub enum Refusal {
     #[error("too many empty lines before the request line")]
     EmptyLines,
     /// Not method, target and version with one space between each.
-    #[error("the request line is not `METHOD TARGET HTTP/1.1`")]
+    #[error("the request line is not a method, a target and a version, with one space between")]
     RequestLine,
     /// A target that is in none of the four forms, or in one that its method does not have.
     #[error("the request target is not valid for its method")]
