@@ -5,5 +5,6 @@
 mod clients;
 mod faults;
 mod load;
+mod schema;
 mod share;
 mod support;

@@ -37,6 +37,13 @@ pub fn node(folder: &Path, name: &str, settings: &[&str]) -> Node {
     Node { process, port: port.unwrap_or_else(|| panic!("no port in `{ready}`")) }
 }
 
+/// The program `tests/servers/schema.py` with its interpreter: a validator of JSON Schema; arguments are the caller's.
+pub fn schema_validator() -> Command {
+    let mut command = Command::new(state_folder().join("venv/bin/python"));
+    command.arg(servers_folder().join("schema.py"));
+    command
+}
+
 /// The Python client's program `tests/servers/client.py` with its interpreter; arguments are the caller's.
 pub fn python_client() -> Command {
     let mut command = Command::new(state_folder().join("venv/bin/python"));

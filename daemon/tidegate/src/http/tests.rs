@@ -98,6 +98,27 @@ async fn services_are_listed_with_their_problems() {
     assert!(answer["error"].as_str().unwrap().contains("known are: broken, search"), "{answer}");
 }
 
+/// Proves that a reload reads every layer again, the shared defaults too, and lays them over one another as `policy show`
+/// does; a layer that is wrong takes the service's policy away, and is named.
+#[tokio::test]
+async fn a_reload_reads_every_layer() {
+    let served = served();
+    let policies = served.dir.path().join("policies");
+    let write = |text| std::fs::write(policies.join("defaults.toml"), text).unwrap();
+    let shown =
+        || crate::policy_files::load(&policies.join("search.toml"), &crate::policy_files::environment()).unwrap();
+    assert_ne!(served.app.daemon.policy("search").unwrap().shift.attempts_max, 9);
+    write("[shift]\nattempts_max = 9\n");
+    served.app.daemon.reload().await;
+    assert_eq!(served.app.daemon.policy("search").unwrap().shift.attempts_max, 9);
+    assert_eq!(served.app.daemon.policy("search"), shown().policy);
+    write("[shift]\nattempts_mx = 9\n");
+    served.app.daemon.reload().await;
+    assert_eq!(served.app.daemon.policy("search"), None);
+    let detail = served.app.daemon.detail("search").unwrap();
+    assert!(detail.problems[0].contains("defaults.toml:2:1"), "{:?}", detail.problems);
+}
+
 /// Proves that an order is answered with what it did, a wrong one with what is wrong, and that both are told apart.
 #[tokio::test]
 async fn orders_are_answered() {

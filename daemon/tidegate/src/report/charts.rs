@@ -223,8 +223,14 @@ fn chart(
         .x_label_formatter(&|seconds| format!("{seconds:.0} s"))
         .y_label_formatter(&|value| axis(*value, high, unit))
         .draw()?;
+    let mut tagged = f64::NEG_INFINITY;
     for &(second, number) in marks {
         chart.draw_series(DashedLineSeries::new([(second, low), (second, high)], 2, 4, MARK.stroke_width(1)))?;
+        // Of decisions close together the first one has its number; all have their line.
+        if second - tagged < span * 0.025 {
+            continue;
+        }
+        tagged = second;
         // At the right edge the number stands to the left of its line, where it can be read.
         let side = if second > span * 0.96 { HPos::Right } else { HPos::Left };
         let style = ("sans-serif", 11).into_font().color(&MARK).pos(Pos::new(side, VPos::Top));

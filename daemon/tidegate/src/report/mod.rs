@@ -176,7 +176,11 @@ fn revert(entries: &[Entry]) -> Option<Revert> {
         at: entry.at.to_string(),
         from: entries[at.saturating_sub(1)].next.desired.to_string(),
         why: entry.reason.text.clone(),
-        evidence: alarms.chain(failed.map(|guard| guard.sentence.clone())).collect(),
+        // The reason is often the sentence of the one guard that failed.
+        evidence: alarms
+            .chain(failed.map(|guard| guard.sentence.clone()))
+            .filter(|sentence| !entry.reason.text.contains(sentence.as_str()))
+            .collect(),
         took: confirmed.map(|confirmed| format::duration(confirmed.at.since(entry.at))),
     })
 }

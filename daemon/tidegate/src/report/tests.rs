@@ -195,3 +195,52 @@ fn nothing_counted_is_said() {
     let (entries, _) = journal("planned");
     assert!(html(&entries, &[]).unwrap().contains("nothing to draw"));
 }
+
+/// Proves that a revert is explained at the top: why, what the evidence said, and how long it took until confirmed.
+#[test]
+fn a_revert_is_explained_first() {
+    let (mut entries, samples) = journal("planned");
+    let last = entries.pop().unwrap();
+    let mut add = |phase, second, text: &str| {
+        let mut entry = last.clone();
+        entry.id = entries.len() as u64 + 1;
+        entry.at = after(second);
+        entry.next.phase = phase;
+        entry.next.desired = Share::NONE;
+        entry.reason.text = text.to_owned();
+        entry.next.reason = entry.reason.clone();
+        if let Some(judgement) = &mut entry.next.evidence.judgement {
+            Arc::make_mut(judgement).guards[0].verdict = Verdict::Fail;
+        }
+        entries.push(entry);
+    };
+    add(Phase::Reverting { attempts: 1, reads: 0 }, 61, "the judge has proof: errors");
+    add(Phase::Reverting { attempts: 1, reads: 1 }, 62, "written");
+    add(Phase::Reverted, 64, "the original is back");
+    let page = html(&entries, &samples).unwrap();
+    let top = page.split("How it went").next().unwrap();
+    for words in ["Why it was reverted", "the judge has proof: errors", "errors on the target", "from a share of 100 %"]
+    {
+        assert!(top.contains(words), "`{words}` is missing in {top}");
+    }
+    assert!(top.contains("confirmed 3 s later"), "{top}");
+}
+
+/// Proves that a cutover of ten thousand decisions gives a page that a browser opens, with its beginning, its end, and
+/// word of what is left out.
+#[test]
+fn a_long_journal_gives_a_usable_page() {
+    let (mut entries, samples) = journal("planned");
+    let (first, middle, last) = (entries[0].clone(), entries[3].clone(), entries.pop().unwrap());
+    entries = vec![first];
+    entries.extend((2..10_000).map(|id| Entry { id, at: after(i64::try_from(id).unwrap()), ..middle.clone() }));
+    entries.push(Entry { id: 10_000, at: after(10_000), ..last });
+    let samples: Vec<Sample> = samples.iter().cycle().take(100_000).cloned().collect();
+    let page = html(&entries, &samples).unwrap();
+    assert!(page.len() < 8 << 20, "{} bytes", page.len());
+    for id in [1, 500, 9_001, 10_000] {
+        assert!(page.contains(&format!("id=\"d{id}\"")), "decision {id} is missing");
+    }
+    assert!(!page.contains("id=\"d501\""));
+    assert!(page.contains("8500 decisions between are not listed"));
+}
