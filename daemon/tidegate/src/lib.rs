@@ -29,5 +29,6 @@ pub mod screen;
 pub mod secret;
 pub mod serve;
 pub mod store;
+pub mod systemd;
 #[cfg(test)]
 mod testing;

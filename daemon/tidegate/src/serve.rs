@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use sd_notify::NotifyState;
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -25,6 +24,7 @@ use crate::http::{App, guarded, router};
 use crate::port::PortError;
 use crate::run::{RunError, Shared, own_proxy};
 use crate::secret::{self, SecretError};
+use crate::systemd::{self, NotifyState};
 
 /// Who may talk to the Unix socket: its owner and its group.
 const SOCKET_MODE: u32 = 0o660;
@@ -34,6 +34,9 @@ const LAST_CALLS_MAX: Duration = Duration::from_millis(300);
 
 /// How long loops may take to end; each gives a write that is under way 1.5 s.
 const LOOPS_END_MAX: Duration = Duration::from_millis(1700);
+
+/// What to do about an address of the control API that cannot be had.
+const ELSEWHERE: &str = "stop that one, or choose another address in `[http]` (`--control` for the socket)";
 
 /// Why the daemon did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -61,11 +64,6 @@ pub enum ServeError {
     /// Signals cannot be awaited.
     #[error("cannot await signals: {0}")]
     Signals(std::io::Error),
-}
-
-/// Tells systemd, where there is one; who runs without it misses nothing.
-fn notify(states: &[NotifyState<'_>]) {
-    drop(sd_notify::notify(false, states));
 }
 
 /// Runs the daemon until a signal ends it.
@@ -102,8 +100,8 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
         services = daemon.list().len(),
         "ready"
     );
-    notify(&[NotifyState::Ready]);
-    let mut watchdog = watchdog();
+    systemd::tell(&[NotifyState::Ready]);
+    let mut watchdog = systemd::watchdog();
     let result = loop {
         tokio::select! {
             Some((controller, first)) = waiting.recv() => drop(loops.spawn(controller.run(first))),
@@ -116,22 +114,22 @@ pub async fn serve(config: Config) -> Result<(), ServeError> {
             Some(_) = servers.join_next() => break Err(ServeError::Loop("the control API ended".to_owned())),
             () = ended(own.as_ref()) => break Err(ServeError::Proxy),
             _ = watchdog.tick() => match daemon.hanging(clock::instant()).as_slice() {
-                [] => notify(&[NotifyState::Watchdog]),
+                [] => systemd::tell(&[NotifyState::Watchdog]),
                 hanging => tracing::error!(?hanging, "a control loop hangs; the watchdog is not fed"),
             },
             _ = terminate.recv() => break Ok(()),
             _ = interrupt.recv() => break Ok(()),
             _ = hang_up.recv() => {
-                notify(&[NotifyState::Reloading]);
+                systemd::tell(&[NotifyState::Reloading]);
                 daemon.reload().await;
                 if let Some(own) = &own && let Err(error) = own.reload() {
                     tracing::error!(%error, "the certificate of the own proxy stays as it was");
                 }
-                notify(&[NotifyState::Ready]);
+                systemd::tell(&[NotifyState::Ready]);
             }
         }
     };
-    notify(&[NotifyState::Stopping]);
+    systemd::tell(&[NotifyState::Stopping]);
     tracing::info!("stopping");
     app.ready.store(false, Ordering::SeqCst);
     let ending = async {
@@ -159,17 +157,6 @@ async fn ended(own: Option<&proxy::Handle>) {
     }
 }
 
-/// Half of what systemd wants, or so rarely that it does not matter.
-fn watchdog() -> tokio::time::Interval {
-    let mut micros = 0;
-    let every = if sd_notify::watchdog_enabled(false, &mut micros) {
-        Duration::from_micros(micros / 2).max(Duration::from_millis(1))
-    } else {
-        Duration::from_hours(1)
-    };
-    tokio::time::interval(every)
-}
-
 async fn listen(
     config: &Config,
     app: &App,
@@ -186,7 +173,7 @@ async fn listen(
         let service = guarded(app.clone(), secret::read(reference)?).into_make_service();
         let listener = TcpListener::bind(address)
             .await
-            .map_err(|error| ServeError::Listen { at: address.to_string(), why: error.to_string() })?;
+            .map_err(|error| ServeError::Listen { at: address.to_string(), why: format!("{error}; {ELSEWHERE}") })?;
         if let Ok(bound) = listener.local_addr() {
             tracing::info!(address = %bound, "the control API listens on TCP");
         }
@@ -208,7 +195,7 @@ async fn bind(path: &Path) -> Result<UnixListener, ServeError> {
             return Err(refused("there is a file of that name that is no socket".to_owned()));
         }
         if UnixStream::connect(path).await.is_ok() {
-            return Err(refused("another process answers there".to_owned()));
+            return Err(refused(format!("another process answers there; {ELSEWHERE}")));
         }
         std::fs::remove_file(path).map_err(|error| refused(error.to_string()))?;
     }

@@ -113,8 +113,7 @@ impl Context {
     pub fn print_json(&self, value: &impl serde::Serialize) -> anyhow::Result<()> {
         let mut line = serde_json::to_vec(value)?;
         line.push(b'\n');
-        std::io::stdout().lock().write_all(&line)?;
-        Ok(())
+        printed(std::io::stdout().lock().write_all(&line))
     }
 
     /// Prints text as it is.
@@ -122,8 +121,7 @@ impl Context {
     /// # Errors
     /// When stdout cannot be written.
     pub fn print(&self, text: &str) -> anyhow::Result<()> {
-        std::io::stdout().lock().write_all(text.as_bytes())?;
-        Ok(())
+        printed(std::io::stdout().lock().write_all(text.as_bytes()))
     }
 
     /// Says a line to a person, on stderr.
@@ -249,7 +247,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(error) => {
             // A reader that has gone (`tidegate history | head`) is no failure of ours.
-            if error.chain().any(is_broken_pipe) {
+            if error.chain().any(<dyn std::error::Error>::is::<ReaderGone>) {
                 return ExitCode::from(Exit::Done.code());
             }
             drop(writeln!(std::io::stderr().lock(), "tidegate: {error:#}"));
@@ -258,8 +256,17 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn is_broken_pipe(cause: &(dyn std::error::Error + 'static)) -> bool {
-    cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
+/// Nobody reads stdout any more. An error of its own: a pipe to the daemon breaks with the same word from the system, and
+/// that is a failure.
+#[derive(Debug, thiserror::Error)]
+#[error("nobody reads what is printed")]
+struct ReaderGone;
+
+fn printed(written: std::io::Result<()>) -> anyhow::Result<()> {
+    match written {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(ReaderGone.into()),
+        written => Ok(written?),
+    }
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use proxy::{
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Context, Exit};
+use crate::systemd::{self, NotifyState};
 
 /// The arguments of `tidegate proxy`.
 #[derive(Debug, clap::Args)]
@@ -270,8 +271,11 @@ impl Proxy {
             let scheme = if plaintext { "http" } else { "https" };
             let control = control.map_or_else(String::new, |control| format!(", controlled over {control}"));
             say(&format!("listening on {scheme}://{listen}{control}"));
+            systemd::tell(&[NotifyState::Ready]);
+            let mut watchdog = systemd::watchdog();
             loop {
                 tokio::select! {
+                    _ = watchdog.tick() => systemd::tell(&[NotifyState::Watchdog]),
                     _ = terminate.recv() => break,
                     _ = interrupt.recv() => break,
                     _ = hang_up.recv() => match handle.reload() {
@@ -281,6 +285,7 @@ impl Proxy {
                     ended = handle.ended() => bail!("a serving thread ended ({ended:?}): this is a bug"),
                 }
             }
+            systemd::tell(&[NotifyState::Stopping]);
             tokio::select! {
                 ended = handle.drain(drain_timeout) => {
                     ensure!(ended == Ended::Drained, "a serving thread ended in a panic: this is a bug");
