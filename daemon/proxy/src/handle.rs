@@ -65,7 +65,7 @@ pub enum StartError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The listener could not be bound.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {source}{}", hint(source))]
     Listen {
         /// Where.
         address: SocketAddr,
@@ -73,7 +73,7 @@ pub enum StartError {
         source: io::Error,
     },
     /// The control API could not be bound.
-    #[error("cannot listen for the control API on {address}: {source}")]
+    #[error("cannot listen for the control API on {address}: {source}{}", hint(source))]
     Control {
         /// Where.
         address: ControlAddress,
@@ -91,6 +91,16 @@ pub enum StartError {
     /// A thread could not be started.
     #[error("cannot start a thread: {0}")]
     Thread(io::Error),
+}
+
+/// What to do about an address that cannot be had; empty when the system's own words say it.
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; another process listens there: stop it, or choose another address",
+        io::ErrorKind::AddrNotAvailable => "; no interface of this machine has that address",
+        io::ErrorKind::PermissionDenied => "; ports below 1024 need CAP_NET_BIND_SERVICE, sockets a directory of ours",
+        _ => "",
+    }
 }
 
 impl Proxy {

@@ -284,7 +284,13 @@ impl Daemon {
                     let errors = loaded.problems.iter().filter(|problem| problem.severity == Severity::Error);
                     let problems: Vec<String> = errors.map(ToString::to_string).collect();
                     if !sound {
-                        tracing::error!(file = %file.display(), problems = problems.len(), "a policy cannot be used");
+                        let first = problems.first().map(String::as_str).unwrap_or_default();
+                        tracing::error!(
+                            file = %file.display(),
+                            problems = problems.len(),
+                            first,
+                            "a policy cannot be used; `tidegate policy check` shows every problem with its place"
+                        );
                     }
                     let name = loaded.policy.as_ref().map_or(stem, |policy| policy.service.clone());
                     let service = services.entry(name.clone()).or_default();

@@ -76,7 +76,9 @@ pub fn of_service(policies_dir: &Path, service: &str) -> Result<Policy, String> 
     let cannot = |error: io::Error| format!("cannot read the policies in `{}`: {error}", policies_dir.display());
     for file in files_in(policies_dir).map_err(cannot)? {
         let loaded = load(&file, &environment()).map_err(cannot)?;
-        if loaded.policy.as_ref().is_some_and(|policy| policy.service == service) {
+        // A file that is too broken to say whose it is counts by its name, as everywhere in the daemon.
+        let named = || file.file_stem().is_some_and(|stem| stem == service);
+        if loaded.policy.as_ref().map_or_else(named, |policy| policy.service == service) {
             let sound = loaded.is_sound();
             let problems = loaded.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
             return loaded.policy.filter(|_| sound).ok_or(problems);
