@@ -142,12 +142,15 @@ pub(super) fn follow(turn: &mut Turn) {
         Phase::Reverting { attempts, reads } => {
             let deadline = turn.next.policy.revert.deadline;
             if turn.next.budgets.phase >= deadline && attempts.saturating_add(reads) >= TRIES_MIN {
+                let read = turn.next.configured.as_ref().filter(|reading| reading.begun >= turn.next.since);
+                let seen = read.map(|reading| format!(": {}", missing(&turn.next, reading)));
                 turn.enter(
                     Phase::Stuck { attempts, reads },
                     "revert_unconfirmed",
                     format!(
-                        "the original could not be confirmed within {} s, after {attempts} writes; a human must look",
-                        deadline.as_secs()
+                        "the original could not be confirmed within {} s, after {attempts} writes{}; a human must look",
+                        deadline.as_secs(),
+                        seen.unwrap_or_default()
                     ),
                 );
             } else if turn.next.write.as_ref().is_none_or(|write| write.answered.is_some())
