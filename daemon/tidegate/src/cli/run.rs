@@ -86,7 +86,10 @@ impl Run {
 /// Sets up the log, to stderr: stdout is for data. `RUST_LOG` goes over the settings.
 fn log(settings: &Log) -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_default_env().or_else(|_| settings.level.parse::<EnvFilter>())?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A log that cannot be written (a full disk, a reader that has gone) would be complained of on stderr, which is the
+    // same file, and that complaint panics: the daemon would be gone when a revert is needed most.
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     match settings.format {
         LogFormat::Json => builder.json().flatten_event(true).init(),
         LogFormat::Human => builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).init(),
