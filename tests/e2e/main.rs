@@ -3,8 +3,21 @@
 //! `tests/run` installs them and builds the binary. What only needs our own code is tested nearer to it.
 
 mod clients;
+mod crash;
+mod cutover;
+mod daemon;
+mod demo;
 mod faults;
+mod fleet;
+mod journal;
 mod load;
+mod orders;
+mod processes;
+mod readme;
+mod receiver;
+mod refusals;
+mod reverts;
+
 mod schema;
 mod share;
 mod support;

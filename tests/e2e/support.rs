@@ -19,7 +19,7 @@ const STOP_MAX: Duration = Duration::from_secs(2);
 pub(crate) struct Proxy {
     pub(crate) process: Process,
     pub(crate) port: u16,
-    control: PathBuf,
+    pub(crate) control: PathBuf,
     generation: u64,
 }
 

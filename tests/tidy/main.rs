@@ -1,8 +1,9 @@
 //! House rules as a test: what the compiler and clippy cannot see, with the offending line and the rule in the message.
 //!
-//! [`picture`] holds who may know whom, [`words`] what a file may contain, [`units`] what systemd says of our units. Nothing
-//! here runs the product.
+//! [`picture`] holds who may know whom, [`pages`] what ARCHITECTURE.md names, [`words`] what a file may contain, [`units`]
+//! what systemd says of our units. Nothing here runs the product.
 
+mod pages;
 mod picture;
 mod tree;
 mod units;
