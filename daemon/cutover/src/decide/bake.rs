@@ -249,8 +249,8 @@ fn judged(cutover: &Cutover, blockers: &mut Vec<Blocker>) {
         }
         needed += 1;
         if guard.verdict != Verdict::Pass {
-            let more = guard.requests_missing.map_or(String::new(), |more| format!("; about {more} more requests"));
-            blockers.push(blocker(BlockerKind::Guard, format!("{}{more}", guard.sentence)));
+            // The sentence says how many more requests it takes, where that is known and what is missing.
+            blockers.push(blocker(BlockerKind::Guard, guard.sentence.clone()));
         } else if guard.target_requests < wanted.requests_min {
             let text = format!(
                 "{:?} stands on {} of {} requests of the target",

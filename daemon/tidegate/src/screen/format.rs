@@ -62,11 +62,12 @@ pub fn guard(guard: GuardKind) -> &'static str {
     }
 }
 
-/// `0.4 s`, `12 s`, `4 m 05 s`, `6 h 12 m`, `3 d 04 h`.
+/// `40 ms`, `0.4 s`, `12 s`, `4 m 05 s`, `6 h 12 m`, `3 d 04 h`.
 pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     match seconds {
         0 if duration.is_zero() => "0 s".to_owned(),
+        0 if duration.as_millis() < 100 => format!("{} ms", duration.as_millis()),
         0..10 if duration.subsec_millis() > 0 => format!("{:.1} s", duration.as_secs_f64()),
         0..60 => format!("{seconds} s"),
         60..3600 => format!("{} m {:02} s", seconds / 60, seconds % 60),
