@@ -217,7 +217,7 @@ async fn closed(case: Case, peer: &Peer, upstream: &Process, length: Duration) -
     busy.check(upstream, peer)?;
     drop(competitor);
     if used.is_zero() {
-        return Err(Fault::Broken(format!("{} used no processor time", peer.name)));
+        return Err(Fault::Spoiled(format!("{} got no processor time at all: the machine is busy", peer.name)));
     }
     Ok(requests as f64 / used.as_secs_f64())
 }
