@@ -17,7 +17,6 @@ mod readme;
 mod receiver;
 mod refusals;
 mod reverts;
-
 mod schema;
 mod share;
 mod support;
