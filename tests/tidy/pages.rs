@@ -10,7 +10,9 @@ fn the_tests_that_the_architecture_names_exist() {
     let tests: BTreeSet<String> = tree::rust("")
         .iter()
         .flat_map(|file| file.text.lines())
-        .filter_map(|line| Some(line.trim_start().strip_prefix("fn ")?.split('(').next()?.to_owned()))
+        .filter_map(|line| {
+            Some(line.trim_start().trim_start_matches("async ").strip_prefix("fn ")?.split('(').next()?.to_owned())
+        })
         .collect();
     let mut problems = Problems::default();
     let mut named = 0;
