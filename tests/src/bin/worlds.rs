@@ -71,7 +71,7 @@ struct Tally {
 }
 
 /// How many violations are printed in full.
-const SHOWN: usize = 5;
+const SHOWN: usize = 12;
 
 impl Tally {
     /// Counts one world.

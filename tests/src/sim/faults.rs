@@ -88,22 +88,48 @@ impl Fault {
     ];
 }
 
+impl Fault {
+    /// Whether it needs something to happen to: a write, a gate, a check.
+    const fn may_be_missed(self) -> bool {
+        matches!(self, Self::LateWrite | Self::RefusedWrite | Self::ChecksFail | Self::Gates | Self::Disagreement)
+    }
+}
+
 /// The faults of one world.
 #[derive(Clone, Debug, Default)]
 pub struct Faults(Vec<Fault>);
 
 impl Faults {
-    /// Draws each kind with a chance of one in nine; one world in twelve has none at all.
+    /// Draws each kind with a chance of one in nine, and of one in six where a world may draw it and never meet it; one
+    /// world in twelve has none at all.
     pub fn draw(rng: &mut Rng) -> Self {
         if rng.u32(0..12) == 0 {
             return Self::default();
         }
-        Self(Fault::ALL.into_iter().filter(|_| rng.u32(0..9) == 0).collect())
+        Self(
+            Fault::ALL.into_iter().filter(|fault| rng.u32(0..if fault.may_be_missed() { 6 } else { 9 }) == 0).collect(),
+        )
     }
 
     /// Whether this world has `fault`.
     pub fn has(&self, fault: Fault) -> bool {
         self.0.contains(&fault)
+    }
+
+    /// Those that are there from the beginning and need not happen.
+    pub fn from_the_start(&self) -> Self {
+        Self(
+            self.iter()
+                .filter(|fault| matches!(fault, Fault::ThinTraffic | Fault::Windows | Fault::WeightedStart))
+                .collect(),
+        )
+    }
+
+    /// Remembers that `fault` happened.
+    pub fn add(&mut self, fault: Fault) {
+        if !self.has(fault) {
+            self.0.push(fault);
+        }
     }
 
     /// Every fault of this world.

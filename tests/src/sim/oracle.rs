@@ -4,13 +4,16 @@
 //! really were. It keeps its own small books and names the check that was broken. It imports no decision code: the
 //! types of events and commands, the phases by name, and nothing else of the core.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod rise;
+
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use cutover::command::Severity;
-use cutover::event::{Check, CheckOutcome, CommandKind, GateAnswer, Reading, Verb};
-use cutover::policy::{CaptureNeed, DriftPolicy, GateBefore, GateKind, GateTimeout, Policy, WeightedStart};
-use cutover::{Command, Cutover, Decision, Event, Generation, Phase, Share, Timestamp, Weight};
+use cutover::cutover::StandingKind;
+use cutover::event::{Check, CommandKind, GateAnswer, Reading, Verb};
+use cutover::policy::{DrainTimeout, DriftPolicy, Policy, WeightedStart};
+use cutover::{Command, Cutover, Event, Generation, Phase, Share, Timestamp};
 use serde_json::Value;
 
 use super::faults::{Fault, Faults};
@@ -24,14 +27,20 @@ const SIGHT_MAX: Duration = Duration::from_mins(30);
 /// How many commands one decision may hold.
 const COMMANDS_MAX: usize = 24;
 /// How long a revert may go on before a human is called, beyond the policy's own deadline.
-const REVERT_SLACK: i64 = 20 * MINUTE;
-/// How much of a window a target must have been broken in for a rise after it to be wrong.
-const BROKEN: i64 = 5 * MINUTE;
+const REVERT_SLACK: i64 = 3 * MINUTE;
+/// How old the counts and reads on which a cutover ends may be.
+const SIGHT_OF_THE_END: i64 = 6 * MINUTE;
+/// For how long a target must have been somewhat worse for a rise after it to be wrong: the judge needs its time.
+const WORSE: i64 = 15 * MINUTE;
+/// The same of one that fails most of what it gets: nothing rises on an interval like that, and counts are at most so
+/// old.
+const BROKEN: i64 = 6 * MINUTE;
 
 /// One thing that must not have happened.
 #[derive(Clone, Debug)]
 pub struct Violation {
-    /// The check: `pure`, `journal`, `belief`, `evidence`, `revert`, `capture`, `limits`, `orders`, `finish`.
+    /// The check: `pure`, `journal`, `belief`, `evidence`, `revert`, `capture`, `limits`, `orders`, `resume`,
+    /// `finish`.
     pub check: &'static str,
     /// What happened.
     pub text: String,
@@ -61,6 +70,7 @@ pub struct Oracle {
     target_requests: u64,
     counted_to: Option<Timestamp>,
     checks: Vec<Check>,
+    checks_begun: Option<Timestamp>,
     open_gates: BTreeSet<(String, usize)>,
     standing: bool,
     journal_writable: bool,
@@ -68,14 +78,53 @@ pub struct Oracle {
     /// Since when this revert is tried; a confirmed one that was undone begins anew.
     reverting_since: Option<i64>,
     ended_by_abort: bool,
-    alerts: u32,
-    critical_alerts: u32,
     foreign_at: Option<i64>,
     foreign_landed: bool,
+    worse_since: Option<i64>,
     broken_since: Option<i64>,
     generation: Generation,
     now: i64,
     downtime: i64,
+    /// The most that the target was ever given by us, class by class, or had before.
+    highest: Share,
+    /// Whether the proxies were asked to hold the revert, and whether they said that they do.
+    arming: bool,
+    armed: bool,
+    /// Whether the requests of the last counted interval showed the share that was asked for.
+    share_shown: bool,
+    /// Since when the balancer has given the target everything, and until when it last did for long enough.
+    all_since: Option<i64>,
+    silent_until: Option<i64>,
+    draining_since: i64,
+    thin: bool,
+    /// How often the same share was written again, and how often a foreign one was adopted, without progress.
+    rewritten: u32,
+    adopted: u32,
+    /// What the balancer gives the target, in truth.
+    gives: Share,
+    /// Whether a revert stands that was carried out while the journal could not be written.
+    reverted_unknown: bool,
+}
+
+/// One event and its answer.
+#[derive(Debug)]
+pub struct Step<'a> {
+    /// What happened.
+    pub event: &'a Event,
+    /// The cutover before it.
+    pub before: &'a Cutover,
+    /// And after it.
+    pub after: &'a Cutover,
+    /// What is on disk when the commands go out.
+    pub disk: &'a Cutover,
+    /// What goes out.
+    pub commands: &'a [Command],
+    /// Whether an order was taken.
+    pub accepted: bool,
+    /// Whether the answer is an entry of the journal.
+    pub journal: bool,
+    /// The daemon's clock.
+    pub now: Timestamp,
 }
 
 impl Oracle {
@@ -98,20 +147,32 @@ impl Oracle {
             target_requests: 0,
             counted_to: None,
             checks: Vec::new(),
+            checks_begun: None,
             open_gates: BTreeSet::new(),
             standing: false,
             journal_writable: true,
             restoring: None,
             reverting_since: None,
             ended_by_abort: false,
-            alerts: 0,
-            critical_alerts: 0,
             foreign_at: None,
             foreign_landed: false,
+            worse_since: None,
             broken_since: None,
             generation: Generation::default(),
             now: 0,
             downtime: 0,
+            highest: share,
+            arming: false,
+            armed: false,
+            share_shown: true,
+            all_since: None,
+            silent_until: None,
+            draining_since: 0,
+            thin: faults.has(Fault::ThinTraffic),
+            rewritten: 0,
+            adopted: 0,
+            gives: share,
+            reverted_unknown: false,
         }
     }
 
@@ -131,25 +192,63 @@ impl Oracle {
 
     /// The target's true health from `now` on.
     pub fn target_is(&mut self, health: Health, now: i64) {
-        let broken = match health {
-            Health::Failing(share) => share >= 0.05,
-            Health::Slow(factor) => factor >= 2.0,
-            Health::Good | Health::Silent => false,
+        let (worse, broken) = match health {
+            Health::Failing(share) => (share >= 0.05, share >= 0.3),
+            Health::Slow(factor) => (factor >= 2.0, false),
+            Health::Good | Health::Silent => (false, false),
         };
+        self.worse_since = if worse { self.worse_since.or(Some(now)) } else { None };
         self.broken_since = if broken { self.broken_since.or(Some(now)) } else { None };
     }
 
     /// The balancer changed, by a write of ours.
-    pub fn landed(&mut self, _share: Share, now: i64) {
+    pub fn landed(&mut self, share: Share, now: i64) {
         self.last_landing = now;
         self.foreign_landed = false;
+        self.gives(share, now);
     }
 
     /// The balancer changed, by someone else.
-    pub fn foreign(&mut self, now: i64) {
+    pub fn foreign(&mut self, share: Share, now: i64) {
+        self.gives(share, now);
         self.last_landing = now;
         self.foreign_at = Some(now);
         self.foreign_landed = true;
+    }
+
+    /// The balancer gives the target `share` from `now` on.
+    fn gives(&mut self, share: Share, now: i64) {
+        self.gives = share;
+        self.reverted_unknown &= share == self.original;
+        let quiet = i64::try_from(self.policy.drain.quiet.as_millis()).unwrap_or(i64::MAX);
+        if share == Share::ALL {
+            self.all_since.get_or_insert(now);
+        } else if self.all_since.take().is_some_and(|since| now - since >= quiet) {
+            self.silent_until = Some(now);
+        }
+    }
+
+    /// The shell is about to look at the last moments: it must be asked to, in every phase but done and aborted.
+    pub fn looks(&mut self, cutover: &Cutover) {
+        let must = match cutover.phase {
+            Phase::Shifting { .. }
+            | Phase::Baking { .. }
+            | Phase::Draining
+            | Phase::Reverting { .. }
+            | Phase::Stuck { .. } => true,
+            Phase::Gated { .. } => cutover.generation > Generation::default(),
+            Phase::Reverted => cutover.closed.is_none(),
+            Phase::Pending | Phase::Preflight | Phase::Baseline | Phase::Done | Phase::Aborted => false,
+        };
+        self.insist(!must || cutover.watched(), "revert", || {
+            format!("nobody looks at the tripwires in {}", cutover.phase.name())
+        });
+    }
+
+    /// What was on disk was read back.
+    pub fn read_back(&mut self, written: &str, read: &Cutover) {
+        let again = serde_json::to_string(read).unwrap_or_default();
+        self.insist(written == again, "resume", || "what is read from the journal is not what was written".to_owned());
     }
 
     /// The daemon came back with what was on disk: what it did since then without an entry is unknown to it.
@@ -161,6 +260,20 @@ impl Oracle {
             self.restoring = None;
         }
         self.standing = cutover.standing.is_some();
+        (self.arming, self.armed) = (false, false);
+        // The time of a revert is counted in the state, and the last of it may not be on disk.
+        self.reverting_since = self.reverting_since.map(|_| self.now);
+        self.downtime = 0;
+        // Where the journal could not be written, less is on disk than was done.
+        let forgotten = cutover.generation < self.generation;
+        self.generation = self.generation.min(cutover.generation);
+        if forgotten {
+            self.asked = cutover.desired;
+            self.reverted_unknown = self.restoring_landed(cutover);
+            // What the step had counted is known to the state and not to these books any more.
+            self.foreign_at = Some(self.now);
+            self.written = None;
+        }
         if cutover.generation > self.generation {
             // The entry is on disk and its write never went out: what is asked for now was decided then.
             self.asked = cutover.desired;
@@ -168,20 +281,24 @@ impl Oracle {
         }
     }
 
+    /// Whether a revert was carried out that the journal does not know, and stands.
+    fn restoring_landed(&self, cutover: &Cutover) -> bool {
+        let knows = matches!(cutover.phase, Phase::Reverting { .. } | Phase::Reverted | Phase::Stuck { .. });
+        self.reverting_since.is_some() && !knows && self.gives == self.original && cutover.desired != self.original
+    }
+
     /// The daemon's clock stepped: where the counted windows ended is a time of another clock.
     pub fn clock_stepped(&mut self) {
         self.counted_to = None;
     }
 
-    /// The same decision was taken twice.
-    pub fn repeated(&mut self, first: &Decision, second: &Decision) {
-        let print = |decision: &Decision| {
-            let commands = serde_json::to_string(&decision.commands).unwrap_or_default();
-            let next = serde_json::to_string(&decision.next).unwrap_or_default();
-            (commands, next, decision.reason.clone(), decision.journal, decision.accepted)
-        };
-        let same = print(first) == print(second);
-        self.insist(same, "pure", || format!("one event, two answers: {} / {}", first.reason.text, second.reason.text));
+    /// The same decision was taken twice; both, as text.
+    pub fn repeated(&mut self, first: &str, second: &str) {
+        self.insist(first == second, "pure", || {
+            let differs = first.bytes().zip(second.bytes()).take_while(|(a, b)| a == b).count();
+            let around = |text: &str| text.chars().skip(differs.saturating_sub(20)).take(60).collect::<String>();
+            format!("one event, two answers: ..{}.. and ..{}..", around(first), around(second))
+        });
     }
 
     /// Two writes are under way at once.
@@ -194,23 +311,18 @@ impl Oracle {
 
     /// Whether these commands give the target more than what went out last.
     pub fn rises(&self, commands: &[Command]) -> bool {
-        commands.iter().any(|command| matches!(command, Command::Write { share, .. } if share.raises(self.asked)))
+        let known = self.last_read.as_ref().map_or(self.asked, |reading| reading.share);
+        commands.iter().any(
+            |command| matches!(command, Command::Write { share, .. } if share.raises(self.asked) || share.raises(known)),
+        )
     }
 
     /// One event was answered: what came in, what follows, what is on disk.
-    #[expect(clippy::too_many_arguments, reason = "it is told the whole of one step, and keeps none of it")]
-    pub fn answered(
-        &mut self,
-        event: &Event,
-        before: &Cutover,
-        after: &Cutover,
-        disk: &Cutover,
-        commands: &[Command],
-        accepted: bool,
-        now: Timestamp,
-    ) {
+    pub fn answered(&mut self, step: &Step<'_>) {
+        let &Step { event, before, after, disk, commands, accepted, journal, now } = step;
         self.take_in(event, before, accepted, now);
         self.limits(after, commands);
+        self.place(event, before, after, journal);
         for command in commands {
             match command {
                 Command::Write { share, generation } => self.write(*share, *generation, after, disk, now),
@@ -218,16 +330,73 @@ impl Oracle {
                     self.reverted_on_evidence |= after.reason.kind == "verdict_fail";
                     self.restore(action, *generation);
                 }
-                Command::Alert(alert) => {
-                    self.alerts += 1;
-                    self.critical_alerts += u32::from(alert.severity == Severity::Critical);
+                Command::Arm { share, .. } => {
+                    (self.arming, self.armed) = (true, false);
+                    // Before the first write the original is what was read last.
+                    let untouched = self.last_read.as_ref().filter(|_| self.generation == Generation::default());
+                    let original = untouched.map_or(self.original, |reading| reading.share);
+                    self.insist(*share == original, "revert", || format!("armed with {share}, not with {original}"));
                 }
+                Command::Disarm => (self.arming, self.armed) = (false, false),
                 _ => {}
             }
+            let closed = before.closed.is_some() && matches!(command, Command::Write { .. } | Command::Restore { .. });
+            self.insist(!closed, "orders", || "a closed cutover moves traffic".to_owned());
         }
+        self.wanted(after);
+        self.fights(before, after);
         self.tripwire(event, before, after);
         self.ordered(event, before, after, accepted);
-        self.arrived(before, after, now);
+        self.arrived(before, after, commands);
+    }
+
+    /// A place on the ladder is left only by an entry of the journal, and a restart leaves none.
+    fn place(&mut self, event: &Event, before: &Cutover, after: &Cutover, journal: bool) {
+        let place = |cutover: &Cutover| (cutover.phase.name(), cutover.step(), cutover.desired, cutover.earned);
+        let moved = place(before) != place(after);
+        self.insist(journal || !moved, "journal", || {
+            format!("{} became {} and no entry says so", before.phase.name(), after.phase.name())
+        });
+        self.insist(!moved || !matches!(event, Event::Restarted), "resume", || {
+            format!("a restart in {} at {} goes on in {}", before.phase.name(), before.desired, after.phase.name())
+        });
+        let latched = !matches!(before.phase, Phase::Aborted) || matches!(after.phase, Phase::Aborted);
+        self.insist(latched, "orders", || format!("an aborted cutover went on in {}", after.phase.name()));
+        let paused =
+            |cutover: &Cutover| cutover.standing.as_ref().is_some_and(|standing| standing.kind == StandingKind::Pause);
+        if paused(before) && paused(after) && !moved {
+            let spent = |cutover: &Cutover| {
+                let budgets = &cutover.budgets;
+                [budgets.hold, budgets.blind, budgets.bake, budgets.gate, budgets.phase]
+            };
+            let stand_still = spent(before).iter().zip(spent(after)).all(|(before, after)| after <= *before);
+            self.insist(stand_still, "orders", || "a budget runs in a pause".to_owned());
+        }
+    }
+
+    /// What is wanted was earned: nothing that someone else set, and we took over, stands above it.
+    fn wanted(&mut self, after: &Cutover) {
+        // The step above was earned when the one below had passed, whether or not its gates are open.
+        let steps = &self.policy.shift.steps;
+        let next = steps.iter().rposition(|step| !step.raises(self.highest)).map_or(0, |rung| rung + 1);
+        let (wanted, highest) = (after.desired, steps.get(next).copied().unwrap_or(Share::ALL));
+        let judged = matches!(after.phase, Phase::Gated { .. } | Phase::Baking { .. } | Phase::Draining);
+        let holds = !judged || self.generation == Generation::default() || !wanted.raises(highest);
+        self.insist(holds, "evidence", || format!("{wanted} is taken as ours and only {highest} was earned"));
+    }
+
+    /// Two who write each their own share do not go on for ever.
+    fn fights(&mut self, before: &Cutover, after: &Cutover) {
+        let stood = matches!(before.phase, Phase::Gated { .. } | Phase::Baking { .. } | Phase::Draining);
+        let same = before.desired == after.desired;
+        self.rewritten += u32::from(stood && same && matches!(after.phase, Phase::Shifting { .. }));
+        let stands = matches!(after.phase, Phase::Gated { .. } | Phase::Baking { .. } | Phase::Draining);
+        self.adopted += u32::from(stood && stands && !same);
+        let most = 2 * self.policy.shift.attempts_max + 2;
+        let (rewritten, adopted) = (self.rewritten, self.adopted);
+        self.insist(rewritten <= most && adopted <= most, "limits", || {
+            format!("a share was written again {rewritten} times, and a foreign one adopted {adopted} times")
+        });
     }
 
     /// Keeps the books of what came in.
@@ -248,6 +417,9 @@ impl Oracle {
                 let fresh = self.counted_to.is_none_or(|to| {
                     if self.steady_clock { observation.window.from >= to } else { observation.window.to != to }
                 });
+                let asked = self.asked;
+                self.share_shown = shows_share(&observation.reads, asked.reads, &self.policy)
+                    && shows_share(&observation.writes, asked.writes, &self.policy);
                 if self.confirmed && fresh {
                     self.counted += observation.window.to.since(observation.window.from);
                     self.target_requests +=
@@ -257,28 +429,44 @@ impl Oracle {
                     self.counted_to = Some(observation.window.to);
                 }
             }
-            Event::Checked { checks, .. } => self.checks.clone_from(checks),
+            Event::Checked { checks, begun } => {
+                let newer = !self.steady_clock || self.checks_begun.is_none_or(|last| last <= *begun);
+                if newer {
+                    self.checks.clone_from(checks);
+                    self.checks_begun = Some(*begun);
+                }
+            }
+            Event::Armed => self.armed |= self.arming,
             Event::GateAnswered { gate, step, answer: GateAnswer::Yes } => {
                 self.open_gates.insert((gate.clone(), *step));
             }
             Event::Journal { writable } => self.journal_writable = *writable,
-            Event::Ordered(order) if accepted => match &order.verb {
-                Verb::Hold | Verb::Pause => self.standing = true,
-                Verb::Resume { adopt_policy } => {
-                    self.standing = false;
-                    if let Some(policy) = adopt_policy {
-                        self.policy = (**policy).clone();
-                    }
-                }
-                Verb::Advance => self.open_every_gate(before),
-                Verb::Start => {
-                    self.checks.clear();
-                    self.standing = false;
-                }
-                Verb::Abort => self.ended_by_abort = true,
-                Verb::Revert | Verb::Close => {}
-            },
+            Event::Ordered(order) if accepted => {
+                (self.rewritten, self.adopted) = (0, 0);
+                self.reverted_unknown = false;
+                self.obey(&order.verb, before);
+            }
             _ => {}
+        }
+    }
+
+    /// Keeps the books of an order that was taken.
+    fn obey(&mut self, verb: &Verb, before: &Cutover) {
+        match verb {
+            Verb::Hold | Verb::Pause => self.standing = true,
+            Verb::Resume { adopt_policy } => {
+                self.standing = false;
+                if let Some(policy) = adopt_policy {
+                    self.policy = (**policy).clone();
+                }
+            }
+            Verb::Advance => self.open_every_gate(before),
+            Verb::Start => {
+                self.checks.clear();
+                self.standing = false;
+            }
+            Verb::Abort => self.ended_by_abort = true,
+            Verb::Revert | Verb::Close => {}
         }
     }
 
@@ -321,125 +509,6 @@ impl Oracle {
         self.insist(lists.iter().all(|&length| length <= 64), "limits", || format!("lists of {lists:?}"));
     }
 
-    /// A share goes out.
-    fn write(&mut self, share: Share, generation: Generation, after: &Cutover, disk: &Cutover, now: Timestamp) {
-        let last = self.generation;
-        self.insist(generation > last, "belief", || format!("write {} after write {}", generation.0, last.0));
-        self.insist(self.restoring.is_none(), "revert", || format!("{share} was written after a revert"));
-        self.insist(!self.ended_by_abort, "orders", || format!("{share} was written after an abort"));
-        if share.raises(self.asked) {
-            let on_disk = disk.generation >= generation && disk.desired == share && disk.original.is_some();
-            self.insist(on_disk, "journal", || format!("a rise to {share} went out before it was on disk"));
-            self.insist(self.journal_writable, "journal", || format!("a rise to {share} with the journal unwritable"));
-            self.climb(share, after, now);
-        }
-        self.generation = generation;
-        self.asked = share;
-        self.written = Some((generation, None));
-        self.begin_step();
-    }
-
-    /// The books of a step begin anew.
-    fn begin_step(&mut self) {
-        self.confirmed = false;
-        self.counted = Duration::ZERO;
-        self.target_requests = 0;
-    }
-
-    /// The target is given more than before: was it earned?
-    fn climb(&mut self, share: Share, after: &Cutover, now: Timestamp) {
-        let steps = self.policy.shift.steps.clone();
-        let rung = steps.iter().position(|&step| step == share);
-        let Some(rung) = rung else {
-            self.accuse("evidence", format!("{share} is no step of the policy"));
-            return;
-        };
-        let from = self.asked;
-        let below = steps.iter().rposition(|&step| !step.raises(from));
-        let first = below.is_none();
-        let next = below.map_or(0, |step| step + 1);
-        // Adopted weight lies between the rungs, and earned ones may be climbed again after a drift.
-        self.insist(rung <= next, "evidence", || format!("from {from} to {share} skips a step"));
-        self.insist(!self.standing, "orders", || format!("a rise to {share} while held"));
-        self.standing_checks(share);
-        self.change_window(share, now);
-        self.gates(share, rung, after);
-        let sight = self.last_read.clone();
-        let seen = sight.as_ref().is_some_and(|reading| {
-            reading.disagreeing.is_empty()
-                && (reading.share == from || self.policy.drift != DriftPolicy::Halt)
-                && (!self.steady_clock || now.since(reading.begun) <= SIGHT_MAX)
-        });
-        self.insist(seen, "belief", || format!("a rise to {share} without a fresh read of {from}: {sight:?}"));
-        if first {
-            return;
-        }
-        if self.generation > Generation::default() && self.foreign_at.is_none() {
-            self.insist(self.confirmed, "belief", || format!("a rise to {share} before {from} was confirmed"));
-            let counted = self.counted;
-            let bake = self.policy.shift.bake_min;
-            self.insist(counted >= bake, "evidence", || {
-                format!("a rise to {share} after {} s of counted time", counted.as_secs())
-            });
-            let requests = self.target_requests;
-            self.insist(requests >= self.policy.shift.requests_min, "evidence", || {
-                format!("a rise to {share} on {requests} requests of the target")
-            });
-            let broken = self.broken_since.is_some_and(|since| self.now - since > BROKEN + 10 * MINUTE);
-            self.insist(!broken, "evidence", || format!("a rise to {share} with a broken target"));
-        }
-    }
-
-    /// No check may fail or be unknown when something rises.
-    fn standing_checks(&mut self, share: Share) {
-        let bad: Vec<Check> = self
-            .checks
-            .iter()
-            .filter(|check| matches!(check.outcome, CheckOutcome::Fail | CheckOutcome::Unknown))
-            .cloned()
-            .collect();
-        let capture = bad.iter().any(|check| check.name.starts_with("capture"));
-        if capture {
-            let relies = self.policy.capture == CaptureNeed::Required || !share.writes.eq(&Weight::NONE);
-            self.insist(!relies, "capture", || format!("a rise to {share} while capture is not known to be whole"));
-        }
-        let other = bad.iter().any(|check| !check.name.starts_with("capture"));
-        self.insist(!other, "evidence", || format!("a rise to {share} against the checks"));
-    }
-
-    /// The worlds' change window is 8:00 to 9:00 in Berlin, in winter: 7:00 to 8:00 UTC.
-    fn change_window(&mut self, share: Share, now: Timestamp) {
-        if self.windows {
-            let minute = now.0.rem_euclid(24 * 60 * MINUTE) / MINUTE;
-            self.insist((7 * 60..8 * 60).contains(&minute), "orders", || {
-                format!("a rise to {share} at {}:{:02} UTC, outside of the change window", minute / 60, minute % 60)
-            });
-        }
-    }
-
-    /// Each gate before this step said yes, or ran out of a time whose end means yes.
-    fn gates(&mut self, share: Share, rung: usize, after: &Cutover) {
-        let steps = &self.policy.shift.steps;
-        let earlier = if rung == 0 { self.original } else { steps[rung - 1] };
-        let mut shut = BTreeMap::new();
-        for gate in &self.policy.gates {
-            let asked = match gate.before {
-                GateBefore::EachStep => true,
-                GateBefore::Weight(weight) => {
-                    share.reads.max(share.writes) >= weight && earlier.reads.max(earlier.writes) < weight
-                }
-                GateBefore::Writes => share.writes > earlier.writes && earlier.writes == Weight::NONE,
-            };
-            let open = self.open_gates.contains(&(gate.name.clone(), rung));
-            let lapsed = gate.on_timeout == GateTimeout::Continue;
-            if asked && !open && !lapsed {
-                shut.insert(gate.name.clone(), gate.kind == GateKind::Manual);
-            }
-        }
-        let phase = after.phase.name();
-        self.insist(shut.is_empty(), "orders", || format!("a rise to {share} through shut gates {shut:?} ({phase})"));
-    }
-
     /// The original goes out.
     fn restore(&mut self, action: &Value, generation: Generation) {
         let original = self.original_action.clone();
@@ -469,7 +538,11 @@ impl Oracle {
         let fires = requests >= 2 * TRIPWIRE_REQUESTS
             && share(errors, requests) >= 1.1 * TRIPWIRE_ERRORS
             && share(source_errors, source_requests) <= 0.5 * TRIPWIRE_SOURCE;
-        let armed = matches!(before.phase, Phase::Shifting { .. } | Phase::Baking { .. } | Phase::Draining);
+        let armed = match before.phase {
+            Phase::Shifting { .. } | Phase::Baking { .. } | Phase::Draining => true,
+            Phase::Gated { .. } => before.generation > Generation::default(),
+            _ => false,
+        };
         let reverting = matches!(after.phase, Phase::Reverting { .. } | Phase::Reverted | Phase::Stuck { .. });
         self.insist(!(fires && armed) || reverting, "revert", || {
             format!(
@@ -505,7 +578,12 @@ impl Oracle {
     }
 
     /// What must hold where a phase is reached.
-    fn arrived(&mut self, before: &Cutover, after: &Cutover, _now: Timestamp) {
+    fn arrived(&mut self, before: &Cutover, after: &Cutover, commands: &[Command]) {
+        let told = |severity: Option<Severity>| {
+            commands.iter().any(|command| {
+                matches!(command, Command::Alert(alert) if severity.is_none_or(|severity| alert.severity == severity))
+            })
+        };
         if before.phase.name() == after.phase.name() {
             if let (Phase::Reverting { .. }, Some(since)) = (&after.phase, self.reverting_since) {
                 let deadline = i64::try_from(self.policy.revert.deadline.as_millis()).unwrap_or(i64::MAX);
@@ -531,19 +609,27 @@ impl Oracle {
                         .as_ref()
                         .is_some_and(|reading| reading.action == original && self.shows(reading, self.original));
                 self.insist(shown, "belief", || format!("reverted on the word of {seen:?}"));
-                self.insist(self.alerts > 0, "revert", || "reverted and nobody was told".to_owned());
+                self.insist(told(None), "revert", || "reverted and nobody was told".to_owned());
             }
             Phase::Stuck { .. } => {
-                self.insist(self.critical_alerts > 0, "revert", || "stuck and no human was called".to_owned());
+                self.insist(told(Some(Severity::Critical)), "revert", || "stuck and no human was called".to_owned());
             }
             Phase::Done => {
                 let asked = self.asked;
                 self.insist(asked == Share::ALL, "evidence", || format!("done at {asked}"));
-                self.insist(self.alerts > 0, "orders", || "done and nobody was told".to_owned());
+                self.insist(told(None), "orders", || "done and nobody was told".to_owned());
+                self.drained();
+            }
+            Phase::Draining => {
+                self.draining_since = self.now;
+                self.insist(self.confirmed, "belief", || "the source drains before that was confirmed".to_owned());
             }
             Phase::Baking { .. } => {
-                let asked = self.asked;
-                self.insist(self.confirmed, "belief", || format!("{asked} is baked before it was confirmed"));
+                let desired = after.desired;
+                let adopted = self.policy.drift == DriftPolicy::Adopt
+                    && self.last_read.as_ref().is_some_and(|reading| self.shows(reading, desired));
+                let seen = self.confirmed || adopted;
+                self.insist(seen, "belief", || format!("{desired} is baked before it was confirmed"));
             }
             Phase::Preflight if self.policy.shift.on_weighted_start == WeightedStart::Refuse => {
                 self.restoring = None;
@@ -551,6 +637,24 @@ impl Oracle {
             }
             _ => {}
         }
+    }
+
+    /// The end: the target is well, and the source has really had nothing for as long as the policy says.
+    fn drained(&mut self) {
+        if !self.steady_clock || self.thin {
+            return;
+        }
+        let broken = self.broken_since.is_some_and(|since| self.now - since > WORSE);
+        self.insist(!broken, "evidence", || "done, with a target that is broken".to_owned());
+        let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        let drain = &self.policy.drain;
+        // An interval may have had no request of the source by chance before the weight was all.
+        let quiet = millis(drain.quiet) - MINUTE / 2;
+        let silent = self.all_since.is_some_and(|since| self.now - since >= quiet)
+            || self.silent_until.is_some_and(|until| self.now - until <= SIGHT_OF_THE_END);
+        let accepted = drain.on_timeout == DrainTimeout::Accept
+            && self.now - self.draining_since >= millis(drain.timeout) - MINUTE;
+        self.insist(silent || accepted, "evidence", || "done, and the source had requests until now".to_owned());
     }
 
     /// The true time of what comes next, and how much of it the daemon was not there.
@@ -568,4 +672,12 @@ impl Oracle {
             self.insist(*action == original, "revert", || format!("reverted, and the balancer says {action}"));
         }
     }
+}
+
+/// Whether the requests of one interval show `weight`, by the policy's tolerance and what chance does to so many.
+fn shows_share(block: &judge::Block, weight: cutover::Weight, policy: &Policy) -> bool {
+    let (target, both) = (block.target.requests, block.target.requests + block.source.requests);
+    let w = weight.fraction();
+    let chance = 6.0 * (w * (1.0 - w) / both.max(1) as f64).sqrt();
+    both == 0 || (target as f64 / both as f64 - w).abs() <= policy.shift.share_tolerance + chance
 }

@@ -1,22 +1,25 @@
-//! The world a cutover runs in, and the shell that carries out what the core asks for.
+//! The world a cutover runs in: what is true, what happens, and what the daemon is told of it.
+
+mod schedule;
+mod shell;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
-use cutover::event::{Check, CheckOutcome, CommandKind, GateAnswer, Observation, Order, Reading, Retry, Verb};
-use cutover::policy::{GateKind, Policy};
-use cutover::{Command, Cutover, Event, Generation, Phase, Share, Timestamp, Weight, Window};
+use cutover::event::{Order, Verb};
+use cutover::policy::Policy;
+use cutover::{Cutover, Decision, Event, Generation, Phase, Share, Timestamp, Weight};
 use fastrand::Rng;
-use judge::Block;
 use serde_json::{Value, json};
 
 use super::coverage::Coverage;
 use super::faults::{Fault, Faults};
 use super::mutants::{Mutant, answer};
-use super::oracle::{Oracle, Violation};
+use super::oracle::{Oracle, Step, Violation};
 use super::policy;
-use super::service::{self, Health, Load};
+use super::service::{Health, Load};
+use schedule::Ambush;
 
 /// One second, in the milliseconds of true time.
 const SECOND: i64 = 1_000;
@@ -65,24 +68,34 @@ enum Item {
     Wake(u32),
     /// The last moments are counted.
     Glance,
-    /// The daemon dies.
-    Crash,
+    /// The proxies look at their own figures.
+    ProxiesLook,
+    /// The daemon dies, for so long.
+    Crash { down: i64 },
     /// It comes back.
     Restart,
+    /// The cutover is ordered to start.
+    Start,
     /// Someone orders something.
     Order(Verb),
-    /// Someone else changes the weights.
-    Foreign(Share),
+    /// Someone else changes the weights, and so often again.
+    Foreign { share: Share, again: i64 },
     /// The daemon's clock steps.
     StepClock(i64),
     /// A side gets better or worse.
-    Health { source: Option<Health>, target: Option<Health> },
-    /// The journal fails or works again.
-    Journal(bool),
+    Health { fault: Fault, source: Option<Health>, target: Option<Health>, length: Option<i64> },
+    /// The journal cannot be written, for so long.
+    JournalFails { length: i64 },
+    /// It can be written again.
+    JournalWorks,
     /// The policy file changes.
     PolicyChanged,
-    /// One of the switches of the world is turned.
-    Switch(Fault, bool),
+    /// Something is wrong for so long.
+    Switch { fault: Fault, length: i64 },
+    /// The balancer takes nothing for so long, and somebody orders a revert meanwhile.
+    RefusedRevert { length: i64 },
+    /// A reply of that kind comes once more.
+    Again(&'static str),
     /// All faults end.
     Heal,
     /// Someone looks after a cutover that waits for a person.
@@ -121,7 +134,15 @@ struct World<'a> {
     disk: Arc<Cutover>,
     journal_works: bool,
     journal_told: bool,
-    switches: BTreeMap<Fault, bool>,
+    /// Until when what is wrong.
+    switches: BTreeMap<Fault, i64>,
+    ambushes: Vec<Ambush>,
+    /// The last reply of each kind to this run of the daemon.
+    replies: BTreeMap<&'static str, Event>,
+    /// The faults that really happened.
+    met: Faults,
+    /// A shot of the proxies that no daemon has heard of.
+    unheard: Option<Event>,
     write_under_way: Option<Generation>,
     wake: Option<i64>,
     armed: Option<Share>,
@@ -143,6 +164,12 @@ pub fn run(seed: u64, mutant: Option<Mutant>, coverage: &mut Coverage) -> Outcom
 /// The action of a balancer that gives the target `share`, with something in it that only a whole restore brings back.
 fn action(share: Share, note: &str) -> Value {
     json!({ "reads": share.reads.per_mille(), "writes": share.writes.per_mille(), "note": note })
+}
+
+/// The whole of a decision as text, as it would be in the journal.
+fn print(decision: &Decision) -> String {
+    let Decision { next, commands, reason, accepted, journal } = decision;
+    serde_json::to_string(&(reason, accepted, journal, commands, next)).expect("a decision can be written")
 }
 
 impl<'a> World<'a> {
@@ -178,6 +205,10 @@ impl<'a> World<'a> {
             journal_works: true,
             journal_told: true,
             switches: BTreeMap::new(),
+            ambushes: Vec::new(),
+            replies: BTreeMap::new(),
+            met: faults.from_the_start(),
+            unheard: None,
             write_under_way: None,
             wake: None,
             armed: None,
@@ -203,105 +234,11 @@ impl<'a> World<'a> {
 
     /// Delivers `event` to the daemon as it is now, in `delay`.
     fn deliver(&mut self, delay: i64, event: Event) {
+        if self.faults.has(Fault::ReorderedReply) {
+            self.replies.insert(super::coverage::name(&event), event.clone());
+        }
         let item = Item::Deliver(Box::new(event), self.incarnation);
         self.plan(self.now + delay, item);
-    }
-
-    /// A moment of the time in which faults happen.
-    fn moment(&mut self) -> i64 {
-        self.rng.i64(2 * MINUTE..FAULTS_END)
-    }
-
-    /// Plans every fault of this world, its end, the start and the nurse's rounds.
-    fn schedule_faults(&mut self) {
-        self.plan(SECOND, Item::Order(Verb::Start));
-        self.plan(GLANCE, Item::Glance);
-        self.plan(FAULTS_END, Item::Heal);
-        for fault in self.faults.clone().iter() {
-            for _ in 0..self.rng.u32(1..4) {
-                self.schedule(fault);
-            }
-        }
-    }
-
-    /// Plans one occurrence of `fault`.
-    fn schedule(&mut self, fault: Fault) {
-        let at = self.moment();
-        let end = (at + self.rng.i64(MINUTE..25 * MINUTE)).min(FAULTS_END);
-        let target = |health| Item::Health { source: None, target: Some(health) };
-        match fault {
-            Fault::Crash => {
-                self.plan(at, Item::Crash);
-                let down = self.rng.i64(SECOND..5 * MINUTE);
-                self.plan(at + down, Item::Restart);
-            }
-            Fault::ClockStep => {
-                let step = self.rng.i64(-3 * 60 * MINUTE..3 * 60 * MINUTE);
-                self.plan(at, Item::StepClock(step));
-            }
-            Fault::TargetErrors => {
-                let share = [0.05, 0.1, 0.3, 0.6][self.rng.usize(0..4)];
-                self.plan(at, target(Health::Failing(share)));
-            }
-            Fault::TargetSlow => self.plan(at, target(Health::Slow(3.0))),
-            Fault::TargetOutage => self.plan(at, target(Health::Failing(1.0))),
-            Fault::TargetSilent => self.plan(at, target(Health::Silent)),
-            Fault::SourceOutage => {
-                self.plan(at, Item::Health { source: Some(Health::Failing(0.9)), target: None });
-                self.plan(end, Item::Health { source: Some(Health::Good), target: None });
-            }
-            Fault::BothOutage => {
-                let both = |health| Item::Health { source: Some(health), target: Some(health) };
-                self.plan(at, both(Health::Failing(0.9)));
-                self.plan(end, both(Health::Good));
-            }
-            Fault::Drift => {
-                let share = Share::both(Weight::new(self.rng.u16(0..=1000)).expect("up to 1000"));
-                self.plan(at, Item::Foreign(share));
-            }
-            Fault::Operator => {
-                let verbs = [
-                    Verb::Advance,
-                    Verb::Hold,
-                    Verb::Pause,
-                    Verb::Resume { adopt_policy: None },
-                    Verb::Revert,
-                    Verb::Abort,
-                    Verb::Start,
-                    Verb::Close,
-                ];
-                for _ in 0..self.rng.u32(1..5) {
-                    let verb = verbs[self.rng.usize(0..verbs.len())].clone();
-                    // Some order while the checks still run.
-                    let at = if self.rng.u32(0..4) == 0 { self.rng.i64(SECOND..3 * SECOND) } else { self.moment() };
-                    self.plan(at, Item::Order(verb));
-                }
-                if self.rng.u32(0..3) == 0 {
-                    // Some operators come back when all is over.
-                    let late = FAULTS_END + self.rng.i64(0..20 * 60 * MINUTE);
-                    let verb = [Verb::Revert, Verb::Close, Verb::Hold, Verb::Abort][self.rng.usize(0..4)].clone();
-                    self.plan(late, Item::Order(verb));
-                }
-            }
-            Fault::JournalFull => {
-                self.plan(at, Item::Journal(false));
-                self.plan(end, Item::Journal(true));
-            }
-            Fault::PolicyChange => self.plan(at, Item::PolicyChanged),
-            Fault::RefusedWrite | Fault::Disagreement | Fault::DataGap | Fault::ChecksFail | Fault::Gates => {
-                self.plan(at, Item::Switch(fault, true));
-                self.plan(end, Item::Switch(fault, false));
-            }
-            // These are drawn for each reply, or belong to the world from its beginning.
-            Fault::LateReply
-            | Fault::LostReply
-            | Fault::ReorderedReply
-            | Fault::LateWrite
-            | Fault::StaleRead
-            | Fault::ThinTraffic
-            | Fault::Windows
-            | Fault::WeightedStart => {}
-        }
     }
 
     /// Runs to the end.
@@ -337,18 +274,23 @@ impl<'a> World<'a> {
             false_revert: by_evidence && !self.sick,
             decisions: self.decisions,
             trace: self.trace.into(),
-            faults: self.faults,
+            faults: self.met,
         }
     }
 
     /// Whether nothing more will happen, for good reasons.
     fn finished(&self) -> bool {
         let quiet_since = self.oracle.last_landing + 15 * MINUTE;
-        let start_refused = matches!(self.cutover.phase, Phase::Pending) && self.faults.has(Fault::WeightedStart);
+        let start_refused = matches!(self.cutover.phase, Phase::Pending) && self.weighted();
         (self.cutover.ended() || start_refused)
             && self.alive
             && self.now > quiet_since
             && self.now > FAULTS_END + MINUTE
+    }
+
+    /// Whether the target has weight, so that most policies refuse to start.
+    fn weighted(&self) -> bool {
+        self.truth.last().is_some_and(|truth| truth.share != Share::NONE)
     }
 
     /// One thing happens.
@@ -362,6 +304,9 @@ impl<'a> World<'a> {
                     {
                         self.write_under_way = None;
                     }
+                    if matches!(*event, Event::Fired { .. }) {
+                        self.unheard = None;
+                    }
                     self.step(&event);
                 }
             }
@@ -373,57 +318,46 @@ impl<'a> World<'a> {
                 }
             }
             Item::Glance => self.glance(),
-            Item::Crash => self.crash(),
-            Item::Restart => {
-                if !self.alive {
-                    self.alive = true;
-                    self.cutover = self.disk.clone();
-                    self.oracle.restarted(&self.cutover);
-                    self.step(&Event::Restarted);
+            Item::ProxiesLook => self.proxies_fire(),
+            Item::Crash { down } => {
+                if !self.healed {
+                    self.crash(down);
                 }
             }
-            Item::Order(verb) => self.order(verb),
-            Item::Foreign(share) => {
-                if !self.healed && self.cutover.generation > Generation::default() {
-                    self.action = action(share, "someone was here");
-                    self.set_truth(|truth| truth.share = share);
-                    self.oracle.foreign(self.now);
-                }
+            Item::Restart => self.restart(),
+            Item::Start => self.order(Verb::Start),
+            Item::Order(verb) => {
+                self.met.add(Fault::Operator);
+                self.order(verb);
             }
+            Item::Foreign { share, again } => self.foreign(share, again),
             Item::StepClock(step) => {
+                self.met.add(Fault::ClockStep);
                 self.offset += step;
                 self.oracle.clock_stepped();
             }
-            Item::Health { source, target } => {
-                if target.is_some_and(|health| health != Health::Good) {
-                    self.sick = true;
-                }
-                self.set_truth(|truth| {
-                    truth.source = source.unwrap_or(truth.source);
-                    truth.target = target.unwrap_or(truth.target);
-                });
-                let health = self.truth.last().expect("the truth begins with the world").target;
-                self.oracle.target_is(health, self.now);
-            }
-            Item::Journal(works) => {
-                self.journal_works = works;
-                if works && !self.journal_told && self.alive {
-                    self.journal_told = true;
-                    self.step(&Event::Journal { writable: true });
+            Item::Health { fault, source, target, length } => self.sicken(fault, source, target, length),
+            Item::JournalFails { length } => {
+                if !self.healed {
+                    self.met.add(Fault::JournalFull);
+                    self.journal_works = false;
+                    self.plan(self.now + length, Item::JournalWorks);
                 }
             }
-            Item::PolicyChanged => {
-                if self.alive {
-                    let change = Some("`source.headers` changed".to_owned());
-                    self.step(&Event::PolicyChanged { change });
-                    if self.rng.bool() {
-                        let policy = policy::changed(&self.cutover.policy);
-                        self.order(Verb::Resume { adopt_policy: Some(Box::new(policy)) });
-                    }
-                }
+            Item::JournalWorks => self.journal_works_again(),
+            Item::PolicyChanged => self.policy_changed(),
+            Item::Switch { fault, length } => {
+                self.switches.insert(fault, self.now + length);
             }
-            Item::Switch(fault, on) => {
-                self.switches.insert(fault, on);
+            Item::RefusedRevert { length } => {
+                self.switches.insert(Fault::RefusedWrite, self.now + length);
+                self.plan(self.now + length / 8, Item::Order(Verb::Revert));
+            }
+            Item::Again(kind) => {
+                if let Some(event) = self.replies.get(kind).filter(|_| self.alive && !self.healed).cloned() {
+                    self.met.add(Fault::ReorderedReply);
+                    self.step(&event);
+                }
             }
             Item::Heal => self.heal(),
             Item::Nurse => self.nurse(),
@@ -439,13 +373,106 @@ impl<'a> World<'a> {
     }
 
     /// The daemon dies: what was under way is never answered.
-    fn crash(&mut self) {
+    fn crash(&mut self, down: i64) {
         if self.alive {
+            self.met.add(Fault::Crash);
             self.alive = false;
             self.incarnation += 1;
             self.write_under_way = None;
             self.wake = None;
             self.journal_told = true;
+            self.replies.clear();
+            self.plan(self.now + down, Item::Restart);
+        }
+    }
+
+    /// The daemon comes back with what is on disk, as it was written there.
+    fn restart(&mut self) {
+        if self.alive {
+            return;
+        }
+        self.alive = true;
+        let written = serde_json::to_string(&*self.disk).expect("a cutover can be written");
+        let read: Cutover = serde_json::from_str(&written).expect("what was written can be read");
+        self.oracle.read_back(&written, &read);
+        self.cutover = Arc::new(read);
+        self.oracle.restarted(&self.cutover);
+        self.step(&Event::Restarted);
+        // The proxies report a shot until somebody has heard of it.
+        if let Some(shot) = self.unheard.clone() {
+            self.deliver(SECOND, shot);
+        }
+    }
+
+    /// Someone else changes the weights; a controller does so again and again.
+    fn foreign(&mut self, share: Share, again: i64) {
+        if self.healed || matches!(self.cutover.phase, Phase::Pending) {
+            return;
+        }
+        self.met.add(Fault::Drift);
+        self.action = action(share, "someone was here");
+        self.set_truth(|truth| truth.share = share);
+        self.oracle.foreign(share, self.now);
+        if again > 0 {
+            let pause = self.rng.i64(20 * SECOND..90 * SECOND);
+            self.plan(self.now + pause, Item::Foreign { share, again: again - 1 });
+        }
+    }
+
+    /// A side gets worse, some for a while only.
+    fn sicken(&mut self, fault: Fault, source: Option<Health>, target: Option<Health>, length: Option<i64>) {
+        let sick = |health: Option<Health>| health.is_some_and(|health| health != Health::Good);
+        if self.healed {
+            return;
+        }
+        self.met.add(fault);
+        self.sick |= sick(target);
+        if let Some(length) = length {
+            let well = |health: Option<Health>| health.map(|_| Health::Good);
+            let item = Item::Health { fault, source: well(source), target: well(target), length: None };
+            self.plan(self.now + length, item);
+        }
+        self.set_truth(|truth| {
+            truth.source = source.unwrap_or(truth.source);
+            truth.target = target.unwrap_or(truth.target);
+        });
+        self.tell_health();
+        self.proxies_will_look();
+    }
+
+    /// The proxies look at their figures all the time; it matters soon after something changed.
+    fn proxies_will_look(&mut self) {
+        if self.armed.is_some() {
+            let soon = self.rng.i64(300..3 * SECOND);
+            self.plan(self.now + soon, Item::ProxiesLook);
+        }
+    }
+
+    /// The oracle learns how both sides are.
+    fn tell_health(&mut self) {
+        let truth = *self.truth.last().expect("the truth begins with the world");
+        self.oracle.target_is(truth.target, self.now);
+    }
+
+    /// The journal can be written again, and the daemon learns of it.
+    fn journal_works_again(&mut self) {
+        self.journal_works = true;
+        if !self.journal_told && self.alive {
+            self.journal_told = true;
+            self.step(&Event::Journal { writable: true });
+        }
+    }
+
+    /// The policy file changes; half of the operators adopt it.
+    fn policy_changed(&mut self) {
+        if self.alive {
+            self.met.add(Fault::PolicyChange);
+            let change = Some("`source.headers` changed".to_owned());
+            self.step(&Event::PolicyChanged { change });
+            if self.rng.bool() {
+                let policy = policy::changed(&self.cutover.policy);
+                self.order(Verb::Resume { adopt_policy: Some(Box::new(policy)) });
+            }
         }
     }
 
@@ -453,13 +480,14 @@ impl<'a> World<'a> {
     fn heal(&mut self) {
         self.healed = true;
         self.switches.clear();
+        self.journal_works_again();
         self.load.reads = self.load.reads.max(40.0);
         self.load.writes = self.load.writes.max(10.0);
         self.set_truth(|truth| {
             truth.source = Health::Good;
             truth.target = Health::Good;
         });
-        self.oracle.target_is(Health::Good, self.now);
+        self.tell_health();
         self.plan(self.now + 10 * MINUTE, Item::Nurse);
     }
 
@@ -469,7 +497,7 @@ impl<'a> World<'a> {
             if self.cutover.standing.is_some() {
                 self.order(Verb::Resume { adopt_policy: None });
             }
-            if matches!(self.cutover.phase, Phase::Pending) && !self.faults.has(Fault::WeightedStart) {
+            if matches!(self.cutover.phase, Phase::Pending) && !self.weighted() {
                 self.order(Verb::Start);
             }
             if self.cutover.halt.is_some() || matches!(self.cutover.phase, Phase::Gated { .. }) {
@@ -484,6 +512,7 @@ impl<'a> World<'a> {
         self.action = action;
         self.set_truth(|truth| truth.share = share);
         self.oracle.landed(share, self.now);
+        self.proxies_will_look();
     }
 
     /// The truth changes now.
@@ -502,7 +531,7 @@ impl<'a> World<'a> {
         self.coverage.reached(&self.cutover.phase, event);
         if self.decisions.is_multiple_of(REPEAT_EVERY) {
             let again = answer(self.mutant, &self.cutover, event, now);
-            self.oracle.repeated(&decision, &again);
+            self.oracle.repeated(&print(&decision), &print(&again));
         }
         if decision.journal || decision.next.phase.name() != self.cutover.phase.name() {
             self.note(event, &decision.reason.text, decision.next.phase.name());
@@ -521,11 +550,22 @@ impl<'a> World<'a> {
             self.disk = Arc::clone(&next);
         }
         let before = std::mem::replace(&mut self.cutover, next);
-        self.oracle.answered(event, &before, &self.cutover, &self.disk, &decision.commands, decision.accepted, now);
+        if before.phase.name() != self.cutover.phase.name() {
+            self.spring(self.cutover.phase.name());
+        }
+        self.oracle.answered(&Step {
+            event,
+            before: &before,
+            after: &self.cutover,
+            disk: &self.disk,
+            commands: &decision.commands,
+            accepted: decision.accepted,
+            journal: decision.journal,
+            now,
+        });
         // Some crashes come between the entry and its commands.
         if !self.healed && self.faults.has(Fault::Crash) && decision.journal && self.rng.u32(0..40) == 0 {
-            self.crash();
-            self.plan(self.now + 20 * SECOND, Item::Restart);
+            self.crash(20 * SECOND);
             return;
         }
         for command in decision.commands {
@@ -542,230 +582,5 @@ impl<'a> World<'a> {
         let minute = self.now as f64 / MINUTE as f64;
         let truth = self.truth.last().expect("the truth begins with the world").share;
         self.trace.push_back(format!("{minute:8.2} min  {name:<14} -> {phase:<10} truth {truth}  {reason}"));
-    }
-
-    /// How long a reply takes in this world.
-    fn delay(&mut self) -> i64 {
-        if !self.healed && self.faults.has(Fault::LateReply) && self.rng.u32(0..5) == 0 {
-            return self.rng.i64(SECOND..TIMEOUT);
-        }
-        self.rng.i64(20..800)
-    }
-
-    /// Whether a reply is lost in this world.
-    fn lost(&mut self) -> bool {
-        !self.healed && self.faults.has(Fault::LostReply) && self.rng.u32(0..6) == 0
-    }
-
-    /// Whether a switch of the world is on.
-    fn on(&self, fault: Fault) -> bool {
-        !self.healed && self.switches.get(&fault).copied().unwrap_or(false)
-    }
-
-    /// Delivers a reply as this world does, or the shell's word that none came.
-    fn reply(&mut self, what: CommandKind, generation: Option<Generation>, event: Event) {
-        if self.lost() {
-            let begun = self.clock();
-            let error = "no answer in time".to_owned();
-            self.deliver(TIMEOUT, Event::Failed { what, generation, retry: Retry::Later, error, begun });
-            return;
-        }
-        let delay = self.delay();
-        if !self.healed && self.faults.has(Fault::ReorderedReply) && self.rng.u32(0..5) == 0 {
-            let again = self.rng.i64(0..3 * MINUTE);
-            self.deliver(again, event.clone());
-        }
-        self.deliver(delay, event);
-    }
-
-    /// Carries out one command.
-    fn carry_out(&mut self, command: Command) {
-        let begun = self.clock();
-        match command {
-            Command::Check => {
-                let checks = self.checks();
-                self.reply(CommandKind::Check, None, Event::Checked { checks, begun });
-            }
-            Command::Read => {
-                let stale = !self.healed && self.faults.has(Fault::StaleRead) && self.rng.u32(0..5) == 0;
-                let truth = self.truth.last().expect("the truth begins with the world").share;
-                let disagreeing = if self.on(Fault::Disagreement) { vec!["proxy-2".to_owned()] } else { Vec::new() };
-                let reading = Event::Read(Reading { share: truth, action: self.action.clone(), begun, disagreeing });
-                if stale {
-                    let late = self.rng.i64(5 * SECOND..2 * MINUTE);
-                    self.deliver(late, reading);
-                } else {
-                    self.reply(CommandKind::Read, None, reading);
-                }
-            }
-            Command::Write { share, generation } => {
-                let action = action(share, "as the operator left it");
-                self.write(CommandKind::Write, action, share, generation);
-            }
-            Command::Restore { action, generation } => {
-                let weight = |key: &str| {
-                    let per_mille = action.get(key).and_then(Value::as_u64).unwrap_or(0);
-                    Weight::new(per_mille as u16).unwrap_or_default()
-                };
-                let share = Share { reads: weight("reads"), writes: weight("writes") };
-                self.write(CommandKind::Restore, action, share, generation);
-            }
-            Command::Arm { share, .. } => {
-                self.armed = Some(share);
-                self.reply(CommandKind::Arm, None, Event::Armed);
-            }
-            Command::Disarm => self.armed = None,
-            Command::Observe(window) => self.observe(window),
-            Command::AskGate { gate, step } => self.gate(gate, step),
-            Command::WakeAt(at) => {
-                let due = (at.0 - EPOCH - self.offset).max(self.now + 1);
-                self.wake = Some(due);
-                let item = Item::Wake(self.incarnation);
-                self.plan(due, item);
-            }
-            Command::CloseConnections { .. } | Command::Alert(_) => {}
-        }
-    }
-
-    /// A write or a restore goes to the balancer.
-    fn write(&mut self, what: CommandKind, action: Value, share: Share, generation: Generation) {
-        let begun = self.clock();
-        let failed = |retry, error: &str| Event::Failed {
-            what,
-            generation: Some(generation),
-            retry,
-            error: error.to_owned(),
-            begun,
-        };
-        if let Some(earlier) = self.write_under_way.replace(generation) {
-            self.oracle.second_write(what, earlier, generation);
-        }
-        if self.on(Fault::RefusedWrite) {
-            let retry = if self.rng.u32(0..4) == 0 { Retry::Never } else { Retry::Later };
-            let delay = self.delay();
-            self.deliver(delay, failed(retry, "refused"));
-            return;
-        }
-        if !self.healed && self.faults.has(Fault::LateWrite) && self.rng.u32(0..3) == 0 {
-            // The attempt times out; two times in three it lands all the same, later.
-            if self.rng.u32(0..3) > 0 {
-                let late = TIMEOUT + self.rng.i64(0..4 * MINUTE);
-                self.plan(self.now + late, Item::Land(action, share));
-            }
-            self.deliver(TIMEOUT, failed(Retry::Later, "no answer in time"));
-            return;
-        }
-        let landing = self.rng.i64(10..2 * SECOND);
-        self.plan(self.now + landing, Item::Land(action, share));
-        if self.lost() {
-            self.deliver(TIMEOUT, failed(Retry::Later, "no answer in time"));
-        } else {
-            let delay = landing + self.delay();
-            self.deliver(delay, Event::Written { generation, begun });
-        }
-    }
-
-    /// What the checks find.
-    fn checks(&mut self) -> Vec<Check> {
-        let trouble = self.on(Fault::ChecksFail);
-        let outcome = |bad: bool, unknown: bool| match (trouble && bad, unknown) {
-            (true, true) => CheckOutcome::Unknown,
-            (true, false) => CheckOutcome::Fail,
-            (false, _) => CheckOutcome::Pass,
-        };
-        let capture = self.rng.bool();
-        let unknown = self.rng.bool();
-        let check = |name: &str, outcome| Check {
-            name: name.to_owned(),
-            outcome,
-            evidence: "seen by the world".to_owned(),
-            fix: String::new(),
-        };
-        vec![
-            check("target healthy", outcome(!capture, unknown)),
-            check("capture without loss", outcome(capture, unknown)),
-        ]
-    }
-
-    /// What a window of the daemon's time held, in truth.
-    fn counted(&mut self, window: Window) -> Observation {
-        let (from, to) = (window.from.0 - EPOCH - self.offset, window.to.0 - EPOCH - self.offset);
-        let (mut reads, mut writes) = (Block::default(), Block::default());
-        // Most windows lie in the last stretch of truth: those that ended before this window are passed over.
-        let first = self.truth.partition_point(|truth| truth.since <= from).saturating_sub(1);
-        for at in first..self.truth.len() {
-            let segment = self.truth[at];
-            let begin = segment.since.max(from);
-            let end = self.truth.get(at + 1).map_or(i64::MAX, |next| next.since).min(to).min(self.now);
-            if end > begin {
-                let seconds = (end - begin) as f64 / 1000.0;
-                let (more_reads, more_writes) =
-                    service::count(&mut self.rng, self.load, seconds, segment.share, segment.source, segment.target);
-                service::merge(&mut reads, &more_reads);
-                service::merge(&mut writes, &more_writes);
-            }
-        }
-        let millis = u64::try_from(window.to.0 - window.from.0).unwrap_or(0);
-        reads.millis = millis;
-        writes.millis = millis;
-        Observation { window, reads, writes }
-    }
-
-    /// Counts a window for the judge.
-    fn observe(&mut self, window: Window) {
-        let begun = self.clock();
-        if self.on(Fault::DataGap) || window.to > begun {
-            let error = "the window is not counted".to_owned();
-            self.deliver(
-                200,
-                Event::Failed { what: CommandKind::Observe, generation: None, retry: Retry::Later, error, begun },
-            );
-            return;
-        }
-        let observation = self.counted(window);
-        self.reply(CommandKind::Observe, None, Event::Observed(observation));
-    }
-
-    /// The proxies look at themselves, and put the armed share back when the target fails and the source does not.
-    fn proxies_fire(&mut self) {
-        let Some(share) = self.armed else { return };
-        let truth = *self.truth.last().expect("the truth begins with the world");
-        let bad = truth.target.failing() >= 0.5 && truth.source.failing() < 0.1 && truth.share.raises(share);
-        if bad && self.load.reads > 5.0 && self.rng.bool() {
-            self.land(action(share, "as the operator left it"), share);
-            let why = "the target fails more than half of its requests".to_owned();
-            let at = self.clock();
-            self.deliver(SECOND, Event::Fired { why, share, at });
-        }
-    }
-
-    /// Counts the last moments for the tripwires.
-    fn glance(&mut self) {
-        self.proxies_fire();
-        if self.alive && self.cutover.watched() && !self.on(Fault::DataGap) {
-            let to = self.clock();
-            let window = Window { from: Timestamp(to.0 - 10 * SECOND), to };
-            let observation = self.counted(window);
-            self.step(&Event::Glanced(observation));
-        }
-        self.plan(self.now + GLANCE, Item::Glance);
-    }
-
-    /// A gate is asked.
-    fn gate(&mut self, gate: String, step: usize) {
-        let manual = self.cutover.policy.gates.iter().any(|g| g.name == gate && g.kind == GateKind::Manual);
-        if manual {
-            self.oracle.accuse("limits", format!("the manual gate `{gate}` was sent to a program"));
-            return;
-        }
-        let asked = self.gates_asked.entry(format!("{gate}/{step}")).or_default();
-        *asked += 1;
-        let answer = match (self.on(Fault::Gates), self.rng.u32(0..4)) {
-            (true, 0) => GateAnswer::No { why: "the world says so".to_owned() },
-            (true, 1) => return,
-            (true, _) => GateAnswer::Later,
-            (false, _) => GateAnswer::Yes,
-        };
-        self.reply(CommandKind::Gate, None, Event::GateAnswered { gate, step, answer });
     }
 }

@@ -86,6 +86,7 @@ pub(super) fn blockers(cutover: &Cutover, now: Timestamp) -> Vec<Blocker> {
         Phase::Shifting { .. } => {
             if shift::raises(cutover, cutover.desired) {
                 blockers.extend(withheld(cutover, now));
+                checks(cutover, &mut blockers);
             } else {
                 blockers.extend(stays(cutover));
             }
@@ -119,6 +120,13 @@ pub(super) fn blockers(cutover: &Cutover, now: Timestamp) -> Vec<Blocker> {
 
 pub(super) fn blocker(kind: BlockerKind, text: impl Into<String>) -> Blocker {
     Blocker { kind, text: text.into() }
+}
+
+/// Whether the checks passed, and not long ago.
+pub(super) fn checks_pass(cutover: &Cutover) -> bool {
+    let mut blockers = Vec::new();
+    checks(cutover, &mut blockers);
+    blockers.is_empty()
 }
 
 /// The checks: passed, and not long ago.

@@ -8,7 +8,7 @@
 //! confirmed write nor an adoption resets the count. Only evidence that earns more does, or an operator who goes on.
 
 use super::turn::Turn;
-use super::{bake, count, preflight, shift};
+use super::{bake, count, preflight, revert, shift};
 use crate::cutover::{Cutover, HaltKind, Phase};
 use crate::policy::DriftPolicy;
 use crate::units::Share;
@@ -47,12 +47,28 @@ pub(super) fn check(turn: &mut Turn) {
         preflight::begin(turn, "changed_before_start", text);
         return;
     }
+    if revert::original_shown(&turn.next, &reading) {
+        original_back(turn);
+        return;
+    }
     if turn.next.late.contains(&reading.share) {
         let what = format!("an attempt of ours landed late: the target has {}", reading.share);
         rewrite(turn, "late_write", &what, "ours is written again");
         return;
     }
     found(turn, reading.share);
+}
+
+/// The recorded original is back, whole, and no entry of ours says so: a revert by hand, a shot of the proxies that
+/// nobody has heard of yet, or our own revert in a time in which the journal could not be written. To write over a
+/// revert is for a person, whatever the policy says about drift.
+pub(super) fn original_back(turn: &mut Turn) {
+    let desired = turn.next.desired;
+    let text = format!(
+        "the recorded original is back, and this cutover did not put it there; ours was {desired}. `advance` goes on \
+         with it, `revert` ends the cutover"
+    );
+    halt(turn, text);
 }
 
 /// Someone else gave the target `share`.

@@ -124,7 +124,11 @@ pub(super) fn go_on(turn: &mut Turn) {
     }
     // A rise is written only on a balancer that was read: after a restart that read has to come first.
     let rises = raises(&turn.next, turn.next.desired);
-    if rises && (turn.next.configured.is_none() || !bake::withheld(&turn.next, turn.now).is_empty()) {
+    if rises
+        && (turn.next.configured.is_none()
+            || !bake::withheld(&turn.next, turn.now).is_empty()
+            || !bake::checks_pass(&turn.next))
+    {
         return;
     }
     if unarmed(turn) {
@@ -292,6 +296,13 @@ fn shown(turn: &mut Turn, reading: &Reading) {
         confirmed(turn, step);
         return;
     }
+    // The first step begins at the original; where a later one finds it with no write of ours under way, someone has
+    // reverted.
+    if step > 0 && turn.next.write.is_none() && reading.share != desired && revert::original_shown(&turn.next, reading)
+    {
+        drift::original_back(turn);
+        return;
+    }
     if reading.share != desired && drift::foreign(&turn.next, reading.share) {
         drift::found(turn, reading.share);
         return;
@@ -334,6 +345,14 @@ fn confirmed(turn: &mut Turn, step: usize) {
             "weight_confirmed",
             "the target has everything, confirmed; the source must fall silent",
         );
+    } else if turn.step_share(step).raises(desired) {
+        // Less than the lowest step was adopted and written again: that is no step, and earns none.
+        turn.enter(
+            Phase::Gated { step },
+            "weight_confirmed",
+            format!("the target has {desired}, confirmed; that is less than step {}", step + 1),
+        );
+        ask_read(turn);
     } else {
         turn.enter(
             Phase::Baking { step },

@@ -360,6 +360,54 @@ fn adopted_weight_may_not_stand_above_what_is_earned() {
 }
 
 #[test]
+fn a_revert_that_nobody_knows_of_is_not_written_over() {
+    // Proves that the recorded original, found where a step stood, halts under every policy: it is somebody's revert.
+    for drift in [DriftPolicy::Halt, DriftPolicy::Adopt, DriftPolicy::Enforce] {
+        let mut policy = policy();
+        policy.drift = drift;
+        let mut stage = Stage::started(policy);
+        stage.bake(1);
+        let writes = stage.writes.len();
+        (stage.share, stage.note) = (Share::NONE, "as it was".to_owned());
+        stage.restart();
+        stage.pass(5 * MINUTE);
+        assert_eq!(stage.cutover.halt.as_ref().map(|halt| halt.kind), Some(HaltKind::Drift), "{drift:?}");
+        assert_eq!(stage.writes.len(), writes, "{drift:?}");
+    }
+}
+
+#[test]
+fn a_share_waits_unwritten_while_a_check_fails() {
+    // Proves that nothing rises on a check that began to fail while the proxies were being armed.
+    let mut stage = Stage::started(policy());
+    stage.mute.insert("arm");
+    stage.reach("shifting");
+    stage.unhealthy = true;
+    let checks = Event::Checked { checks: stage.checks(), begun: stage.now };
+    stage.send(&checks);
+    stage.send(&Event::Armed);
+    assert_eq!(stage.writes.len(), 0);
+    stage.unhealthy = false;
+    stage.bake(0);
+}
+
+#[test]
+fn what_was_adopted_below_the_ladder_earns_no_step() {
+    // Proves that a weight below the first step, written again after drift, does not bake as that step.
+    let mut policy = policy();
+    policy.drift = DriftPolicy::Adopt;
+    let mut stage = Stage::started(policy);
+    stage.bake(0);
+    stage.send(&order(Verb::Hold));
+    (stage.share, stage.note) = (both(50), "someone's".to_owned());
+    assert!(stage.run(MINUTE, |cutover| cutover.desired == both(50)));
+    stage.share = both(700);
+    assert!(stage.run(MINUTE, |cutover| matches!(cutover.phase, Phase::Shifting { .. })));
+    stage.pass(MINUTE);
+    assert_eq!((stage.share, stage.cutover.phase), (both(50), Phase::Gated { step: 0 }));
+}
+
+#[test]
 fn enforced_drift_ends_in_a_halt_when_it_goes_on() {
     // Proves the bound on two writers who fight, though each of our writes is confirmed: the first write, and one for
     // each of `attempts_max` changes; then a human is called, whose word lets it go on.

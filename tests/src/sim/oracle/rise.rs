@@ -1,0 +1,171 @@
+//! What must be true when the target is given more.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use cutover::event::{Check, CheckOutcome};
+use cutover::policy::{CaptureNeed, DriftPolicy, GateBefore, GateKind, GateTimeout};
+use cutover::{Cutover, Generation, Share, Timestamp, Weight};
+
+use super::{BROKEN, MINUTE, Oracle, SIGHT_MAX, WORSE};
+
+impl Oracle {
+    /// A share goes out.
+    pub(super) fn write(
+        &mut self,
+        share: Share,
+        generation: Generation,
+        after: &Cutover,
+        disk: &Cutover,
+        now: Timestamp,
+    ) {
+        let last = self.generation;
+        self.insist(generation > last, "belief", || format!("write {} after write {}", generation.0, last.0));
+        self.insist(self.restoring.is_none(), "revert", || format!("{share} was written after a revert"));
+        self.insist(!self.ended_by_abort, "orders", || format!("{share} was written after an abort"));
+        if generation.0 == 1 || self.generation == Generation::default() {
+            self.first_write();
+        }
+        let known = self.last_read.as_ref().map_or(self.asked, |reading| reading.share);
+        self.insist(!self.reverted_unknown, "revert", || format!("{share} was written over a revert"));
+        // A share that was adopted, and was ours before, is no rung and may be written again.
+        let adopted = !self.policy.shift.steps.contains(&share) && !share.raises(self.highest);
+        if share.raises(self.asked) && !adopted {
+            let on_disk = disk.generation >= generation && disk.desired == share && disk.original.is_some();
+            self.insist(on_disk, "journal", || format!("a rise to {share} went out before it was on disk"));
+            self.insist(self.journal_writable, "journal", || format!("a rise to {share} with the journal unwritable"));
+            self.climb(share, after, now);
+            (self.rewritten, self.adopted) = (0, 0);
+        } else if share.raises(known) && self.steady_clock {
+            self.back_up(share, now);
+        }
+        self.highest =
+            Share { reads: self.highest.reads.max(share.reads), writes: self.highest.writes.max(share.writes) };
+        self.generation = generation;
+        self.asked = share;
+        self.written = Some((generation, None));
+        self.begin_step();
+    }
+
+    /// Before the first write, the original is what was read last.
+    fn first_write(&mut self) {
+        if let Some(reading) = &self.last_read {
+            self.original = reading.share;
+            self.original_action.clone_from(&reading.action);
+            self.highest = reading.share;
+            self.asked = reading.share;
+        }
+    }
+
+    /// A share that was ours before is written over one that gives the target less: no new evidence is needed, but all
+    /// else that a rise needs.
+    fn back_up(&mut self, share: Share, now: Timestamp) {
+        self.insist(!self.standing, "orders", || format!("a rise back to {share} while held"));
+        self.insist(self.journal_writable, "journal", || format!("a rise back to {share} with the journal unwritable"));
+        self.change_window(share, now);
+    }
+
+    /// The books of a step begin anew.
+    pub(super) fn begin_step(&mut self) {
+        self.confirmed = false;
+        self.counted = Duration::ZERO;
+        self.target_requests = 0;
+    }
+
+    /// The target is given more than before: was it earned?
+    fn climb(&mut self, share: Share, after: &Cutover, now: Timestamp) {
+        let steps = self.policy.shift.steps.clone();
+        let rung = steps.iter().position(|&step| step == share);
+        let Some(rung) = rung else {
+            self.accuse("evidence", format!("{share} is no step of the policy"));
+            return;
+        };
+        let from = self.asked;
+        let below = steps.iter().rposition(|&step| !step.raises(from));
+        let first = below.is_none();
+        let next = below.map_or(0, |step| step + 1);
+        // Adopted weight lies between the rungs, and earned ones may be climbed again after a drift.
+        self.insist(rung <= next, "evidence", || format!("from {from} to {share} skips a step"));
+        self.insist(!self.standing, "orders", || format!("a rise to {share} while held"));
+        self.standing_checks(share);
+        self.change_window(share, now);
+        self.gates(share, rung, after);
+        let sight = self.last_read.clone();
+        let seen = sight.as_ref().is_some_and(|reading| {
+            reading.disagreeing.is_empty()
+                && (reading.share == from || self.policy.drift != DriftPolicy::Halt)
+                && (!self.steady_clock || now.since(reading.begun) <= SIGHT_MAX)
+        });
+        self.insist(self.armed, "revert", || format!("a rise to {share} with unarmed proxies"));
+        self.insist(seen, "belief", || format!("a rise to {share} without a fresh read of {from}: {sight:?}"));
+        if first {
+            return;
+        }
+        if self.generation > Generation::default() && self.foreign_at.is_none() {
+            self.insist(self.confirmed, "belief", || format!("a rise to {share} before {from} was confirmed"));
+            let counted = self.counted;
+            let bake = self.policy.shift.bake_min;
+            self.insist(counted >= bake, "evidence", || {
+                format!("a rise to {share} after {} s of counted time", counted.as_secs())
+            });
+            let requests = self.target_requests;
+            self.insist(requests >= self.policy.shift.requests_min, "evidence", || {
+                format!("a rise to {share} on {requests} requests of the target")
+            });
+            self.insist(self.share_shown, "evidence", || format!("a rise to {share}: the requests do not show {from}"));
+            let for_long = |since: Option<i64>, time| since.is_some_and(|since| self.now - since > time);
+            let broken = for_long(self.worse_since, WORSE) || for_long(self.broken_since, BROKEN);
+            self.insist(!broken, "evidence", || format!("a rise to {share} with a broken target"));
+        }
+    }
+
+    /// No check may fail or be unknown when something rises.
+    fn standing_checks(&mut self, share: Share) {
+        let bad: Vec<Check> = self
+            .checks
+            .iter()
+            .filter(|check| matches!(check.outcome, CheckOutcome::Fail | CheckOutcome::Unknown))
+            .cloned()
+            .collect();
+        let capture = bad.iter().any(|check| check.name.starts_with("capture"));
+        if capture {
+            let relies = self.policy.capture == CaptureNeed::Required || !share.writes.eq(&Weight::NONE);
+            self.insist(!relies, "capture", || format!("a rise to {share} while capture is not known to be whole"));
+        }
+        let other = bad.iter().any(|check| !check.name.starts_with("capture"));
+        self.insist(!other, "evidence", || format!("a rise to {share} against the checks"));
+    }
+
+    /// The worlds' change window is 8:00 to 9:00 in Berlin, in winter: 7:00 to 8:00 UTC.
+    fn change_window(&mut self, share: Share, now: Timestamp) {
+        if self.windows {
+            let minute = now.0.rem_euclid(24 * 60 * MINUTE) / MINUTE;
+            self.insist((7 * 60..8 * 60).contains(&minute), "orders", || {
+                format!("a rise to {share} at {}:{:02} UTC, outside of the change window", minute / 60, minute % 60)
+            });
+        }
+    }
+
+    /// Each gate before this step said yes, or ran out of a time whose end means yes.
+    fn gates(&mut self, share: Share, rung: usize, after: &Cutover) {
+        let steps = &self.policy.shift.steps;
+        let earlier = if rung == 0 { self.original } else { steps[rung - 1] };
+        let mut shut = BTreeMap::new();
+        for gate in &self.policy.gates {
+            let asked = match gate.before {
+                GateBefore::EachStep => true,
+                GateBefore::Weight(weight) => {
+                    share.reads.max(share.writes) >= weight && earlier.reads.max(earlier.writes) < weight
+                }
+                GateBefore::Writes => share.writes > earlier.writes && earlier.writes == Weight::NONE,
+            };
+            let open = self.open_gates.contains(&(gate.name.clone(), rung));
+            let lapsed = gate.on_timeout == GateTimeout::Continue;
+            if asked && !open && !lapsed {
+                shut.insert(gate.name.clone(), gate.kind == GateKind::Manual);
+            }
+        }
+        let phase = after.phase.name();
+        self.insist(shut.is_empty(), "orders", || format!("a rise to {share} through shut gates {shut:?} ({phase})"));
+    }
+}
