@@ -95,9 +95,9 @@ pub fn unreachable(phase: &str, event: &str) -> Option<&'static str> {
             Some("nothing is written before the first step, and after it no way leads back here")
         }
         "glanced" if before_writes => Some("the shell looks at the last moments only once something was written"),
-        "armed" | "fired" if before_writes => {
-            Some("only two foreign changes between an arming and its first write lead from there back here: too rare")
-        }
+        "armed" | "fired" if before_writes => Some(
+            "only a foreign change between an arming and its first write, a second at most, leads back here: too rare",
+        ),
         _ => None,
     }
 }

@@ -32,6 +32,8 @@ const REVERT_SLACK: i64 = 3 * MINUTE;
 const SIGHT_OF_THE_END: i64 = 6 * MINUTE;
 /// For how long a target must have been somewhat worse for a rise after it to be wrong: the judge needs its time.
 const WORSE: i64 = 15 * MINUTE;
+/// And this many requests.
+const WORSE_REQUESTS: u64 = 500;
 /// The same of one that fails most of what it gets: nothing rises on an interval like that, and counts are at most so
 /// old.
 const BROKEN: i64 = 6 * MINUTE;
@@ -81,6 +83,8 @@ pub struct Oracle {
     foreign_at: Option<i64>,
     foreign_landed: bool,
     worse_since: Option<i64>,
+    /// Requests of the target that were counted since then.
+    worse_requests: u64,
     broken_since: Option<i64>,
     generation: Generation,
     now: i64,
@@ -157,6 +161,7 @@ impl Oracle {
             foreign_at: None,
             foreign_landed: false,
             worse_since: None,
+            worse_requests: 0,
             broken_since: None,
             generation: Generation::default(),
             now: 0,
@@ -197,6 +202,9 @@ impl Oracle {
             Health::Slow(factor) => (factor >= 2.0, false),
             Health::Good | Health::Silent => (false, false),
         };
+        if self.worse_since.is_none() {
+            self.worse_requests = 0;
+        }
         self.worse_since = if worse { self.worse_since.or(Some(now)) } else { None };
         self.broken_since = if broken { self.broken_since.or(Some(now)) } else { None };
     }
@@ -260,6 +268,8 @@ impl Oracle {
             self.restoring = None;
         }
         self.standing = cutover.standing.is_some();
+        // What was under way is not answered any more: the settle time begins anew.
+        self.written = self.written.filter(|(_, answered)| answered.is_some());
         (self.arming, self.armed) = (false, false);
         // The time of a revert is counted in the state, and the last of it may not be on disk.
         self.reverting_since = self.reverting_since.map(|_| self.now);
@@ -420,6 +430,7 @@ impl Oracle {
                 let asked = self.asked;
                 self.share_shown = shows_share(&observation.reads, asked.reads, &self.policy)
                     && shows_share(&observation.writes, asked.writes, &self.policy);
+                self.worse_requests += observation.reads.target.requests + observation.writes.target.requests;
                 if self.confirmed && fresh {
                     self.counted += observation.window.to.since(observation.window.from);
                     self.target_requests +=
@@ -627,7 +638,7 @@ impl Oracle {
             Phase::Baking { .. } => {
                 let desired = after.desired;
                 let adopted = self.policy.drift == DriftPolicy::Adopt
-                    && self.last_read.as_ref().is_some_and(|reading| self.shows(reading, desired));
+                    && self.last_read.as_ref().is_some_and(|reading| reading.share == desired);
                 let seen = self.confirmed || adopted;
                 self.insist(seen, "belief", || format!("{desired} is baked before it was confirmed"));
             }

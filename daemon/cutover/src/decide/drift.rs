@@ -8,7 +8,7 @@
 //! confirmed write nor an adoption resets the count. Only evidence that earns more does, or an operator who goes on.
 
 use super::turn::Turn;
-use super::{bake, count, preflight, revert, shift};
+use super::{bake, count, order, preflight, revert, shift};
 use crate::cutover::{Cutover, HaltKind, Phase};
 use crate::policy::DriftPolicy;
 use crate::units::Share;
@@ -40,11 +40,7 @@ pub(super) fn check(turn: &mut Turn) {
         return;
     }
     if turn.next.generation == crate::Generation::default() {
-        let text = format!(
-            "the weights were changed before our first write: the target has {} and had {}; preflight again",
-            reading.share, turn.next.desired
-        );
-        preflight::begin(turn, "changed_before_start", text);
+        changed_before_start(turn, reading.share);
         return;
     }
     if revert::original_shown(&turn.next, &reading) {
@@ -57,6 +53,16 @@ pub(super) fn check(turn: &mut Turn) {
         return;
     }
     found(turn, reading.share);
+}
+
+/// The weights were changed before our first write: what is recorded as the original is none any more.
+fn changed_before_start(turn: &mut Turn, share: Share) {
+    let had = turn.next.original.as_ref().map_or(Share::NONE, |original| original.share);
+    let text = format!(
+        "the weights were changed before our first write: the target has {share} and had {had}; preflight again"
+    );
+    order::disarm(turn);
+    preflight::begin(turn, "changed_before_start", text);
 }
 
 /// The recorded original is back, whole, and no entry of ours says so: a revert by hand, a shot of the proxies that
@@ -73,6 +79,10 @@ pub(super) fn original_back(turn: &mut Turn) {
 
 /// Someone else gave the target `share`.
 pub(super) fn found(turn: &mut Turn, share: Share) {
+    if turn.next.generation == crate::Generation::default() {
+        changed_before_start(turn, share);
+        return;
+    }
     let desired = turn.next.desired;
     let what = format!("someone else gave the target {share}; ours was {desired}");
     match turn.next.policy.drift {

@@ -127,7 +127,8 @@ pub(super) fn go_on(turn: &mut Turn) {
     if rises
         && (turn.next.configured.is_none()
             || !bake::withheld(&turn.next, turn.now).is_empty()
-            || !bake::checks_pass(&turn.next))
+            || !bake::checks_pass(&turn.next)
+            || (attempts == 0 && turn.next.configured.as_ref().is_some_and(|reading| !reading.disagreeing.is_empty())))
     {
         return;
     }

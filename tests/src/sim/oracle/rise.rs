@@ -7,7 +7,7 @@ use cutover::event::{Check, CheckOutcome};
 use cutover::policy::{CaptureNeed, DriftPolicy, GateBefore, GateKind, GateTimeout};
 use cutover::{Cutover, Generation, Share, Timestamp, Weight};
 
-use super::{BROKEN, MINUTE, Oracle, SIGHT_MAX, WORSE};
+use super::{BROKEN, MINUTE, Oracle, SIGHT_MAX, WORSE, WORSE_REQUESTS};
 
 impl Oracle {
     /// A share goes out.
@@ -114,7 +114,8 @@ impl Oracle {
             });
             self.insist(self.share_shown, "evidence", || format!("a rise to {share}: the requests do not show {from}"));
             let for_long = |since: Option<i64>, time| since.is_some_and(|since| self.now - since > time);
-            let broken = for_long(self.worse_since, WORSE) || for_long(self.broken_since, BROKEN);
+            let broken = (for_long(self.worse_since, WORSE) && self.worse_requests >= WORSE_REQUESTS)
+                || for_long(self.broken_since, BROKEN);
             self.insist(!broken, "evidence", || format!("a rise to {share} with a broken target"));
         }
     }

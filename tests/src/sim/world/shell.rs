@@ -218,7 +218,9 @@ impl World<'_> {
         let bad = truth.target.failing() >= 0.5 && truth.source.failing() < 0.1 && truth.share.raises(share);
         if bad && self.load.reads > 5.0 && self.rng.bool() {
             self.armed = None;
-            self.land(action(share, "as the operator left it"), share);
+            // A shot moves the share and leaves the rest as it stands.
+            let note = self.action.get("note").and_then(Value::as_str).unwrap_or_default().to_owned();
+            self.land(action(share, &note), share);
             let why = "the target fails more than half of its requests".to_owned();
             let at = self.clock();
             let shot = Event::Fired { why, share, at };
