@@ -216,6 +216,12 @@ impl Oracle {
         self.gives(share, now);
     }
 
+    /// The balancer changed, by a shot of the proxies: the share is the armed one, all else is as it was.
+    pub fn shot(&mut self, share: Share, now: i64) {
+        self.last_landing = now;
+        self.gives(share, now);
+    }
+
     /// The balancer changed, by someone else.
     pub fn foreign(&mut self, share: Share, now: i64) {
         self.gives(share, now);

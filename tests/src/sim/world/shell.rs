@@ -220,7 +220,9 @@ impl World<'_> {
             self.armed = None;
             // A shot moves the share and leaves the rest as it stands.
             let note = self.action.get("note").and_then(Value::as_str).unwrap_or_default().to_owned();
-            self.land(action(share, &note), share);
+            self.action = action(share, &note);
+            self.set_truth(|truth| truth.share = share);
+            self.oracle.shot(share, self.now);
             let why = "the target fails more than half of its requests".to_owned();
             let at = self.clock();
             let shot = Event::Fired { why, share, at };
