@@ -494,6 +494,10 @@ impl<'a> World<'a> {
     /// Ends holds and pauses, opens gates, starts what was refused, every ten minutes.
     fn nurse(&mut self) {
         if self.alive && !self.cutover.ended() {
+            // Evidence that an outage has spoiled may take days to come back: nobody waits so long.
+            if self.now > FAULTS_END + PATIENCE / 2 && matches!(self.cutover.phase, Phase::Baking { .. }) {
+                self.order(Verb::Revert);
+            }
             if self.cutover.standing.is_some() {
                 self.order(Verb::Resume { adopt_policy: None });
             }
