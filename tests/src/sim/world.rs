@@ -234,9 +234,6 @@ impl<'a> World<'a> {
 
     /// Delivers `event` to the daemon as it is now, in `delay`.
     fn deliver(&mut self, delay: i64, event: Event) {
-        if self.faults.has(Fault::ReorderedReply) {
-            self.replies.insert(super::coverage::name(&event), event.clone());
-        }
         let item = Item::Deliver(Box::new(event), self.incarnation);
         self.plan(self.now + delay, item);
     }
@@ -303,6 +300,9 @@ impl<'a> World<'a> {
                         && self.write_under_way == Some(*generation)
                     {
                         self.write_under_way = None;
+                    }
+                    if self.faults.has(Fault::ReorderedReply) {
+                        self.replies.insert(super::coverage::name(&event), Event::clone(&event));
                     }
                     if matches!(*event, Event::Fired { .. }) {
                         self.unheard = None;
