@@ -85,6 +85,8 @@ pub struct Oracle {
     worse_since: Option<i64>,
     /// Requests of the target that were counted since then.
     worse_requests: u64,
+    /// And how many of those failed.
+    worse_errors: u64,
     broken_since: Option<i64>,
     generation: Generation,
     now: i64,
@@ -162,6 +164,7 @@ impl Oracle {
             foreign_landed: false,
             worse_since: None,
             worse_requests: 0,
+            worse_errors: 0,
             broken_since: None,
             generation: Generation::default(),
             now: 0,
@@ -203,7 +206,7 @@ impl Oracle {
             Health::Good | Health::Silent => (false, false),
         };
         if self.worse_since.is_none() {
-            self.worse_requests = 0;
+            (self.worse_requests, self.worse_errors) = (0, 0);
         }
         self.worse_since = if worse { self.worse_since.or(Some(now)) } else { None };
         self.broken_since = if broken { self.broken_since.or(Some(now)) } else { None };
@@ -300,7 +303,13 @@ impl Oracle {
     /// Whether a revert was carried out that the journal does not know, and stands.
     fn restoring_landed(&self, cutover: &Cutover) -> bool {
         let knows = matches!(cutover.phase, Phase::Reverting { .. } | Phase::Reverted | Phase::Stuck { .. });
-        self.reverting_since.is_some() && !knows && self.gives == self.original && cutover.desired != self.original
+        // A first step that was never written looks the same.
+        let first = matches!(cutover.phase, Phase::Shifting { step: 0, .. });
+        self.reverting_since.is_some()
+            && !knows
+            && !first
+            && self.gives == self.original
+            && cutover.desired != self.original
     }
 
     /// The daemon's clock stepped: where the counted windows ended is a time of another clock.
@@ -436,7 +445,13 @@ impl Oracle {
                 let asked = self.asked;
                 self.share_shown = shows_share(&observation.reads, asked.reads, &self.policy)
                     && shows_share(&observation.writes, asked.writes, &self.policy);
-                self.worse_requests += observation.reads.target.requests + observation.writes.target.requests;
+                let target = |count: fn(&judge::Counts) -> u64| {
+                    count(&observation.reads.target) + count(&observation.writes.target)
+                };
+                if fresh {
+                    self.worse_requests += target(|counts| counts.requests);
+                    self.worse_errors += target(judge::Counts::errors);
+                }
                 if self.confirmed && fresh {
                     self.counted += observation.window.to.since(observation.window.from);
                     self.target_requests +=

@@ -29,7 +29,8 @@ impl Oracle {
         let known = self.last_read.as_ref().map_or(self.asked, |reading| reading.share);
         self.insist(!self.reverted_unknown, "revert", || format!("{share} was written over a revert"));
         // A share that was adopted, and was ours before, is no rung and may be written again.
-        let adopted = !self.policy.shift.steps.contains(&share) && !share.raises(self.highest);
+        let adopted =
+            !self.policy.shift.steps.contains(&share) && (!share.raises(self.highest) || !share.raises(known));
         if share.raises(self.asked) && !adopted {
             let on_disk = disk.generation >= generation && disk.desired == share && disk.original.is_some();
             self.insist(on_disk, "journal", || format!("a rise to {share} went out before it was on disk"));
@@ -116,7 +117,10 @@ impl Oracle {
             let for_long = |since: Option<i64>, time| since.is_some_and(|since| self.now - since > time);
             let broken = (for_long(self.worse_since, WORSE) && self.worse_requests >= WORSE_REQUESTS)
                 || for_long(self.broken_since, BROKEN);
-            self.insist(!broken, "evidence", || format!("a rise to {share} with a broken target"));
+            let (errors, requests) = (self.worse_errors, self.worse_requests);
+            self.insist(!broken, "evidence", || {
+                format!("a rise to {share} with a broken target: {errors} errors in {requests} requests so far")
+            });
         }
     }
 

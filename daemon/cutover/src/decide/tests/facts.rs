@@ -300,6 +300,23 @@ fn a_stepped_clock_passes_no_bake_and_spends_no_budget() {
 }
 
 #[test]
+fn one_decision_holds_one_write() {
+    // Proves that drift that is answered in the moment the step's time is over asks for one write and not for two.
+    let mut policy = policy();
+    policy.drift = DriftPolicy::Enforce;
+    policy.unknown.on_timeout = OnTimeout::StepBack;
+    let mut stage = Stage::started(policy);
+    stage.bake(1);
+    stage.share = both(300);
+    stage.cutover.budgets.hold = stage.cutover.policy.unknown.hold_budget;
+    let reading = Event::Read(stage.reading());
+    let decision = stage.send(&reading);
+    let writes: Vec<_> = decision.commands.iter().filter(|command| matches!(command, Command::Write { .. })).collect();
+    assert_eq!(writes.len(), 1, "{writes:?}");
+    assert_eq!(decision.next.desired, both(100));
+}
+
+#[test]
 fn a_timed_out_step_goes_back_once_and_then_holds() {
     // Proves `step-back`: the last good share is written, no outcome is told, and the second time it holds.
     let mut policy = policy();
