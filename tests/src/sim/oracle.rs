@@ -201,7 +201,8 @@ impl Oracle {
     /// The target's true health from `now` on.
     pub fn target_is(&mut self, health: Health, now: i64) {
         let (worse, broken) = match health {
-            Health::Failing(share) => (share >= 0.05, share >= 0.3),
+            // At 5 % and hundreds of requests a step may still pass, when it was well for long before.
+            Health::Failing(share) => (share >= 0.1, share >= 0.3),
             Health::Slow(factor) => (factor >= 2.0, false),
             Health::Good | Health::Silent => (false, false),
         };

@@ -360,6 +360,10 @@ fn step_back(turn: &mut Turn, text: String) {
         turn.halt(HaltKind::Timeout, text);
         return;
     };
+    // One write at a time: the budget stays spent, and the answer or the end of patience comes within a minute.
+    if turn.next.write.as_ref().is_some_and(|write| write.answered.is_none()) {
+        return;
+    }
     let step = turn.next.step().unwrap_or(0);
     let Some(last_good) = step.checked_sub(1).filter(|_| !turn.next.stepped_back.contains(&step)) else {
         turn.halt(HaltKind::Timeout, text);

@@ -179,6 +179,12 @@ fn judge(turn: &mut Turn, observation: &Observation, step: Option<usize>) {
         return;
     }
     let block = comparable(&turn.next.policy, share, observation);
+    // An outage of the source is no evidence for the target: pooled with sound intervals it would excuse what they show.
+    if let Some(text) = broken_world(&block, &turn.next.policy) {
+        turn.note("not_judged", format!("an interval is not judged: {text}"));
+        turn.next.evidence.last_interval = Some(text);
+        return;
+    }
     let draining = turn.next.phase == Phase::Draining;
     let following = turn.next.policy.shift.steps.get(step + 1).map(|share| share.reads);
     let context = Context {
@@ -224,15 +230,9 @@ fn judge(turn: &mut Turn, observation: &Observation, step: Option<usize>) {
     }
 }
 
-/// What is wrong with the last interval by itself, if anything is.
-///
-/// Growing evidence dilutes a failure that comes late; the judge's restarts answer that within a few intervals, and
-/// this answers it at once, for the one question of whether to go on: no step ends on an interval whose errors are out
-/// of all proportion to the source's, nor on one in which the source itself is beyond what the tripwires hold for a
-/// broken world: to be no worse than a side that is down proves nothing.
-fn last_interval(block: &Block, policy: &Policy) -> Option<String> {
-    /// How many standard deviations of a count are still chance.
-    const DEVIATIONS: f64 = 4.0;
+/// Why an interval says nothing about the target: the source itself is beyond what the tripwires hold for a broken
+/// world, and to be no worse than a side that is down proves nothing.
+fn broken_world(block: &Block, policy: &Policy) -> Option<String> {
     /// Fewest requests of the source on which the world is called broken.
     const SOURCE_REQUESTS_MIN: u64 = 20;
     let source_limit = policy
@@ -242,15 +242,26 @@ fn last_interval(block: &Block, policy: &Policy) -> Option<String> {
         .map(|tripwire| tripwire.source_limit)
         .fold(1.0, f64::min);
     let source = &block.source;
-    let target = &block.target;
     let source_share = source.errors() as f64 / source.requests.max(1) as f64;
-    if source.requests >= SOURCE_REQUESTS_MIN && source_share > source_limit {
-        return Some(format!(
+    (source.requests >= SOURCE_REQUESTS_MIN && source_share > source_limit).then(|| {
+        format!(
             "the source itself fails {:.1} % of {} requests, so nothing rises: the world is broken, not the target",
             100.0 * source_share,
             source.requests
-        ));
-    }
+        )
+    })
+}
+
+/// What is wrong with the last interval by itself, if anything is.
+///
+/// Growing evidence dilutes a failure that comes late; the judge's restarts answer that within a few intervals, and
+/// this answers it at once, for the one question of whether to go on: no step ends on an interval whose errors are out
+/// of all proportion to the source's.
+fn last_interval(block: &Block, policy: &Policy) -> Option<String> {
+    /// How many standard deviations of a count are still chance.
+    const DEVIATIONS: f64 = 4.0;
+    let source = &block.source;
+    let target = &block.target;
     if source.requests == 0 || target.requests == 0 {
         return None;
     }
@@ -320,7 +331,8 @@ mod tests {
             .expect("the example is sound");
         let block = |source, target| Block { millis: 60_000, source, target };
         assert_eq!(last_interval(&block(side(1_000, 1), side(1_000, 1)), &policy), None);
-        let broken = last_interval(&block(side(1_000, 900), side(1_000, 900)), &policy).expect("it holds");
+        assert_eq!(broken_world(&block(side(1_000, 1), side(1_000, 900)), &policy), None);
+        let broken = broken_world(&block(side(1_000, 900), side(1_000, 900)), &policy).expect("it holds");
         assert!(broken.contains("the source itself fails 90.0 % of 1000 requests"), "{broken}");
         let worse = last_interval(&block(side(1_000, 1), side(1_000, 300)), &policy).expect("it holds");
         assert!(worse.contains("300 errors in 1000 requests of the target"), "{worse}");

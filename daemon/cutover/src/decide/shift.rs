@@ -166,9 +166,6 @@ fn write(turn: &mut Turn, step: usize, attempts: u32) {
     if share.writes > crate::Weight::NONE && turn.next.writes_since.is_none() {
         turn.next.writes_since = Some(turn.now);
     }
-    // A write of this same turn (drift answered in the moment a budget was spent) has not gone out yet and never will:
-    // one at a time.
-    turn.commands.retain(|command| !matches!(command, Command::Write { .. }));
     turn.commands.push(Command::Write { share, generation });
 }
 
