@@ -1,9 +1,11 @@
-//! What the decisions must be. The facts of each concern are in `facts`, the whole way of a healthy cutover in `walk`,
-//! every phase with every event in `transitions`, and chance in `chance`.
+//! What the decisions must be. The facts of each concern are in `facts`, those of weights that someone else changed in
+//! `foreign`, the whole way of a healthy cutover in `walk`, every phase with every event in `transitions`, and chance in
+//! `chance`.
 
 mod chance;
 mod endings;
 mod facts;
+mod foreign;
 mod stage;
 mod transitions;
 mod walk;

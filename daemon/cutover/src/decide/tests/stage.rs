@@ -348,3 +348,10 @@ fn side(requests: u64, errors: f64) -> Counts {
     counts.exchange = counts.latency.clone();
     counts
 }
+
+/// A cutover that bakes its first step.
+pub(super) fn baking() -> Stage {
+    let mut stage = Stage::started(policy());
+    stage.bake(0);
+    stage
+}

@@ -1,0 +1,164 @@
+//! Weights that someone else changed, before the first write and after it.
+
+use std::time::Duration;
+
+use super::stage::{Stage, baking, both, order, policy};
+use crate::cutover::{HaltKind, Phase};
+use crate::event::{Event, Verb};
+use crate::policy::{DriftPolicy, WeightedStart};
+use crate::units::Share;
+
+const MINUTE: Duration = Duration::from_mins(1);
+
+#[test]
+fn a_target_with_weight_is_refused_unless_it_is_adopted_and_then_earns_nothing() {
+    // Proves both ways of `on_weighted_start`; adopted weight above the first step goes back to the first step.
+    let mut refused = Stage::new(policy());
+    refused.share = both(300);
+    refused.send(&order(Verb::Start));
+    refused.pass(MINUTE);
+    assert_eq!(refused.cutover.phase, Phase::Pending);
+    assert_eq!(refused.cutover.halt.as_ref().map(|halt| halt.kind), Some(HaltKind::Start));
+    let mut policy = policy();
+    policy.shift.on_weighted_start = WeightedStart::Adopt;
+    let mut adopted = Stage::new(policy);
+    adopted.share = both(300);
+    adopted.send(&order(Verb::Start));
+    adopted.bake(0);
+    assert_eq!(adopted.share, both(100));
+    adopted.send(&order(Verb::Revert));
+    adopted.reach("reverted");
+    assert_eq!(adopted.share, both(300), "a revert puts back what was recorded");
+}
+
+#[test]
+fn weights_changed_before_the_first_write_begin_preflight_anew() {
+    // Proves that the recorded original is what stood right before our first write.
+    let mut stage = Stage::started(policy());
+    stage.reach("baseline");
+    stage.share = both(10);
+    stage.pass(MINUTE);
+    assert_eq!(stage.cutover.phase, Phase::Pending, "the target has weight, so the start is refused");
+    assert!(stage.journal.contains(&"changed_before_start".to_owned()));
+}
+
+#[test]
+fn drift_halts_and_resume_writes_ours_again() {
+    // Proves `halt`: nothing is written until a person says so; judging goes on.
+    let mut stage = baking();
+    stage.share = both(300);
+    assert!(stage.run(MINUTE, |cutover| cutover.halt.is_some()));
+    assert_eq!(stage.writes.len(), 1);
+    stage.send(&order(Verb::Resume { adopt_policy: None }));
+    stage.bake(0);
+    assert_eq!(stage.share, both(100));
+}
+
+#[test]
+fn drift_that_goes_away_ends_its_halt() {
+    // Proves that a halt for drift ends when the world is as it was.
+    let mut stage = baking();
+    stage.share = both(300);
+    stage.run(MINUTE, |cutover| cutover.halt.is_some());
+    stage.share = both(100);
+    assert!(stage.run(MINUTE, |cutover| cutover.halt.is_none()));
+    assert_eq!(stage.writes.len(), 1);
+}
+
+#[test]
+fn adopted_weight_may_not_stand_above_what_is_earned() {
+    // Proves `adopt` both ways: above what is earned it goes back, below it stays and is baked anew.
+    let mut policy = policy();
+    policy.drift = DriftPolicy::Adopt;
+    let mut stage = Stage::started(policy);
+    stage.bake(1);
+    stage.share = both(800);
+    assert!(stage.run(MINUTE, |cutover| matches!(cutover.phase, Phase::Shifting { .. })));
+    stage.bake(1);
+    assert_eq!(stage.share, both(500));
+    stage.share = both(200);
+    assert!(stage.run(MINUTE, |cutover| cutover.desired == both(200)));
+    assert_eq!(stage.cutover.phase, Phase::Baking { step: 0 });
+    assert_eq!(stage.cutover.evidence.baked, Duration::ZERO);
+}
+
+#[test]
+fn a_revert_that_nobody_knows_of_is_not_written_over() {
+    // Proves that the recorded original, found where a step stood, halts under every policy: it is somebody's revert.
+    for drift in [DriftPolicy::Halt, DriftPolicy::Adopt, DriftPolicy::Enforce] {
+        let mut policy = policy();
+        policy.drift = drift;
+        let mut stage = Stage::started(policy);
+        stage.bake(1);
+        let writes = stage.writes.len();
+        (stage.share, stage.note) = (Share::NONE, "as it was".to_owned());
+        stage.restart();
+        stage.pass(5 * MINUTE);
+        assert_eq!(stage.cutover.halt.as_ref().map(|halt| halt.kind), Some(HaltKind::Drift), "{drift:?}");
+        assert_eq!(stage.writes.len(), writes, "{drift:?}");
+    }
+}
+
+#[test]
+fn a_share_waits_unwritten_while_a_check_fails() {
+    // Proves that nothing rises on a check that began to fail while the proxies were being armed.
+    let mut stage = Stage::started(policy());
+    stage.mute.insert("arm");
+    stage.reach("shifting");
+    stage.unhealthy = true;
+    let checks = Event::Checked { checks: stage.checks(), begun: stage.now };
+    stage.send(&checks);
+    stage.send(&Event::Armed);
+    assert_eq!(stage.writes.len(), 0);
+    stage.unhealthy = false;
+    stage.bake(0);
+}
+
+#[test]
+fn what_was_adopted_below_the_ladder_earns_no_step() {
+    // Proves that a weight below the first step, written again after drift, does not bake as that step.
+    let mut policy = policy();
+    policy.drift = DriftPolicy::Adopt;
+    let mut stage = Stage::started(policy);
+    stage.bake(0);
+    stage.send(&order(Verb::Hold));
+    (stage.share, stage.note) = (both(50), "someone's".to_owned());
+    assert!(stage.run(MINUTE, |cutover| cutover.desired == both(50)));
+    stage.share = both(700);
+    assert!(stage.run(MINUTE, |cutover| matches!(cutover.phase, Phase::Shifting { .. })));
+    stage.pass(MINUTE);
+    assert_eq!((stage.share, stage.cutover.phase), (both(50), Phase::Gated { step: 0 }));
+}
+
+#[test]
+fn enforced_drift_ends_in_a_halt_when_it_goes_on() {
+    // Proves the bound on two writers who fight, though each of our writes is confirmed: the first write, and one for
+    // each of `attempts_max` changes; then a human is called, whose word lets it go on.
+    let mut policy = policy();
+    policy.drift = DriftPolicy::Enforce;
+    let mut stage = Stage::started(policy);
+    stage.bake(0);
+    for _ in 0..20 {
+        stage.share = both(300);
+        stage.pass(Duration::from_secs(30));
+    }
+    assert_eq!(stage.writes.len(), 1 + 3);
+    assert_eq!(stage.cutover.halt.as_ref().map(|halt| halt.kind), Some(HaltKind::Drift));
+    stage.send(&order(Verb::Advance));
+    stage.bake(0);
+    assert_eq!(stage.share, both(100));
+}
+
+#[test]
+fn adopted_drift_ends_in_a_halt_when_it_goes_on() {
+    // Proves the same bound where the policy adopts: shares that flap begin the evidence anew, but not for ever.
+    let mut policy = policy();
+    policy.drift = DriftPolicy::Adopt;
+    let mut stage = Stage::started(policy);
+    stage.bake(1);
+    for round in 0..20 {
+        stage.share = both(200 + 10 * (round % 2));
+        stage.pass(Duration::from_secs(30));
+    }
+    assert_eq!(stage.cutover.halt.as_ref().map(|halt| halt.kind), Some(HaltKind::Drift));
+}
