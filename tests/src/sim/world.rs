@@ -262,7 +262,7 @@ impl<'a> World<'a> {
             }
         }
         if self.oracle.violation.is_none() {
-            self.oracle.ended(&self.cutover.phase, &self.action, self.now);
+            self.oracle.ended(&self.cutover.phase, &self.action);
         }
         let by_evidence = matches!(self.cutover.phase, Phase::Reverted) && self.oracle.reverted_on_evidence;
         Outcome {
