@@ -3,6 +3,7 @@
 
 use std::{
     path::Path,
+    process::{Command, Output},
     sync::{Mutex, PoisonError},
 };
 
@@ -49,9 +50,38 @@ fn demo(stage: usize, fault: Option<&str>, seconds_max: f64) -> Value {
     let page = std::fs::read_to_string(dossier).expect("the dossier");
     assert!(page.contains("<svg") && page.contains("</html>") && page.contains("thin"), "charts, and a thin baseline");
     assert!(!page.contains("src=\"http") && !page.contains("href=\"http"), "a page that needs nothing else");
+    let folder = dossier.parent().expect("its folder");
+    let again = recount(folder);
+    let said = String::from_utf8_lossy(&again.stdout);
+    assert!(again.status.success(), "{said}{}", String::from_utf8_lossy(&again.stderr));
+    println!("{fault:?}: {said}");
+    falsify(folder);
+    let again = recount(folder);
+    assert_eq!(again.status.code(), Some(1), "a count that was changed by one is found");
     // A demo makes a folder of its own; what it shows is shown.
-    std::fs::remove_dir_all(dossier.parent().expect("its folder")).expect("a folder of the demo's");
+    std::fs::remove_dir_all(folder).expect("a folder of the demo's");
     last
+}
+
+/// Runs the second program, which computes every number of the verdicts and the dossier again from the journal.
+fn recount(folder: &Path) -> Output {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e/recount.py");
+    let ended = Command::new("python3").arg(program).arg(folder).output();
+    ended.expect("python3 is installed: run tests/run once")
+}
+
+/// Makes the first judged interval have one request more of the target than were counted.
+fn falsify(folder: &Path) {
+    let script = "import json, pathlib, sqlite3, sys\n\
+                  base = sqlite3.connect(pathlib.Path(sys.argv[1]) / 'journal.sqlite')\n\
+                  rows = base.execute('SELECT cutover, at, body FROM sample ORDER BY at').fetchall()\n\
+                  cutover, at, body = [row for row in rows if json.loads(row[2])['guards']][0]\n\
+                  body = json.loads(body)\n\
+                  body['observation']['reads']['target']['requests'] += 1\n\
+                  base.execute('UPDATE sample SET body = ? WHERE cutover = ? AND at = ?', (json.dumps(body), cutover, at))\n\
+                  base.commit()\n";
+    let ended = Command::new("python3").args(["-c", script]).arg(folder).output().expect("python3 is installed");
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
 }
 
 /// A demo whose target breaks: everything is back with the source, and bad answers came for so long at most.

@@ -41,15 +41,21 @@ pub fn price(cutover: &Cutover, now: Timestamp) -> Price {
             let seconds = counted_to.since(since).as_secs();
             let what = if reads_among_them { "requests (reads among them)" } else { "writes" };
             let gaps = cutover.evidence.gaps;
+            let writes = cutover.writes_on_target;
             let (least, missing) = match gaps {
                 0 => ("", String::new()),
                 1 => ("at least ", "; one stretch of time could not be counted".to_owned()),
                 _ => ("at least ", format!("; {gaps} stretches of time could not be counted")),
             };
-            format!(
-                "a revert is lossy: {least}{} {what} went to the target alone since {since}, counted for {seconds} s{missing}",
-                cutover.writes_on_target
-            )
+            if writes == 0 && gaps == 0 {
+                format!(
+                    "a revert loses nothing so far: no {what} went to the target alone since {since}, counted for {seconds} s"
+                )
+            } else {
+                format!(
+                    "a revert is lossy: {least}{writes} {what} went to the target alone since {since}, counted for {seconds} s{missing}"
+                )
+            }
         }
     };
     let (since, writes, gaps) = (cutover.writes_since, cutover.writes_on_target, cutover.evidence.gaps);
