@@ -5,8 +5,10 @@
 //!
 //! Reading order: [`units`], [`policy`] (what the operator wants), [`cutover`] (where one run of it is), [`evidence`]
 //! (what the counts prove), [`event`] (what can happen), [`command`] (what can be asked for), [`reason`] (why),
-//! [`mod@decide`] (what follows); beside them [`windows`] (when traffic may rise) and [`price()`] (what a revert costs).
+//! [`mod@decide`] (what follows); beside them [`baseline`] (a record of the source that is kept), [`windows`] (when
+//! traffic may rise) and [`price()`] (what a revert costs).
 
+pub mod baseline;
 pub mod command;
 pub mod cutover;
 pub mod decide;

@@ -208,6 +208,12 @@ impl Baseline {
         Recorder::default().baseline(1)
     }
 
+    /// The same record, to be judged by when it stands on at least `intervals_min` intervals with traffic.
+    pub(crate) fn trusted_from(&self, intervals_min: u32) -> Self {
+        let trusted = self.intervals >= intervals_min.max(1);
+        Self { normal: Normal { trusted, ..self.normal.clone() }, ..self.clone() }
+    }
+
     /// Whether it stands on too few intervals to judge by.
     pub fn is_thin(&self) -> bool {
         !self.normal.trusted

@@ -5,7 +5,7 @@
 //! production, in the simulator and when a journal is read again years later.
 //!
 //! What goes in: [`counts`] and [`histogram`] (what both sides did), [`guard`] (what is asked), [`baseline`] (what was
-//! normal before). What comes out: [`verdict`]. Between them [`judge`] follows one cutover, and [`engine`] is the method:
+//! normal before), [`record`] (the same by hour of the week). What comes out: [`verdict`]. Between them [`judge`] follows one cutover, and [`engine`] is the method:
 //! [`evidence`] and [`latency`] (what one block says), [`dispersion`] (what it is divided by), [`wealth`] (what is
 //! staked), [`pass`] (what opens the next step), [`share`] (whether the split is as configured).
 //!
@@ -40,6 +40,7 @@ pub mod judge;
 pub mod latency;
 pub mod numbers;
 pub mod pass;
+pub mod record;
 mod sentence;
 pub mod share;
 pub mod verdict;
