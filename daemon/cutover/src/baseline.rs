@@ -5,7 +5,13 @@
 //! `checksum` (SHA-256, in hexadecimal, of `baseline` written without white space) and `baseline` (a [`Document`]).
 //! Reading refuses what was edited, cut off, or written in another layout: a baseline that nobody can vouch for is none.
 //!
-//! Nothing here opens files: the text is an argument.
+//! A cutover that stands on a baseline takes what it needs of it along ([`Given`]); before it starts, the source as it is
+//! now is held against it ([`drift()`]). Nothing here opens files: the text is an argument. [`file`] reads what others
+//! have counted (CSV, JSON).
+
+mod drift;
+pub mod file;
+mod given;
 
 use std::fmt::{self, Write as _};
 
@@ -13,7 +19,11 @@ use judge::record::Record;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use crate::policy::Writes;
 use crate::units::Timestamp;
+
+pub use drift::{DRIFT_CHECK, LOOK, LOOK_MIN, drift};
+pub use given::Given;
 
 /// The layout that this version writes and reads.
 pub const LAYOUT: u64 = 1;
@@ -33,6 +43,16 @@ pub enum Origin {
     File,
 }
 
+/// Which requests were counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Class {
+    /// Reads and writes together.
+    All,
+    /// Reads alone.
+    Reads,
+}
+
 /// A record of a source, with what one must know to use it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,8 +67,36 @@ pub struct Document {
     pub tool: String,
     /// When it was written.
     pub written: Timestamp,
+    /// Which requests `record` counts.
+    pub class: Class,
     /// The record itself.
     pub record: Record,
+    /// The same of the reads alone, where they could be told apart and `record` counts all; `None` where not.
+    pub reads: Option<Record>,
+}
+
+impl Document {
+    /// The record of the requests that a policy judges: reads alone where writes come last, since these are then never
+    /// split; everything where both are split.
+    ///
+    /// # Errors
+    /// In one sentence, when the document does not count those.
+    pub fn record_for(&self, writes: Writes) -> Result<&Record, String> {
+        match (writes, self.class, &self.reads) {
+            (Writes::Last, Class::All, Some(reads)) => Ok(reads),
+            (Writes::Last, Class::Reads, _) | (Writes::Split, Class::All, _) => Ok(&self.record),
+            (Writes::Last, Class::All, None) => Err(
+                "it counts reads and writes together, and with `writes = \"last\"` only reads are judged: record it from \
+                 the proxies, or import reads alone with `--class reads`"
+                    .to_owned(),
+            ),
+            (Writes::Split, Class::Reads, _) => Err(
+                "it counts reads alone, and with `writes = \"split\"` writes are judged with them: record it anew with all \
+                 requests"
+                    .to_owned(),
+            ),
+        }
+    }
 }
 
 /// A baseline document in full, with the digest that names it.
@@ -161,6 +209,8 @@ pub(crate) mod tests {
             origin: Origin::Proxies,
             tool: "0.1.0".to_owned(),
             written: Timestamp(MONDAY + minutes * 60_000),
+            class: Class::All,
+            reads: None,
             record: Record::of(&(0..minutes).map(row).collect::<Vec<_>>()).expect("the rows are sound"),
         }
     }

@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::baseline::Given;
 use crate::command::{Alert, Severity};
 use crate::event::{Check, Order, Reading};
 use crate::evidence::Evidence;
@@ -73,6 +74,9 @@ pub struct Cutover {
     pub gates: BTreeMap<String, GateState>,
     /// What has been counted against the limits of the policy.
     pub budgets: Budgets,
+    /// The baseline that was recorded before and stands in for the recording at the start; `None` where there is none.
+    #[serde(default)]
+    pub given: Option<Arc<Given>>,
     /// What the counts prove so far.
     pub evidence: Evidence,
     /// How many times a share that was not the wanted one was found and answered (written over, or adopted) since
@@ -134,6 +138,7 @@ impl Cutover {
             checked: None,
             gates: BTreeMap::new(),
             budgets: Budgets::default(),
+            given: None,
             evidence,
             drifts: 0,
             stepped_back: BTreeSet::new(),
@@ -164,6 +169,11 @@ impl Cutover {
             | Phase::Aborted
             | Phase::Stuck { .. } => None,
         }
+    }
+
+    /// How long the source is recorded at the start: not at all where a baseline is given.
+    pub fn recording(&self) -> Duration {
+        if self.given.is_some() { Duration::ZERO } else { self.policy.baseline.record }
     }
 
     /// Whether the tripwires are looked at: from the first write on, in every phase but done and aborted. The shell

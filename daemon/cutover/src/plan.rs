@@ -148,7 +148,8 @@ pub fn plan(policy: &Policy, assumed: Assumed) -> Plan {
         steps.push(step(policy, &assumed, index, judged, before));
         before = *share;
     }
-    let baseline = policy.baseline.record;
+    // One that was recorded before takes no time.
+    let baseline = if policy.baseline.recorded.is_some() { Duration::ZERO } else { policy.baseline.record };
     let quiet = if steps.is_empty() { Duration::ZERO } else { policy.drain.quiet };
     let least = policy.shift.warm_up + policy.shift.bake_min;
     let least = baseline + quiet + least * u32::try_from(judged).unwrap_or(u32::MAX);

@@ -209,7 +209,7 @@ impl Baseline {
     }
 
     /// The same record, to be judged by when it stands on at least `intervals_min` intervals with traffic.
-    pub(crate) fn trusted_from(&self, intervals_min: u32) -> Self {
+    pub fn trusted_from(&self, intervals_min: u32) -> Self {
         let trusted = self.intervals >= intervals_min.max(1);
         Self { normal: Normal { trusted, ..self.normal.clone() }, ..self.clone() }
     }

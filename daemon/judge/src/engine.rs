@@ -240,6 +240,16 @@ impl Engine {
         }
     }
 
+    /// What the next blocks are held to, where that changes with the hour. Whether it is trusted, how much traffic there
+    /// was and dispersion stay as they were at the start. To be settled before a block is seen, as by the clock.
+    pub fn refer_to(&mut self, normal: &Normal) {
+        self.normal.errors = normal.errors;
+        self.normal.errors_high = normal.errors_high;
+        self.normal.bad = normal.bad;
+        self.normal.latency_slow = normal.latency_slow;
+        self.normal.exchange_slow = normal.exchange_slow;
+    }
+
     /// Takes one block.
     pub fn observe(&mut self, table: &Table<'_>) {
         let minutes = table.millis as f64 / 60_000.0;

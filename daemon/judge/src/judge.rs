@@ -6,10 +6,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{Engine, Latencies, Table};
+use crate::engine::{Engine, Latencies, Normal, Table};
 use crate::evidence::{Pair, Tolerance};
 use crate::latency::{Cuts, SHAPE_MIN, Shape, buckets_of};
 use crate::numbers::exp_finite;
+use crate::record::HourNormal;
 use crate::sentence::{Said, sentence};
 use crate::watch::{Glance, Watch};
 use crate::{Act, Alarm, AlarmKind, Baseline, Block, Counts, Guard, GuardKind, GuardVerdict, Guards, Histogram};
@@ -127,6 +128,9 @@ struct StepSeen {
 pub struct Judge {
     guards: Guards,
     baseline: Baseline,
+    /// The hour of the baseline that blocks are held to, where it has hours.
+    #[serde(default)]
+    hour: Option<HourNormal>,
     engine: Engine,
     latency: Binning,
     exchange: Binning,
@@ -150,6 +154,7 @@ impl Judge {
         Self {
             guards,
             baseline,
+            hour: None,
             engine,
             latency,
             exchange,
@@ -174,6 +179,24 @@ impl Judge {
     /// The evidence behind the verdicts.
     pub fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// Holds the next blocks to what was normal in an hour of the baseline's week; `None` to the baseline as a whole.
+    ///
+    /// To be said before the block, by its time alone: then a service that fails more each Monday morning is not held
+    /// to its Sunday nights, and what is bet stays settled before the block is seen.
+    pub fn refer_to(&mut self, hour: Option<&HourNormal>) {
+        let whole = self.baseline.normal();
+        let normal = hour.map(|hour| Normal {
+            errors: hour.errors,
+            errors_high: hour.errors_high,
+            bad: hour.bad,
+            latency_slow: hour.latency_slow,
+            exchange_slow: hour.exchange_slow,
+            ..whole.clone()
+        });
+        self.engine.refer_to(normal.as_ref().unwrap_or(whole));
+        self.hour = hour.copied();
     }
 
     /// Takes the next block, of any length from 1 to 60 s, each exactly once and in order of time.
@@ -353,7 +376,10 @@ impl Judge {
         match guard.kind {
             GuardKind::Errors => Seen::shares(guard, Counts::errors, source, target),
             GuardKind::Success => Seen::shares(guard, Counts::bad, source, target),
-            GuardKind::Baseline => Seen::shares(guard, Counts::errors, self.baseline.counts(), target),
+            GuardKind::Baseline => match &self.hour {
+                Some(hour) => Seen::shares(guard, Counts::errors, &hour.counts(), target),
+                None => Seen::shares(guard, Counts::errors, self.baseline.counts(), target),
+            },
             GuardKind::Latency => self.seen_latency(guard, &source.latency, &target.latency),
             GuardKind::Exchange => self.seen_latency(guard, &source.exchange, &target.exchange),
         }

@@ -13,7 +13,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::latency::Cuts;
+use crate::latency::{Cuts, SLOW};
 use crate::numbers::wilson_hilferty;
 use crate::{Baseline, Block, Counts, Histogram};
 
@@ -270,11 +270,8 @@ impl Record {
         self.baseline.trusted_from(intervals_min)
     }
 
-    /// What is normal in each hour of the week, small enough to go with a cutover; `None` when it is [`Depth::Thin`].
-    pub fn week(&self) -> Option<Week> {
-        if self.depth() == Depth::Thin {
-            return None;
-        }
+    /// What is normal in each hour of the week that is on record, small enough to go with a cutover.
+    pub fn week(&self) -> Week {
         let counts = self.baseline.counts();
         let cuts = [Cuts::of(&counts.latency), Cuts::of(&counts.exchange)].map(|cuts| cuts.map(|cuts| cuts.slow));
         let slow = |histogram: &Histogram, edges: Option<[u16; 3]>| {
@@ -290,8 +287,9 @@ impl Record {
             bad: hour.counts.bad(),
             latency: slow(&hour.counts.latency, cuts[0]),
             exchange: slow(&hour.counts.exchange, cuts[1]),
+            quantiles: SLOW.map(|q| hour.counts.latency.quantile_bucket(q).map_or(0, |bucket| u64::from(bucket) + 1)),
         });
-        Some(Week { hours: hours.collect() })
+        Week { hours: hours.collect() }
     }
 }
 
@@ -301,9 +299,12 @@ pub struct Week {
     hours: Vec<Tally>,
 }
 
+/// How many numbers an hour is.
+const NUMBERS: usize = 16;
+
 /// One hour: as few numbers as do, since they are stored with every state of a cutover.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "[u64; 13]", into = "[u64; 13]")]
+#[serde(try_from = "[u64; NUMBERS]", into = "[u64; NUMBERS]")]
 struct Tally {
     hour: HourOfWeek,
     millis: u64,
@@ -312,25 +313,28 @@ struct Tally {
     bad: u64,
     latency: (u64, [u64; 3]),
     exchange: (u64, [u64; 3]),
+    /// The buckets of latency's median, 90 % and 99 % quantile, plus one; 0 without latency.
+    quantiles: [u64; 3],
 }
 
-impl From<Tally> for [u64; 13] {
+impl From<Tally> for [u64; NUMBERS] {
     fn from(tally: Tally) -> Self {
-        let Tally { hour, millis, requests, errors, bad, latency, exchange } = tally;
+        let Tally { hour, millis, requests, errors, bad, latency, exchange, quantiles: [q50, q90, q99] } = tally;
         let ([l50, l90, l99], [x50, x90, x99]) = (latency.1, exchange.1);
         let hour = u64::from(hour.0);
-        [hour, millis, requests, errors, bad, latency.0, l50, l90, l99, exchange.0, x50, x90, x99]
+        [hour, millis, requests, errors, bad, latency.0, l50, l90, l99, exchange.0, x50, x90, x99, q50, q90, q99]
     }
 }
 
-impl TryFrom<[u64; 13]> for Tally {
+impl TryFrom<[u64; NUMBERS]> for Tally {
     type Error = String;
 
-    fn try_from(numbers: [u64; 13]) -> Result<Self, String> {
-        let [hour, millis, requests, errors, bad, latency, l50, l90, l99, exchange, x50, x90, x99] = numbers;
+    fn try_from(numbers: [u64; NUMBERS]) -> Result<Self, String> {
+        let [hour, millis, requests, errors, bad, latency, l50, l90, l99, exchange, x50, x90, x99, quantiles @ ..] =
+            numbers;
         let hour = HourOfWeek::try_from(u8::try_from(hour).unwrap_or(u8::MAX))?;
         let (latency, exchange) = ((latency, [l50, l90, l99]), (exchange, [x50, x90, x99]));
-        Ok(Self { hour, millis, requests, errors, bad, latency, exchange })
+        Ok(Self { hour, millis, requests, errors, bad, latency, exchange, quantiles })
     }
 }
 
@@ -356,6 +360,16 @@ pub struct HourNormal {
     pub latency_slow: [f64; 3],
     /// The same of whole exchanges.
     pub exchange_slow: [f64; 3],
+    /// Median, 90 % and 99 % quantile of the time to the first byte in this hour, in microseconds (the upper edges of
+    /// their buckets); `None` without latency.
+    pub latency_micros: Option<[f64; 3]>,
+}
+
+impl HourNormal {
+    /// Requests and errors of the hour, as they were counted.
+    pub(crate) fn counts(&self) -> Counts {
+        Counts { requests: self.requests, failed: self.error_count, ..Counts::default() }
+    }
 }
 
 impl Week {
@@ -382,6 +396,9 @@ impl Week {
             bad: drawn(tally.bad, tally.requests, normal.bad, WHOLE_OTHERS),
             latency_slow: slow(tally.latency, normal.latency_slow),
             exchange_slow: slow(tally.exchange, normal.exchange_slow),
+            latency_micros: tally.quantiles.iter().all(|&bucket| bucket > 0).then(|| {
+                tally.quantiles.map(|bucket| Histogram::upper_micros(u16::try_from(bucket - 1).unwrap_or(u16::MAX)))
+            }),
         })
     }
 }
@@ -552,12 +569,13 @@ mod tests {
         // Ten times the errors between 3 and 4 on Tuesday: that hour's normal says so, its neighbours' do not.
         let record = week(|at| (1_000, if at / 60 == 27 { 10 } else { 1 }));
         assert_eq!((record.depth(), record.hours.len()), (Depth::Week, 168));
-        let (week, whole) = (record.week().unwrap(), record.baseline(30));
+        let (week, whole) = (record.week(), record.baseline(30));
         let at = |index| week.normal(hour(index), &whole).unwrap();
         assert!((at(27).errors - 0.0097).abs() < 3e-4, "{}", at(27).errors);
         assert!((at(26).errors - 0.001).abs() < 1e-4 && (at(28).errors - 0.001).abs() < 1e-4);
         assert!(at(27).errors_high > at(27).errors && at(26).errors_high < 0.0014);
         assert!((at(5).requests_a_minute - 1_000.0).abs() < 1e-9);
+        assert_eq!(at(5).latency_micros, Some([200, 240, 240].map(Histogram::upper_micros)));
         assert_eq!(at(27).hour.to_string(), "Tue 03");
     }
 
@@ -565,7 +583,7 @@ mod tests {
     fn less_than_a_week_is_thin_and_has_one_normal() {
         let rows: Vec<Row> = (0..7 * 1_440 - 1).map(|at| row(at, 100, 0)).collect();
         let record = Record::of(&rows).unwrap();
-        assert_eq!((record.depth(), record.week()), (Depth::Thin, None));
+        assert_eq!(record.depth(), Depth::Thin);
         assert!(!record.baseline(30).is_thin() && record.baseline(20_000).is_thin());
     }
 
@@ -648,6 +666,6 @@ mod tests {
     fn a_record_comes_back_from_its_text() {
         let record = week(|at| (100 + at.unsigned_abs() % 7, at.unsigned_abs() % 3));
         let text = serde_json::to_string(&(&record, record.week())).unwrap();
-        assert_eq!(serde_json::from_str::<(Record, Option<Week>)>(&text).unwrap(), (record.clone(), record.week()));
+        assert_eq!(serde_json::from_str::<(Record, Week)>(&text).unwrap(), (record.clone(), record.week()));
     }
 }

@@ -347,3 +347,36 @@ proptest! {
         prop_assert!(with(errors + more) >= with(errors));
     }
 }
+
+#[test]
+fn an_hour_that_is_always_worse_is_held_to_itself() {
+    // Proves: with a week on record the target is held to the same hour of it, and to the whole where none is said. Five
+    // in a hundred fail each Monday at three, one in a thousand else; the source is silent, so only the baseline judges.
+    use judge::record::{HourOfWeek, Record, Row};
+    const MONDAY: i64 = 1_767_571_200_000;
+    let row = |at: i64| {
+        let errors = if at / 60 == 3 { 50 } else { 1 };
+        let counts = Counts { requests: 1_000, status_2xx: 1_000 - errors, status_5xx: errors, ..Counts::default() };
+        Row { from: MONDAY + at * 60_000, millis: 60_000, counts }
+    };
+    let record = Record::of(&(0..7 * 1_440).map(row).collect::<Vec<_>>()).unwrap();
+    let (baseline, week) = (record.baseline(30), record.week());
+    let hour = week.normal(HourOfWeek::of(MONDAY + 3 * 3_600_000), &baseline).unwrap();
+    let guard = Guards::default().guards.into_iter().find(|guard| guard.kind == GuardKind::Baseline).unwrap();
+    let verdict = |hour: Option<&judge::record::HourNormal>, errors: u64| {
+        let guards = Guards { guards: vec![guard.clone()], ..Guards::default() };
+        let mut judge = Judge::new(guards, baseline.clone(), 1);
+        let target = Counts { requests: 1_000, status_2xx: 1_000 - errors, status_5xx: errors, ..Counts::default() };
+        let block = Block { millis: 60_000, source: Counts::default(), target };
+        for at in 0..30 {
+            judge.refer_to(hour);
+            let context = Context { new_step: at == 0, weight: 1_000, next_weight: None, source_live: false };
+            judge.observe(&block, &context);
+        }
+        let judgement = judge.verdict();
+        (judgement.verdict, judgement.guards[0].reference_value.unwrap())
+    };
+    assert_eq!(verdict(Some(&hour), 50), (Verdict::Pass, 0.05));
+    assert_eq!(verdict(None, 50).0, Verdict::Fail);
+    assert_eq!(verdict(Some(&hour), 150).0, Verdict::Fail);
+}

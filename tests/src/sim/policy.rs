@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use cutover::policy::{
     BalancerPolicy, BaselinePolicy, CaptureNeed, ChangeWindow, DrainPolicy, DrainTimeout, DriftPolicy, Gate,
-    GateBefore, GateKind, GateTimeout, GuardPolicy, OnTimeout, OnUnknown, Policy, ProxyRetry, RevertPolicy,
-    ShiftPolicy, SidePolicy, Tripwire, TripwireKind, UnknownPolicy, WeightedStart, WindowPolicy, Writes,
+    GateBefore, GateKind, GateTimeout, GuardPolicy, OnBaselineDrift, OnTimeout, OnUnknown, Policy, ProxyRetry,
+    RevertPolicy, ShiftPolicy, SidePolicy, Tripwire, TripwireKind, UnknownPolicy, WeightedStart, WindowPolicy, Writes,
 };
 use cutover::{Share, Weight};
 use fastrand::Rng;
@@ -43,7 +43,12 @@ pub fn draw(rng: &mut Rng, faults: &Faults) -> Policy {
         source: side(1),
         target: side(2),
         capture: if rng.bool() { CaptureNeed::Required } else { CaptureNeed::NotNeeded },
-        baseline: BaselinePolicy { record: 5 * MINUTE, intervals_min: 4 },
+        baseline: BaselinePolicy {
+            record: 5 * MINUTE,
+            intervals_min: 4,
+            recorded: None,
+            on_drift: OnBaselineDrift::Warn,
+        },
         shift: ShiftPolicy {
             steps,
             writes,

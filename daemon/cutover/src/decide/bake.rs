@@ -198,7 +198,7 @@ fn data(cutover: &Cutover, blockers: &mut Vec<Blocker>) {
 
 /// The baseline: long enough.
 fn recorded(cutover: &Cutover, blockers: &mut Vec<Blocker>) {
-    let record = cutover.policy.baseline.record;
+    let record = cutover.recording();
     let recorded = cutover.evidence.recorded;
     if recorded < record {
         let text = format!("{} of {} s of the source are recorded", recorded.as_secs(), record.as_secs());

@@ -151,7 +151,7 @@ fn record(turn: &mut Turn, observation: &Observation) {
 /// Only requests that were split by one weight can be compared: reads with reads. Reads and writes may be summed where
 /// their weights are equal, and then must be, so that a target that fails its writes is seen. Where writes come last
 /// they are never split at all and stay out from the baseline on.
-pub(super) fn comparable(policy: &Policy, share: Share, observation: &Observation) -> Block {
+pub fn comparable(policy: &Policy, share: Share, observation: &Observation) -> Block {
     let mut block = observation.reads.clone();
     if policy.shift.writes == Writes::Split && share.reads == share.writes {
         block.source.merge(&observation.writes.source);
@@ -193,9 +193,11 @@ fn judge(turn: &mut Turn, observation: &Observation, step: Option<usize>) {
         next_weight: following.filter(|weight| *weight < Weight::ALL).map(Weight::per_mille),
         source_live: !draining && share.reads < Weight::ALL,
     };
+    let hour = turn.next.given.as_ref().and_then(|given| given.hour_normal(window.from));
     let evidence = &mut turn.next.evidence;
     let Some(judge) = &mut evidence.judge else { return };
     let judge = Arc::make_mut(judge);
+    judge.refer_to(hour.as_ref());
     judge.observe(&block, &context);
     let judgement = judge.verdict();
     evidence.step_begins = false;

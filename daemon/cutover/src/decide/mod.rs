@@ -31,7 +31,7 @@ mod tests;
 
 use turn::Turn;
 
-pub use count::guards;
+pub use count::{comparable, guards};
 
 use crate::command::Command;
 use crate::cutover::{Armed, Cutover, Phase};

@@ -104,14 +104,13 @@ pub(super) fn follow(turn: &mut Turn) {
         turn.halt(HaltKind::Start, text);
         return;
     }
-    let text = match (turn.next.checks.len(), reading.share) {
-        (checks, Share::NONE) => format!("all {checks} checks passed; the source is recorded"),
-        (checks, share) => {
-            format!(
-                "all {checks} checks passed; the target has {share} already, which earns nothing; the source is recorded"
-            )
-        }
+    let checks = turn.next.checks.len();
+    let already = match reading.share {
+        Share::NONE => String::new(),
+        share => format!(" the target has {share} already, which earns nothing;"),
     };
+    let then = if turn.next.given.is_some() { "a recorded baseline is given" } else { "the source is recorded" };
+    let text = format!("all {checks} checks passed;{already} {then}");
     turn.next.desired = reading.share;
     turn.next.original = Some(reading);
     turn.next.evidence = crate::Evidence::new(&turn.next.policy, turn.now);
@@ -122,10 +121,10 @@ pub(super) fn follow(turn: &mut Turn) {
 /// How much longer than the record the baseline may take, where intervals cannot be counted.
 const BASELINE_PATIENCE: u32 = 2;
 
-/// The baseline is over when it covers what the policy asks for, or cannot within twice that time: then it is thin,
+/// A baseline that was given needs no recording. One that is recorded is over when it covers what the policy asks for, or cannot within twice that time: then it is thin,
 /// or at least shorter, and what stands on it stays off.
 pub(super) fn record(turn: &mut Turn) {
-    let record = turn.next.policy.baseline.record;
+    let record = turn.next.recording();
     let recorded = turn.next.evidence.recorded;
     let patience = record.saturating_mul(BASELINE_PATIENCE).saturating_add(turn.next.policy.shift.interval * 4);
     let over = recorded >= record || turn.next.budgets.phase >= patience;
@@ -134,22 +133,29 @@ pub(super) fn record(turn: &mut Turn) {
     if !over || others {
         return;
     }
+    let intervals_min = turn.next.policy.baseline.intervals_min;
     let evidence = &mut turn.next.evidence;
-    let baseline = evidence.recorder.baseline(turn.next.policy.baseline.intervals_min);
+    let (baseline, what) = if let Some(given) = &turn.next.given {
+        (given.baseline.trusted_from(intervals_min), given.told())
+    } else {
+        let baseline = evidence.recorder.baseline(intervals_min);
+        let (seconds, intervals, requests) = (recorded.as_secs(), baseline.intervals(), baseline.requests());
+        (baseline, format!("the source was recorded for {seconds} s: {intervals} intervals, {requests} requests"))
+    };
     let thin = baseline.is_thin();
-    let text = format!(
-        "the source was recorded for {} s: {} intervals, {} requests{}",
-        recorded.as_secs(),
-        baseline.intervals(),
-        baseline.requests(),
-        if thin { "; too thin to judge by, so the recorded baseline stays off" } else { "" }
-    );
+    let text =
+        format!("{what}{}", if thin { "; too thin to judge by, so the recorded baseline stays off" } else { "" });
     evidence.judge = Some(count::new_judge(&turn.next.policy, baseline.clone()));
     evidence.judgement = None;
     evidence.baseline = Some(Arc::new(baseline));
     // What preflight and baseline earn is the first step and nothing more, whatever the target had before.
     turn.next.earned = turn.step_share(0);
     turn.next.gates.clear();
-    turn.enter(Phase::Gated { step: 0 }, if thin { "baseline_thin" } else { "baseline_recorded" }, text);
+    let kind = match (thin, turn.next.given.is_some()) {
+        (true, _) => "baseline_thin",
+        (false, true) => "baseline_given",
+        (false, false) => "baseline_recorded",
+    };
+    turn.enter(Phase::Gated { step: 0 }, kind, text);
     super::shift::ask_read(turn);
 }

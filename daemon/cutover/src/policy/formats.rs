@@ -110,6 +110,7 @@ formats!(
     Endpoint,
     Url,
     Secret,
+    AbsolutePath,
     Period,
     Percent,
     Tolerance,
@@ -275,6 +276,29 @@ impl Format for Secret {
                 "a secret is never written into a policy",
                 "say where it comes from: `env:NAME` or `file:PATH`",
             )),
+        }
+    }
+}
+
+/// A file on the daemon's machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AbsolutePath(pub String);
+
+impl Format for AbsolutePath {
+    const NAME: &'static str = "absolute-path";
+    const NUMBERS: bool = false;
+    const EXAMPLE: &'static str = "/etc/tidegate/baselines/search.json";
+
+    fn read(input: Input<'_>) -> Result<Self, Mistake> {
+        let text = text_of(input, "a path", Self::EXAMPLE)?;
+        // The daemon's working directory is not the operator's, so a relative path would mean two files.
+        if text.starts_with('/') && !text.ends_with('/') && !text.contains(char::is_control) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Mistake::new(
+                format!("`{text}` is not the absolute path of a file"),
+                format!("write it from `/` on, such as `{}`", Self::EXAMPLE),
+            ))
         }
     }
 }

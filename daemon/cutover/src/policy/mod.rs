@@ -165,6 +165,33 @@ pub struct BaselinePolicy {
     pub record: Duration,
     /// Fewer recorded intervals than this make the baseline thin, and a thin baseline judges nothing.
     pub intervals_min: u32,
+    /// A baseline that was recorded before and stands in for the recording; `None` where there is none.
+    #[serde(default)]
+    pub recorded: Option<RecordedBaseline>,
+    /// What preflight does when the source is no longer as that baseline says.
+    #[serde(default)]
+    pub on_drift: OnBaselineDrift,
+}
+
+/// Where a recorded baseline is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordedBaseline {
+    /// In this file; an absolute path, as the daemon sees it.
+    File(String),
+    /// Among the daemon's own, under this name.
+    Name(String),
+}
+
+/// What preflight does when the source is no longer as the recorded baseline says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnBaselineDrift {
+    /// Say so and go on: the source of the same minute judges first of all.
+    #[default]
+    Warn,
+    /// Do not start.
+    Refuse,
 }
 
 /// The ladder and its pace.

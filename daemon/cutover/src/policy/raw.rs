@@ -11,8 +11,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    CaptureNeed, DrainTimeout, DriftPolicy, GateTimeout, OnTimeout, OnUnknown, ProxyRetry, TripwireKind, WeightedStart,
-    Writes, formats,
+    CaptureNeed, DrainTimeout, DriftPolicy, GateTimeout, OnBaselineDrift, OnTimeout, OnUnknown, ProxyRetry,
+    TripwireKind, WeightedStart, Writes, formats,
 };
 
 /// A Tidegate policy: how one service moves from its source to its target.
@@ -105,6 +105,13 @@ pub struct Baseline {
     pub record: Option<formats::Period>,
     /// With fewer recorded intervals than this the baseline is thin, and a thin baseline judges nothing.
     pub intervals_min: Option<u32>,
+    /// A baseline of `tidegate baseline`, an absolute path on the daemon's machine; it stands in for the recording.
+    pub file: Option<formats::AbsolutePath>,
+    /// The same by its name among the daemon's own baselines: `NAME` is `baselines/NAME.json` in its state directory.
+    #[serde(rename = "use")]
+    pub name: Option<formats::Name>,
+    /// What preflight does when the source is no longer as the recorded baseline says.
+    pub on_drift: Option<OnBaselineDrift>,
 }
 
 /// The ladder and its pace.

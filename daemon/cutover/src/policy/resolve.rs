@@ -3,6 +3,7 @@
 //! Each layer was checked for itself before. Here they are looked at together, with the value that won: a step ladder from
 //! one file may not fit a bake time from another. Every problem points at the layer that said the value.
 
+mod baseline;
 mod evidence;
 mod people;
 
@@ -437,25 +438,6 @@ impl Resolver<'_> {
                 "split both alike, and the writes are judged with the reads",
             );
         }
-    }
-
-    fn baseline(&mut self, baseline: &raw::Baseline, shift: &ShiftPolicy) -> Option<BaselinePolicy> {
-        let record = baseline.record?.0;
-        let intervals_min = baseline.intervals_min?;
-        let seconds = shift.interval.as_secs_f64();
-        if seconds > 0.0 && record.as_secs_f64() / seconds < f64::from(intervals_min) && !record.is_zero() {
-            let path = self.later_of("baseline.record", "baseline.intervals_min");
-            self.doubt(
-                path,
-                format!(
-                    "{} of recording give fewer than {intervals_min} intervals of {}: the baseline will be thin and judge nothing",
-                    period_text(record),
-                    period_text(shift.interval)
-                ),
-                "record longer; the source of the same minute judges all the same",
-            );
-        }
-        Some(BaselinePolicy { record, intervals_min })
     }
 
     fn unknown(&mut self, unknown: &raw::Unknown, shift: &ShiftPolicy) -> Option<UnknownPolicy> {

@@ -12,8 +12,8 @@ use crate::decide::{Decision, decide};
 use crate::event::{Check, CheckOutcome, CommandKind, Event, GateAnswer, Observation, Order, Reading, Retry, Verb};
 use crate::policy::{
     BalancerPolicy, BaselinePolicy, CaptureNeed, DrainPolicy, DrainTimeout, DriftPolicy, Gate, GateBefore, GateKind,
-    GateTimeout, GuardPolicy, OnTimeout, OnUnknown, Policy, ProxyRetry, RevertPolicy, ShiftPolicy, SidePolicy,
-    Tripwire, TripwireKind, UnknownPolicy, WeightedStart, WindowPolicy, Writes,
+    GateTimeout, GuardPolicy, OnBaselineDrift, OnTimeout, OnUnknown, Policy, ProxyRetry, RevertPolicy, ShiftPolicy,
+    SidePolicy, Tripwire, TripwireKind, UnknownPolicy, WeightedStart, WindowPolicy, Writes,
 };
 use crate::units::{Share, Timestamp, Weight, Window};
 
@@ -59,7 +59,12 @@ pub(super) fn policy() -> Policy {
         source: side(1),
         target: side(2),
         capture: CaptureNeed::NotNeeded,
-        baseline: BaselinePolicy { record: 2 * minute, intervals_min: 5 },
+        baseline: BaselinePolicy {
+            record: 2 * minute,
+            intervals_min: 5,
+            recorded: None,
+            on_drift: OnBaselineDrift::Warn,
+        },
         shift: ShiftPolicy {
             steps: vec![both(100), both(500), both(950), Share::ALL],
             writes: Writes::Split,

@@ -1,8 +1,10 @@
 //! The whole way of a healthy cutover.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::stage::{Stage, asked_gate, both, order, policy, weight};
+use crate::baseline::{self, Given};
 use crate::command::{Episode, Severity};
 use crate::event::Verb;
 use crate::policy::Writes;
@@ -74,4 +76,22 @@ fn a_gate_is_asked_once_for_each_step() {
     let mut stage = Stage::started(policy);
     stage.reach("done");
     assert_eq!(stage.asked, ["cache-warm/0", "cache-warm/1", "cache-warm/2", "cache-warm/3"]);
+}
+
+#[test]
+fn a_given_baseline_needs_no_recording() {
+    // Proves that a cutover with a recorded baseline goes from its checks to the first step at once, is judged by that
+    // baseline, and says so in the journal.
+    let mut stage = Stage::new(policy());
+    let read = baseline::read(&baseline::write(&baseline::tests::document(7 * 1_440)), "search.json").unwrap();
+    stage.cutover.given = Some(Arc::new(Given::of(&read, "search.json", &stage.cutover.policy).unwrap()));
+    stage.send(&order(Verb::Start));
+    let started = stage.now;
+    stage.bake(0);
+    assert_eq!(stage.cutover.evidence.recorded, Duration::ZERO);
+    assert!(stage.now.since(started) < Duration::from_mins(1), "{:?}", stage.now.since(started));
+    assert!(stage.journal.iter().any(|kind| kind == "baseline_given"), "{:?}", stage.journal);
+    let judge = stage.cutover.evidence.judge.clone().unwrap();
+    assert_eq!((judge.baseline().requests(), judge.baseline().is_thin()), (7 * 1_440 * 100, false));
+    stage.reach("done");
 }
