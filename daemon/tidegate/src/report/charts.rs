@@ -1,63 +1,13 @@
-//! The dossier's charts, as inline SVG.
-//!
-//! Colours are written as CSS variables, so that the page decides them for light and dark; the lines of the two sides
-//! differ in dash as well as in colour, for whoever prints in grey.
+//! The dossier's charts: which lines there are, and what they show.
 
 use cutover::Timestamp;
 use judge::Side;
-use plotters::coord::Shift;
-use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::Sample;
+use super::plot::{Chart, Curve, FAINT, INK, LIMIT, Mark, SOURCE, Scale, TARGET, draw, variable};
 
-/// Width and height of one chart, in SVG units.
-const SIZE: (u32, u32) = (920, 260);
 /// The most points of one line: more would not show, and a cutover of days has very many intervals.
 const POINTS_MAX: usize = 1500;
-
-/// Stand-ins that are replaced by CSS variables; plotters itself knows only fixed colours.
-const INK: RGBColor = RGBColor(1, 1, 1);
-const FAINT: RGBColor = RGBColor(2, 2, 2);
-const SOURCE: RGBColor = RGBColor(3, 3, 3);
-const TARGET: RGBColor = RGBColor(4, 4, 4);
-const LIMIT: RGBColor = RGBColor(5, 5, 5);
-const MARK: RGBColor = RGBColor(6, 6, 6);
-/// Each stand-in as plotters writes it, and what the page calls it.
-const VARIABLES: [(&str, &str); 6] = [
-    ("#010101", "var(--ink)"),
-    ("#020202", "var(--faint)"),
-    ("#030303", "var(--source)"),
-    ("#040404", "var(--target)"),
-    ("#050505", "var(--limit)"),
-    ("#060606", "var(--mark)"),
-];
-
-/// A chart with its heading.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub(super) struct Chart {
-    /// What it shows.
-    pub(super) title: String,
-    /// How to read it.
-    pub(super) caption: String,
-    /// Its lines: name, the CSS variable of the colour, and whether it is dashed. Beside the drawing and not in it,
-    /// where it would hide lines.
-    pub(super) legend: Vec<(&'static str, &'static str, bool)>,
-    /// The drawing.
-    pub(super) svg: String,
-}
-
-/// An event to be marked on every chart: seconds since the start, and the number of its decision.
-pub(super) type Mark = (f64, u64);
-
-/// One line of a chart.
-struct Curve {
-    name: &'static str,
-    color: RGBColor,
-    dashed: bool,
-    thin: bool,
-    points: Vec<(f64, f64)>,
-}
 
 /// All charts of a cutover that started at `start`.
 pub(super) fn all(samples: &[Sample], start: Timestamp, marks: &[Mark]) -> Vec<Chart> {
@@ -70,8 +20,8 @@ pub(super) fn all(samples: &[Sample], start: Timestamp, marks: &[Mark]) -> Vec<C
     let points = |value: &dyn Fn(&Sample) -> Option<f64>| -> Vec<(f64, f64)> {
         samples.iter().filter_map(|sample| Some((at(sample), value(sample)?))).collect()
     };
-    let curve = |name, color, dashed, value: &dyn Fn(&Sample) -> Option<f64>| Curve {
-        name,
+    let curve = |name: &str, color, dashed, value: &dyn Fn(&Sample) -> Option<f64>| Curve {
+        name: name.to_owned(),
         color,
         dashed,
         thin: name.ends_with("p99"),
@@ -149,115 +99,13 @@ pub(super) fn all(samples: &[Sample], start: Timestamp, marks: &[Mark]) -> Vec<C
         .map(|(title, caption, unit, scale, curves)| Chart {
             title: title.to_owned(),
             caption: caption.to_owned(),
-            legend: curves.iter().map(|curve| (curve.name, variable(curve.color), curve.dashed)).collect(),
-            svg: draw(unit, scale, &curves, marks, span),
+            legend: curves.iter().map(|curve| (curve.name.clone(), variable(curve.color), curve.dashed)).collect(),
+            svg: draw(unit, scale, &curves, marks, span, &|seconds| format!("{seconds:.0} s")),
         })
         .collect()
-}
-
-/// What the page calls a stand-in colour.
-fn variable(color: RGBColor) -> &'static str {
-    let RGBColor(number, ..) = color;
-    VARIABLES.get(usize::from(number).saturating_sub(1)).map_or("var(--ink)", |&(_, variable)| variable)
 }
 
 /// Seconds since the start, with a fraction.
 pub(super) fn seconds(at: Timestamp, start: Timestamp) -> f64 {
     at.0.saturating_sub(start.0) as f64 / 1000.0
-}
-
-/// How the vertical axis is chosen.
-#[derive(Clone, Copy)]
-enum Scale {
-    /// From 0 to this.
-    To(f64),
-    /// As the points need it, 0 always in sight.
-    Free,
-}
-
-fn draw(unit: &str, scale: Scale, curves: &[Curve], marks: &[Mark], span: f64) -> String {
-    let values = || curves.iter().flat_map(|curve| &curve.points).map(|&(_, value)| value);
-    let (low, high) = match scale {
-        Scale::To(high) => (0.0, high),
-        Scale::Free => (values().fold(0.0, f64::min), values().fold(0.0, f64::max)),
-    };
-    // A flat line at zero still needs an axis.
-    let room = if high > low { (high - low) * 0.06 } else { 1.0 };
-    let mut svg = String::new();
-    let drawn = chart(&mut svg, unit, (low, high + room), curves, marks, span);
-    if let Err(error) = drawn {
-        // The dossier is worth more than one chart: it says what is missing and goes on.
-        return format!("<p class=\"missing\">this chart could not be drawn: {}</p>", escape(&error.to_string()));
-    }
-    for (stand_in, variable) in VARIABLES {
-        svg = svg.replace(stand_in, variable);
-    }
-    svg.replacen("<svg ", "<svg role=\"img\" viewBox=\"0 0 920 260\" ", 1)
-}
-
-fn chart(
-    svg: &mut String,
-    unit: &str,
-    (low, high): (f64, f64),
-    curves: &[Curve],
-    marks: &[Mark],
-    span: f64,
-) -> Result<(), DrawingAreaErrorKind<std::io::Error>> {
-    let area: DrawingArea<SVGBackend<'_>, Shift> = SVGBackend::with_string(svg, SIZE).into_drawing_area();
-    let mut chart = ChartBuilder::on(&area)
-        .margin(10)
-        .margin_right(16)
-        .x_label_area_size(28)
-        .y_label_area_size(56)
-        .build_cartesian_2d(0.0..span, low..high)?;
-    let label = ("sans-serif", 12).into_font().color(&INK);
-    chart
-        .configure_mesh()
-        .disable_x_mesh()
-        .light_line_style(TRANSPARENT)
-        .bold_line_style(FAINT.mix(0.35))
-        .axis_style(FAINT)
-        .label_style(label)
-        .x_labels(10)
-        .y_labels(5)
-        .x_label_formatter(&|seconds| format!("{seconds:.0} s"))
-        .y_label_formatter(&|value| axis(*value, high, unit))
-        .draw()?;
-    let mut tagged = f64::NEG_INFINITY;
-    for &(second, number) in marks {
-        chart.draw_series(DashedLineSeries::new([(second, low), (second, high)], 2, 4, MARK.stroke_width(1)))?;
-        // Of decisions close together the first one has its number; all have their line.
-        if second - tagged < span * 0.025 {
-            continue;
-        }
-        tagged = second;
-        // At the right edge the number stands to the left of its line, where it can be read.
-        let side = if second > span * 0.96 { HPos::Right } else { HPos::Left };
-        let style = ("sans-serif", 11).into_font().color(&MARK).pos(Pos::new(side, VPos::Top));
-        let tag = Text::new(format!(" {number} "), (second, high), style);
-        chart.draw_series([tag])?;
-    }
-    for curve in curves {
-        let style = curve.color.stroke_width(if curve.thin { 1 } else { 2 });
-        let points = curve.points.iter().copied();
-        if curve.dashed {
-            chart.draw_series(DashedLineSeries::new(points, 6, 4, style))?;
-        } else {
-            chart.draw_series(LineSeries::new(points, style))?;
-        }
-    }
-    area.present()
-}
-
-fn axis(value: f64, high: f64, unit: &str) -> String {
-    let digits = match high {
-        h if h >= 20.0 => 0,
-        h if h >= 2.0 => 1,
-        _ => 2,
-    };
-    if unit == "x" { format!("{:.1}", 10_f64.powf(value)) } else { format!("{value:.digits$} {unit}") }
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

@@ -7,6 +7,7 @@
 
 pub mod answer;
 mod charts;
+pub(crate) mod plot;
 #[cfg(test)]
 mod tests;
 
@@ -33,7 +34,7 @@ pub enum ReportError {
     #[error("the journal has no entry of this cutover")]
     Empty,
     /// The page could not be made; a bug in the template.
-    #[error("cannot fill in the dossier: {0}")]
+    #[error("cannot fill in the page: {0}")]
     Template(#[from] minijinja::Error),
 }
 
@@ -99,10 +100,10 @@ pub fn html(entries: &[Entry], samples: &[Sample]) -> Result<String, ReportError
     let decisions: Vec<Decision> = listed.map(|entry| decision(entry, start)).collect();
     let marks = marks(entries, start);
     let price = price(cutover, last.at);
-    let mut environment = Environment::new();
-    environment.set_auto_escape_callback(|_| AutoEscape::Html);
+    let mut environment = pages();
     environment.add_template("dossier", include_str!("../../assets/dossier.html"))?;
     let page = environment.get_template("dossier")?.render(context! {
+        style => STYLE,
         service => cutover.policy.service,
         id => cutover.id,
         outcome => outcome(cutover),
@@ -142,6 +143,16 @@ pub fn html(entries: &[Entry], samples: &[Sample]) -> Result<String, ReportError
         answer => answer,
     })?;
     Ok(page)
+}
+
+/// The look of all our pages.
+pub(crate) const STYLE: &str = include_str!("../../assets/page.css");
+
+/// What fills in a page for a browser: everything that comes from outside is escaped.
+pub(crate) fn pages() -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_auto_escape_callback(|_| AutoEscape::Html);
+    environment
 }
 
 /// The way back, where there was one: what everybody asks first.
@@ -339,8 +350,8 @@ fn total(samples: &[Sample], side: Side) -> Total {
 }
 
 /// The decisions that changed the desired share or the phase, for the charts.
-fn marks(entries: &[Entry], start: Timestamp) -> Vec<charts::Mark> {
-    let mut marks: Vec<charts::Mark> = Vec::new();
+fn marks(entries: &[Entry], start: Timestamp) -> Vec<plot::Mark> {
+    let mut marks: Vec<plot::Mark> = Vec::new();
     let mut before: Option<&Entry> = None;
     for entry in entries {
         let news = before.is_none_or(|before| {
