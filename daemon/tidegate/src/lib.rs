@@ -28,6 +28,7 @@ pub mod run;
 pub mod screen;
 pub mod secret;
 pub mod serve;
+pub mod simulate;
 pub mod store;
 pub mod systemd;
 #[cfg(test)]

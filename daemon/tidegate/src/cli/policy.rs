@@ -1,9 +1,10 @@
-//! `tidegate policy`: check, plan, show and sample policy files. One file per verb; nothing here touches traffic.
+//! `tidegate policy`: check, plan, simulate, show and sample policy files. One file per verb; nothing here touches traffic.
 
 mod check;
 mod plan;
 mod sample;
 mod show;
+mod simulate;
 
 use clap::Subcommand;
 
@@ -22,6 +23,8 @@ enum Verb {
     Check(check::Check),
     /// Say what a policy will do, how long that takes, and what size of regression each step can see.
     Plan(plan::Plan),
+    /// Run a policy many times on a recorded service: how long it takes, how often it is wrong, and what it sees.
+    Simulate(Box<simulate::Simulate>),
     /// Print the values that result from all layers, and where each came from.
     Show(show::Show),
     /// Print a commented example, or the names of all.
@@ -39,6 +42,7 @@ impl Policy {
         match self.verb {
             Verb::Check(verb) => verb.run(context),
             Verb::Plan(verb) => verb.run(context),
+            Verb::Simulate(verb) => verb.run(context),
             Verb::Show(verb) => verb.run(context),
             Verb::Sample(verb) => verb.run(context),
             Verb::Schema(Schema {}) => {
