@@ -329,7 +329,10 @@ mod tests {
         assert!(told.contains("counts reads alone"), "{told}");
         let told = said(&format!("{POLICY}windows.freeze = true\n"), &sound, &|_| {});
         assert!(told.contains("freezes all changes"), "{told}");
-        let capture = POLICY.replace("target.endpoints = [\"http://10.0.1.1:9200\"]\n", "shift.steps = []\n");
+        let capture = POLICY.replace(
+            "target.endpoints = [\"http://10.0.1.1:9200\"]\n",
+            "shift.steps = []\ncapture.need = \"required\"\n",
+        );
         let told = said(&capture, &sound, &|_| {});
         assert!(told.contains("moves nothing"), "{told}");
         let many = |simulate: &mut Simulate| simulate.faults = vec![simulate.faults[0]; study::FAULTS_MAX + 1];
