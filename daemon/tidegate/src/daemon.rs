@@ -10,15 +10,16 @@ use std::time::{Duration, Instant};
 
 use cutover::event::{Order, Verb};
 use cutover::policy::{BalancerPolicy, Severity};
-use cutover::{Cutover, Event, Phase, Policy, Price, Timestamp, price};
+use cutover::{Cutover, Event, Observation, Phase, Policy, Price, Share, Timestamp, Window, price};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+use crate::baselines::{self, BaselineError, Sent};
 use crate::controller::{Controller, OrderError, Running, View, policy_change};
 use crate::policy_files;
 use crate::port::PortError;
 use crate::run::{RunError, Shared, cutover_id};
-use crate::store::{End, Entry, Query};
+use crate::store::{ENTRIES_MAX, End, Entry, Query, Sample};
 
 /// The daemon's own file, which may lie beside the policies and is none.
 const OWN_FILE: &str = "tidegate.toml";
@@ -32,6 +33,12 @@ const LOOP_END_MAX: Duration = Duration::from_secs(10);
 /// How long a loop may not turn before it counts as hanging. It turns at least every 5 s, and waits for a disk that
 /// hangs for less than that.
 const LOOP_SILENCE_MAX: Duration = Duration::from_secs(15);
+
+/// How long one stretch of the past is.
+const ROW: Duration = Duration::from_mins(1);
+
+/// In how many cutovers a past is looked for.
+const PAST_CUTOVERS_MAX: usize = 10;
 
 /// A loop that wants to be run, and its first event.
 pub type Loop = (Box<Controller>, Option<Event>);
@@ -63,7 +70,7 @@ pub struct Summary {
     /// Where that is; `idle` without one.
     pub phase: String,
     /// The target's wanted share.
-    pub desired: Option<cutover::Share>,
+    pub desired: Option<Share>,
     /// What happens next and on what it waits.
     pub outlook: String,
     /// What is wrong with the policy file, one problem a line.
@@ -100,6 +107,9 @@ pub struct OrderRequest {
     /// With `resume`: go on by the policy file as it is now.
     #[serde(default)]
     pub adopt_policy: bool,
+    /// With `start`: a recorded baseline, in place of the one that the policy names.
+    #[serde(default)]
+    pub baseline: Option<Sent>,
 }
 
 /// What came of an order.
@@ -150,6 +160,12 @@ pub enum Refused {
         /// What is wrong.
         problems: String,
     },
+    /// The recorded baseline cannot be used.
+    #[error(transparent)]
+    Baseline(#[from] BaselineError),
+    /// A baseline came with an order that begins nothing.
+    #[error("a baseline goes with `start` alone: one that runs keeps the one it began with")]
+    Misplaced,
     /// A cutover is in the way.
     #[error("`{service}` has cutover {cutover} in `{phase}`: {hint}")]
     Standing {
@@ -419,7 +435,10 @@ impl Daemon {
     /// # Errors
     /// When there is no such service or cutover, another is in the way, or the policy cannot be used.
     pub async fn order(&self, name: &str, request: OrderRequest) -> Result<OrderAnswer, Refused> {
-        let OrderRequest { verb, actor, reason, adopt_policy } = request;
+        let OrderRequest { verb, actor, reason, adopt_policy, baseline } = request;
+        if baseline.is_some() && verb != "start" {
+            return Err(Refused::Misplaced);
+        }
         let verb = match verb.as_str() {
             "start" => Verb::Start,
             "advance" => Verb::Advance,
@@ -440,7 +459,7 @@ impl Daemon {
         };
         let order = Order { verb, actor, reason };
         let view = if order.verb == Verb::Start {
-            Box::pin(self.start(name, order)).await?
+            Box::pin(self.start(name, order, baseline)).await?
         } else {
             self.running(name)?.order(order).await?
         };
@@ -467,18 +486,20 @@ impl Daemon {
         })
     }
 
-    async fn start(&self, name: &str, order: Order) -> Result<Arc<View>, Refused> {
+    async fn start(&self, name: &str, order: Order, sent: Option<Sent>) -> Result<Arc<View>, Refused> {
         let _one_at_a_time = self.starting.lock().await;
         self.load_policies();
         let policy = self.usable(name)?;
         if let Some(taken) = self.taken(name, &policy) {
             return Err(taken);
         }
+        let given = baselines::given(&self.shared.state_dir, &policy, sent.as_ref())?;
         if let Ok(running) = self.running(name) {
             self.make_way(name, &running, &order).await?;
         }
         let now = self.shared.clock.now();
-        let cutover = Cutover::new(cutover_id(name, now), policy, now);
+        let mut cutover = Cutover::new(cutover_id(name, now), policy, now);
+        cutover.given = given.map(Arc::new);
         let (controller, running) = self.shared.controller(cutover).await?;
         self.services().entry(name.to_owned()).or_default().running = Some(running.clone());
         drop(self.loops.send((Box::new(controller), None)).await);
@@ -523,6 +544,44 @@ impl Daemon {
         }
     }
 
+    /// What is still known of a service's past, by minutes, oldest first and without gaps: from where its numbers come
+    /// from, or, where that keeps no history, from the intervals that its last cutovers counted before they shifted.
+    ///
+    /// # Errors
+    /// When there is no such service, or its past cannot be read.
+    pub async fn past(&self, name: &str, length: Duration) -> Result<Vec<Observation>, Refused> {
+        let now = self.shared.clock.now();
+        let window = Window { from: now.minus(length), to: now };
+        let metrics = match self.running(name) {
+            Ok(running) if !running.has_ended() => running.metrics(),
+            _ => self.shared.metrics(&self.usable(name)?)?,
+        };
+        let found = metrics.history(window, ROW).await?;
+        if !found.is_empty() {
+            return Ok(found);
+        }
+        let query = Query { service: Some(name.to_owned()), limit: ENTRIES_MAX, end: End::Newest, ..Query::default() };
+        let mut cutovers: Vec<String> = Vec::new();
+        for entry in self.shared.store.history(query).await?.into_iter().rev() {
+            if !cutovers.contains(&entry.cutover) && cutovers.len() < PAST_CUTOVERS_MAX {
+                cutovers.push(entry.cutover);
+            }
+        }
+        let mut longest: Vec<Observation> = Vec::new();
+        for cutover in cutovers {
+            let run = before_the_shift(self.shared.store.samples(&cutover).await?, window);
+            if run.len() > longest.len() {
+                longest = run;
+            }
+        }
+        Ok(longest)
+    }
+
+    /// The counters of the proxy in this process, if there is one.
+    pub fn own_counters(&self) -> Option<proxy::api::Counters> {
+        self.shared.own_proxy.as_ref().map(proxy::Handle::counters)
+    }
+
     /// Entries of a service's journal, oldest first.
     ///
     /// # Errors
@@ -549,4 +608,27 @@ impl Daemon {
             running.stop().await;
         }
     }
+}
+
+/// The last stretch without gaps, within `window`, in which the target had nothing.
+fn before_the_shift(samples: Vec<Sample>, window: Window) -> Vec<Observation> {
+    let mut run: Vec<Observation> = Vec::new();
+    for sample in samples {
+        let observation = sample.observation;
+        let target = observation.reads.target.requests + observation.writes.target.requests;
+        let none = sample.desired == Share::NONE && sample.configured == Some(Share::NONE) && target == 0;
+        let within = observation.window.from >= window.from && observation.window.to <= window.to;
+        if !none || !within {
+            // Of what comes after a shift the source was not alone; it is over for this cutover.
+            if !run.is_empty() {
+                break;
+            }
+            continue;
+        }
+        if run.last().is_some_and(|last| last.window.to != observation.window.from) {
+            run.clear();
+        }
+        run.push(observation);
+    }
+    run
 }

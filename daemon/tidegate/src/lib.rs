@@ -7,6 +7,7 @@
 
 pub mod alert;
 pub mod balancer;
+pub mod baselines;
 pub mod cli;
 pub mod clock;
 pub mod config;

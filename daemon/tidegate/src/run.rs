@@ -2,7 +2,7 @@
 //!
 //! [`crate::serve`] runs the daemon on it; [`embedded`] runs one cutover in this process, for `tidegate demo` and the tests.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cutover::policy::{BalancerPolicy, ProxyRetry, SidePolicy, Sticky};
@@ -19,6 +19,7 @@ use crate::config::{self, OwnProxy, Tls};
 use crate::controller::{Controller, Ports, Running};
 use crate::fleet::endpoints::Endpoints;
 use crate::gate::ByKind;
+use crate::metrics::MetricSource;
 use crate::metrics::proxy::ProxyCounters;
 use crate::outbound::Outbound;
 use crate::policy_files;
@@ -100,6 +101,8 @@ pub struct Shared {
     pub own_service: Option<String>,
     /// Token for proxies behind TCP.
     pub token: Option<String>,
+    /// Where the journal and the baselines are.
+    pub state_dir: PathBuf,
     outbound: Outbound,
     crash_after_entry: Option<u64>,
 }
@@ -121,7 +124,10 @@ impl Shared {
         let crash_after_entry = std::env::var(CRASH_AFTER_ENTRY).ok().and_then(|entry| entry.parse().ok());
         let token = std::env::var(TOKEN).ok();
         let own_service = None;
-        Ok((Self { store, outbox, clock, own_proxy, own_service, token, outbound, crash_after_entry }, deliverer))
+        let state_dir = state_dir.to_owned();
+        let shared =
+            Self { store, outbox, clock, own_proxy, own_service, token, state_dir, outbound, crash_after_entry };
+        Ok((shared, deliverer))
     }
 
     /// The proxies that a policy is about.
@@ -143,6 +149,14 @@ impl Shared {
                 Ok(Remote::api(address, token))
             })
             .collect()
+    }
+
+    /// Where the numbers of a policy come from, beside any cutover.
+    ///
+    /// # Errors
+    /// When a proxy's address makes no sense.
+    pub fn metrics(&self, policy: &Policy) -> Result<Arc<dyn MetricSource>, RunError> {
+        Ok(Arc::new(ProxyCounters::new(self.remotes(policy)?, self.clock.clone())))
     }
 
     /// The adapters for a cutover by `policy` that was started at `started`.
@@ -228,6 +242,15 @@ pub async fn own_proxy(own: &OwnProxy, config: &config::Config, shared: &Shared)
     let handle = proxy::Proxy::start(proxy).map_err(|error| refused(crate::port::in_one_line(&error)))?;
     tracing::info!(service = own.service, address = %handle.local_addr(), share = %share, "the own proxy serves");
     Ok(handle)
+}
+
+/// The counters of some proxies as a source of numbers, for a recording without a daemon. Must be called within a runtime.
+pub fn counters_of(addresses: Vec<ControlAddress>, token: Option<&str>, clock: Clock) -> Arc<dyn MetricSource> {
+    let remote = |address: ControlAddress| {
+        let token = matches!(address, ControlAddress::Tcp(_)).then(|| token.map(str::to_owned)).flatten();
+        Remote::api(address, token)
+    };
+    Arc::new(ProxyCounters::new(addresses.into_iter().map(remote).collect(), clock))
 }
 
 /// The share that the own proxy of a cutover comes up with.

@@ -8,6 +8,7 @@
 mod abort;
 mod advance;
 pub mod api;
+mod baseline;
 mod close;
 mod completions;
 mod demo;
@@ -163,6 +164,8 @@ pub enum Verb {
     Proxy(Box<proxy::Proxy>),
     /// Check, show, plan and sample policy files.
     Policy(policy::Policy),
+    /// Record, import and show baselines: what is normal for a source.
+    Baseline(baseline::Baseline),
     /// Run the daemon: the control plane.
     Run(run::Run),
     /// Begin a service's cutover.
@@ -206,6 +209,7 @@ impl Verb {
             Self::DemoUpstream(verb) => verb.run(context),
             Self::Proxy(verb) => verb.run(context),
             Self::Policy(verb) => verb.run(context),
+            Self::Baseline(verb) => verb.run(context),
             Self::Run(verb) => verb.run(context),
             Self::Start(verb) => verb.run(context),
             Self::Status(verb) => verb.run(context),

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::api::{Api, refusal};
 use super::{Context, Exit};
+use crate::baselines::Sent;
 use crate::controller::View;
 use crate::daemon::Detail;
 
@@ -33,8 +34,27 @@ pub(super) fn actor(named: Option<&str>) -> String {
 
 /// Gives an order and prints the answer. A refused order is an error.
 pub(super) async fn give(context: &Context, service: &str, verb: &str, why: &Why, adopt: bool) -> anyhow::Result<Exit> {
+    send(context, service, json!({ "verb": verb, "actor": why.actor(), "reason": why.reason, "adopt_policy": adopt }))
+        .await
+}
+
+/// Begins a cutover; `baseline` goes before the one that its policy names.
+pub(super) async fn start(
+    context: &Context,
+    service: &str,
+    why: &Why,
+    baseline: Option<&Sent>,
+) -> anyhow::Result<Exit> {
+    let mut body = json!({ "verb": "start", "actor": why.actor(), "reason": why.reason });
+    if let Some(baseline) = baseline {
+        body["baseline"] = serde_json::to_value(baseline)?;
+    }
+    send(context, service, body).await
+}
+
+async fn send(context: &Context, service: &str, body: serde_json::Value) -> anyhow::Result<Exit> {
     let api = Api::new(context)?;
-    let body = json!({ "verb": verb, "actor": why.actor(), "reason": why.reason, "adopt_policy": adopt });
+    let verb = body["verb"].as_str().unwrap_or_default();
     let (status, answer) = api.call("POST", &format!("/v1/cutovers/{service}/orders"), Some(&body)).await?;
     if context.json {
         context.print_json(&answer)?;

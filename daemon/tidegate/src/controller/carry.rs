@@ -9,6 +9,7 @@ use cutover::{Command, Event, Generation, Share, Timestamp};
 use tokio::task::AbortHandle;
 
 use super::Controller;
+use super::drifted::Drifted;
 use crate::balancer::{Balancer, Fired};
 use crate::events;
 use crate::gate::Question;
@@ -98,7 +99,7 @@ impl Failure {
     }
 }
 
-async fn within<T>(port: &'static str, limit: Duration, answer: Answer<'_, T>) -> Result<T, PortError> {
+pub(super) async fn within<T>(port: &'static str, limit: Duration, answer: Answer<'_, T>) -> Result<T, PortError> {
     match tokio::time::timeout(limit, answer).await {
         Ok(answer) => answer,
         Err(_) => Err(PortError::later(port, format!("no answer within {} s", limit.as_secs_f64()))),
@@ -158,8 +159,12 @@ impl Controller {
             }
             Command::Check => {
                 let fleet = Arc::clone(&self.ports.fleet);
+                let drifted = Drifted::of(&self.cutover, &self.ports.metrics, now);
                 self.spawn(CommandKind::Check, now, async move {
-                    let checks = within("fleet", CHECK_MAX, fleet.check()).await?;
+                    let mut checks = within("fleet", CHECK_MAX, fleet.check()).await?;
+                    if let Some(drifted) = drifted {
+                        checks.push(drifted.check().await);
+                    }
                     Ok(Event::Checked { checks, begun: now })
                 });
             }

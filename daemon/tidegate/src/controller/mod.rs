@@ -9,6 +9,7 @@
 //! disk.
 
 mod carry;
+mod drifted;
 pub mod lately;
 mod record;
 #[cfg(test)]
@@ -107,6 +108,7 @@ pub struct Running {
     story: broadcast::Sender<Arc<View>>,
     /// When the loop last turned.
     turned: Arc<Mutex<Instant>>,
+    metrics: Arc<dyn MetricSource>,
 }
 
 /// Why an order was not answered.
@@ -176,6 +178,11 @@ impl Running {
         self.inbox.closed().await;
     }
 
+    /// Where this cutover's numbers come from.
+    pub fn metrics(&self) -> Arc<dyn MetricSource> {
+        Arc::clone(&self.metrics)
+    }
+
     /// How long the loop has not turned. It turns every few seconds whatever happens, so one that has been silent for
     /// longer hangs.
     pub fn silent_for(&self, now: Instant) -> Duration {
@@ -238,7 +245,9 @@ impl Controller {
         }));
         let story = broadcast::Sender::new(STORY_MAX);
         let turned = Arc::new(Mutex::new(clock::instant()));
-        let running = Running { inbox: sender, view: views, story: story.clone(), turned: Arc::clone(&turned) };
+        let metrics = Arc::clone(&ports.metrics);
+        let running =
+            Running { inbox: sender, view: views, story: story.clone(), turned: Arc::clone(&turned), metrics };
         let controller = Self {
             ports,
             lease,

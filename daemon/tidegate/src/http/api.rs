@@ -1,5 +1,7 @@
 //! The calls of the control API, and the document that describes them.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Query, State};
@@ -35,8 +37,8 @@ impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let status = match &self {
             Self::Unknown { .. } | Self::Idle { .. } => StatusCode::NOT_FOUND,
-            Self::Verb { .. } => StatusCode::BAD_REQUEST,
-            Self::Policy { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Verb { .. } | Self::Misplaced => StatusCode::BAD_REQUEST,
+            Self::Policy { .. } | Self::Baseline(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Self::Standing { .. } | Self::Taken { .. } => StatusCode::CONFLICT,
             Self::Order(_) | Self::Run(_) | Self::Port(_) => StatusCode::SERVICE_UNAVAILABLE,
         };
@@ -72,7 +74,7 @@ pub(super) async fn show(State(app): State<App>, Path(service): Path<String>) ->
     request_body(
         content_type = "application/json",
         content = serde_json::Value,
-        description = "`verb` (start, advance, hold, pause, resume, revert, abort, close), `actor`, `reason`, and with resume `adopt_policy`"
+        description = "`verb` (start, advance, hold, pause, resume, revert, abort, close), `actor`, `reason`, with resume `adopt_policy`, with start `baseline` (`name` and the whole `document`)"
     ),
     responses(
         (status = 200, description = "Accepted; with the reason, the phase and the journal entry"),
@@ -152,6 +154,47 @@ pub(super) async fn journal(State(app): State<App>, Path(service): Path<String>,
     }
 }
 
+/// How far back is asked for.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Back {
+    /// Seconds.
+    seconds: u64,
+}
+
+/// What is still known of the service's past, by minutes, for a baseline.
+#[utoipa::path(
+    get,
+    path = "/v1/cutovers/{service}/past",
+    params(
+        ("service" = String, Path, description = "The service's name"),
+        ("seconds" = u64, Query, description = "How far back"),
+    ),
+    responses(
+        (status = 200, description = "A list of observations, oldest first and without gaps; empty where nothing is kept"),
+        (status = 404, description = "No such service"),
+    )
+)]
+pub(super) async fn past(State(app): State<App>, Path(service): Path<String>, Query(back): Query<Back>) -> Response {
+    match app.daemon.past(&service, Duration::from_secs(back.seconds)).await {
+        Ok(rows) => Json(rows).into_response(),
+        Err(refused) => refused.into_response(),
+    }
+}
+
+/// Everything that the daemon's own proxy counted since it started, as a proxy's own control API says it.
+#[utoipa::path(
+    get,
+    path = "/v1/counters",
+    responses((status = 200, description = "Counters of both sides"), (status = 404, description = "No own proxy"))
+)]
+pub(super) async fn counters(State(app): State<App>) -> Response {
+    match app.daemon.own_counters() {
+        Some(counters) => Json(counters).into_response(),
+        None => problem(StatusCode::NOT_FOUND, "this daemon runs no proxy of its own; ask the proxies themselves"),
+    }
+}
+
 /// This document.
 #[utoipa::path(get, path = "/v1/openapi.json", responses((status = 200, description = "An OpenAPI 3.1 document")))]
 pub(super) async fn openapi() -> Response {
@@ -181,7 +224,19 @@ pub(super) async fn ready(State(app): State<App>) -> Response {
 #[derive(OpenApi)]
 #[openapi(
     info(title = "Tidegate control API", description = "What the command line and the live screen are made of."),
-    paths(list, show, order, journal, super::stream::events, openapi, super::metrics::metrics, health, ready)
+    paths(
+        list,
+        show,
+        order,
+        journal,
+        past,
+        counters,
+        super::stream::events,
+        openapi,
+        super::metrics::metrics,
+        health,
+        ready
+    )
 )]
 struct Document;
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
 use axum::http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use axum::middleware::Next;
@@ -33,13 +33,18 @@ pub struct App {
     pub ready: Arc<AtomicBool>,
 }
 
+/// The longest order: a `start` may carry a whole baseline.
+const ORDER_BYTES_MAX: usize = cutover::baseline::TEXT_BYTES_MAX + 64 * 1024;
+
 /// Every call there is: method and path, as in the OpenAPI document.
-pub const ROUTES: [(&str, &str); 9] = [
+pub const ROUTES: [(&str, &str); 11] = [
     ("get", "/v1/cutovers"),
     ("get", "/v1/cutovers/{service}"),
     ("post", "/v1/cutovers/{service}/orders"),
     ("get", "/v1/cutovers/{service}/journal"),
+    ("get", "/v1/cutovers/{service}/past"),
     ("get", "/v1/cutovers/{service}/events"),
+    ("get", "/v1/counters"),
     ("get", "/v1/openapi.json"),
     ("get", "/metrics"),
     ("get", "/health"),
@@ -51,9 +56,11 @@ pub fn router(app: App) -> Router {
     Router::new()
         .route("/v1/cutovers", get(api::list))
         .route("/v1/cutovers/{service}", get(api::show))
-        .route("/v1/cutovers/{service}/orders", post(api::order))
+        .route("/v1/cutovers/{service}/orders", post(api::order).layer(DefaultBodyLimit::max(ORDER_BYTES_MAX)))
         .route("/v1/cutovers/{service}/journal", get(api::journal))
+        .route("/v1/cutovers/{service}/past", get(api::past))
         .route("/v1/cutovers/{service}/events", get(stream::events))
+        .route("/v1/counters", get(api::counters))
         .route("/v1/openapi.json", get(api::openapi))
         .route("/metrics", get(metrics::metrics))
         .route("/health", get(api::health))

@@ -29,4 +29,15 @@ pub trait MetricSource: Send + Sync {
     /// # Errors
     /// When this source has no fast counts, or has none of the last moments.
     fn glance(&self, now: Timestamp, length: Duration) -> Answer<'_, Observation>;
+
+    /// What is still known of the past, for a baseline: closed stretches of about `every`, oldest first and without gaps
+    /// between them, that lie in `window`; of a history with gaps, what came after the last one. Nothing, where no
+    /// history is kept.
+    ///
+    /// # Errors
+    /// When there is a history and it cannot be read.
+    fn history(&self, window: Window, every: Duration) -> Answer<'_, Vec<Observation>> {
+        let _ = (window, every);
+        Box::pin(async { Ok(Vec::new()) })
+    }
 }

@@ -287,9 +287,45 @@ impl MetricSource for ProxyCounters {
         let answer = self.look(now, length);
         Box::pin(async move { answer })
     }
+
+    fn history(&self, window: Window, every: Duration) -> Answer<'_, Vec<Observation>> {
+        let answer = self.past(window, every);
+        Box::pin(async move { answer })
+    }
 }
 
 impl ProxyCounters {
+    /// Stretches of `every` up to the newest reading, as far back as readings lie near enough to their edges.
+    fn past(&self, window: Window, every: Duration) -> Result<Vec<Observation>, PortError> {
+        let kept = self.kept();
+        let newest = kept.iter().map(|proxy| proxy.readings.back().map(|taken| taken.at)).min().flatten();
+        let oldest = kept.iter().map(|proxy| proxy.readings.front().map(|taken| taken.at)).max().flatten();
+        let (Some(newest), Some(oldest)) = (newest, oldest) else { return Ok(Vec::new()) };
+        let (from, to) = (window.from.max(oldest), window.to.min(newest));
+        let rows = to.since(from).as_millis() / every.as_millis().max(1);
+        let rows = u32::try_from(rows).unwrap_or(u32::MAX);
+        let edges: Vec<Timestamp> = (0..=rows).rev().map(|back| to.minus(every.saturating_mul(back))).collect();
+        let mut found: Vec<Observation> = Vec::new();
+        for pair in edges.windows(2) {
+            let ends =
+                |at: Timestamp| kept.iter().map(|proxy| proxy.edge(at).ok().cloned()).collect::<Option<Vec<_>>>();
+            let (Some(froms), Some(tos)) = (ends(pair[0]), ends(pair[1])) else {
+                found.clear();
+                continue;
+            };
+            let mut parts = Vec::with_capacity(kept.len());
+            for ((proxy, from), to) in kept.iter().zip(&froms).zip(&tos) {
+                parts.push(proxy.between(from, to).ok_or_else(|| backwards(&proxy.name))?);
+            }
+            // All proxies are read at once, so the edges of one stand for those of all; neighbours share theirs.
+            let (Some(from), Some(to)) = (froms.first(), tos.first()) else { continue };
+            if to.at > from.at {
+                found.push(together(parts, Window { from: from.at, to: to.at }));
+            }
+        }
+        Ok(found)
+    }
+
     fn look(&self, now: Timestamp, length: Duration) -> Result<Observation, PortError> {
         let kept = self.kept();
         let mut parts = Vec::with_capacity(kept.len());

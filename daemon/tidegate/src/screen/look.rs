@@ -61,7 +61,7 @@ impl Look {
 }
 
 /// The nearest sign of ASCII, as wide as the one it stands for.
-fn ascii(sign: char) -> char {
+pub(crate) fn ascii(sign: char) -> char {
     match sign {
         '─' | '–' | '—' => '-',
         '█' => '#',

@@ -47,7 +47,7 @@ impl Trend {
 }
 
 /// The block for a share of the scale.
-fn block(share: f64) -> char {
+pub(crate) fn block(share: f64) -> char {
     let at = (share * (BLOCKS.len() - 1) as f64).round();
     // What is not zero shall be seen to be not zero.
     let at = if share > 0.0 { at.max(1.0) } else { 0.0 };
