@@ -2,6 +2,7 @@
 //!
 //! `tests/run` installs them and builds the binary. What only needs our own code is tested nearer to it.
 
+mod baseline;
 mod clients;
 mod crash;
 mod cutover;

@@ -3,6 +3,8 @@
 //! It finds the running cutover of a service or makes one, and loads policies again when it is told to. What an order
 //! does is the core's to say.
 
+mod past;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -10,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use cutover::event::{Order, Verb};
 use cutover::policy::{BalancerPolicy, Severity};
-use cutover::{Cutover, Event, Observation, Phase, Policy, Price, Share, Timestamp, Window, price};
+use cutover::{Cutover, Event, Phase, Policy, Price, Share, Timestamp, price};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
@@ -19,7 +21,7 @@ use crate::controller::{Controller, OrderError, Running, View, policy_change};
 use crate::policy_files;
 use crate::port::PortError;
 use crate::run::{RunError, Shared, cutover_id};
-use crate::store::{ENTRIES_MAX, End, Entry, Query, Sample};
+use crate::store::{End, Entry, Query};
 
 /// The daemon's own file, which may lie beside the policies and is none.
 const OWN_FILE: &str = "tidegate.toml";
@@ -33,12 +35,6 @@ const LOOP_END_MAX: Duration = Duration::from_secs(10);
 /// How long a loop may not turn before it counts as hanging. It turns at least every 5 s, and waits for a disk that
 /// hangs for less than that.
 const LOOP_SILENCE_MAX: Duration = Duration::from_secs(15);
-
-/// How long one stretch of the past is.
-const ROW: Duration = Duration::from_mins(1);
-
-/// In how many cutovers a past is looked for.
-const PAST_CUTOVERS_MAX: usize = 10;
 
 /// A loop that wants to be run, and its first event.
 pub type Loop = (Box<Controller>, Option<Event>);
@@ -544,44 +540,6 @@ impl Daemon {
         }
     }
 
-    /// What is still known of a service's past, by minutes, oldest first and without gaps: from where its numbers come
-    /// from, or, where that keeps no history, from the intervals that its last cutovers counted before they shifted.
-    ///
-    /// # Errors
-    /// When there is no such service, or its past cannot be read.
-    pub async fn past(&self, name: &str, length: Duration) -> Result<Vec<Observation>, Refused> {
-        let now = self.shared.clock.now();
-        let window = Window { from: now.minus(length), to: now };
-        let metrics = match self.running(name) {
-            Ok(running) if !running.has_ended() => running.metrics(),
-            _ => self.shared.metrics(&self.usable(name)?)?,
-        };
-        let found = metrics.history(window, ROW).await?;
-        if !found.is_empty() {
-            return Ok(found);
-        }
-        let query = Query { service: Some(name.to_owned()), limit: ENTRIES_MAX, end: End::Newest, ..Query::default() };
-        let mut cutovers: Vec<String> = Vec::new();
-        for entry in self.shared.store.history(query).await?.into_iter().rev() {
-            if !cutovers.contains(&entry.cutover) && cutovers.len() < PAST_CUTOVERS_MAX {
-                cutovers.push(entry.cutover);
-            }
-        }
-        let mut longest: Vec<Observation> = Vec::new();
-        for cutover in cutovers {
-            let run = before_the_shift(self.shared.store.samples(&cutover).await?, window);
-            if run.len() > longest.len() {
-                longest = run;
-            }
-        }
-        Ok(longest)
-    }
-
-    /// The counters of the proxy in this process, if there is one.
-    pub fn own_counters(&self) -> Option<proxy::api::Counters> {
-        self.shared.own_proxy.as_ref().map(proxy::Handle::counters)
-    }
-
     /// Entries of a service's journal, oldest first.
     ///
     /// # Errors
@@ -608,27 +566,4 @@ impl Daemon {
             running.stop().await;
         }
     }
-}
-
-/// The last stretch without gaps, within `window`, in which the target had nothing.
-fn before_the_shift(samples: Vec<Sample>, window: Window) -> Vec<Observation> {
-    let mut run: Vec<Observation> = Vec::new();
-    for sample in samples {
-        let observation = sample.observation;
-        let target = observation.reads.target.requests + observation.writes.target.requests;
-        let none = sample.desired == Share::NONE && sample.configured == Some(Share::NONE) && target == 0;
-        let within = observation.window.from >= window.from && observation.window.to <= window.to;
-        if !none || !within {
-            // Of what comes after a shift the source was not alone; it is over for this cutover.
-            if !run.is_empty() {
-                break;
-            }
-            continue;
-        }
-        if run.last().is_some_and(|last| last.window.to != observation.window.from) {
-            run.clear();
-        }
-        run.push(observation);
-    }
-    run
 }

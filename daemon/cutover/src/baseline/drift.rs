@@ -121,6 +121,9 @@ fn errors(expected: &Expected, source: &Counts) -> Option<String> {
     if usual.max(source.errors() as f64) < ERRORS_MIN {
         return None;
     }
+    if source.errors() == 0 {
+        return Some(format!("no errors where {usual:.0} were usual"));
+    }
     if usual < 1.0 {
         return Some(format!("{} errors where {usual:.1} were usual", source.errors()));
     }
