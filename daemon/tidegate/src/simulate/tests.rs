@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::time::Duration;
 
+use cutover::baseline::{self, Class, Document, Given, Origin};
 use cutover::policy::{Policy, Tripwire, TripwireKind};
 use cutover::{Command, Cutover, Decision, Event, Timestamp, decide};
 use judge::record::{Record, Row};
@@ -345,29 +346,56 @@ fn change_windows_are_kept() {
     assert!(tale.waited > Duration::from_hours(20) && tale.took > tale.waited, "{tale:?}");
 }
 
+/// A day of the service's source alone, as a record.
+fn recorded_day(service: &Service) -> Record {
+    let policy = policy(POLICY);
+    let setting = Setting::new(service, &policy.tripwires, &policy.guards, None);
+    let mut traffic = Traffic::new(&setting, 5, Timestamp(MONDAY));
+    let rows: Vec<Row> = (0..24 * 60)
+        .map(|minute| {
+            let from = Timestamp(MONDAY + minute * 60_000);
+            let to = from.plus(Duration::from_mins(1));
+            traffic.make(to, cutover::Share::NONE, false);
+            let counts = traffic.count(cutover::Window { from, to }).reads.source;
+            traffic.forget(to);
+            Row { from: from.0, millis: 60_000, counts }
+        })
+        .collect();
+    Record::of(&rows).expect("the rows are sound")
+}
+
+/// Proves that a policy which names a recorded baseline is simulated with it: no time goes into recording one.
+#[test]
+fn a_named_baseline_is_taken_along() {
+    let policy = policy(POLICY);
+    let service = service(300.0, 0.001);
+    let document = Document {
+        service: "search".to_owned(),
+        source: "a test".to_owned(),
+        origin: Origin::File,
+        tool: "0.1.0".to_owned(),
+        written: Timestamp(MONDAY),
+        class: Class::All,
+        record: recorded_day(&service),
+        reads: None,
+    };
+    let read = baseline::read(&baseline::write(&document), "search.json").expect("it was just written");
+    let mut case = case(&policy, &service, None);
+    let recording = live(&case, 5);
+    case.given = Some(Arc::new(Given::of(&read, "search.json", &policy).expect("it is of this service")));
+    let given = live(&case, 5);
+    assert_eq!((&recording.end, &given.end), (&End::Done, &End::Done));
+    let spared = recording.took.as_secs_f64() - given.took.as_secs_f64();
+    assert!((540.0..=660.0).contains(&spared), "{spared} s spared, and ten minutes are recorded");
+}
+
 /// Proves that a service drawn from a record shows that record again: its errors, its scatter, its latency.
 #[test]
 fn a_drawn_service_shows_what_was_recorded() {
     let mut original = service(50.0, 0.01);
     original.wanders.errors = Wander { variance: 0.1, keep: 0.5 };
-    let policy = policy(POLICY);
-    let record = |service: &Service| {
-        let setting = Setting::new(service, &policy.tripwires, &policy.guards, None);
-        let mut traffic = Traffic::new(&setting, 5, Timestamp(MONDAY));
-        let rows: Vec<Row> = (0..24 * 60)
-            .map(|minute| {
-                let from = Timestamp(MONDAY + minute * 60_000);
-                let to = from.plus(Duration::from_mins(1));
-                traffic.make(to, cutover::Share::NONE, false);
-                let counts = traffic.count(cutover::Window { from, to }).reads.source;
-                traffic.forget(to);
-                Row { from: from.0, millis: 60_000, counts }
-            })
-            .collect();
-        Record::of(&rows).expect("the rows are sound")
-    };
-    let first = record(&original);
-    let second = record(&Service::of(&first));
+    let first = recorded_day(&original);
+    let second = recorded_day(&Service::of(&first));
     let near = |a: f64, b: f64, by: f64, what: &str| assert!((a / b - 1.0).abs() < by, "{what}: {a}, and {b} again");
     let (a, b) = (first.baseline.normal(), second.baseline.normal());
     near(a.requests, b.requests, 0.02, "requests");

@@ -360,7 +360,11 @@ impl<'a> Traffic<'a> {
     /// that is one bound; averaged over a Poisson number of them with the mean m it is `exp(-m (1 - exp(-KL)))`, another,
     /// once the target has had traffic for a whole window.
     pub(super) fn alert_until(&mut self, now: Timestamp, share: Share, faulty: bool, since: Timestamp) -> Timestamp {
-        self.wander(now.0);
+        // The luck of a new minute may only come once the minute before is made.
+        if self.minute < now.0.div_euclid(MINUTE) {
+            self.make(now, share, faulty);
+            self.wander(now.0);
+        }
         let setting = self.setting;
         let filled = |tripwire: &Tripwire| now.since(since) >= tripwire.window;
         let asked = Asked {
@@ -384,6 +388,11 @@ impl<'a> Traffic<'a> {
             self.alert_until = self.alert_until.max(now.plus(window).0);
         }
         Timestamp(self.alert_until)
+    }
+
+    /// Whether a tripwire could fire on what ends at `now`.
+    pub(super) fn alert(&self, now: Timestamp) -> bool {
+        now.0 <= self.alert_until
     }
 
     /// The end of the minute of `now`: what is thinkable is asked again then.

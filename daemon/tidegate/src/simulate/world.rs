@@ -186,7 +186,6 @@ impl World<'_> {
             if matches!(self.cutover.phase, Phase::Gated { .. }) && self.waits_for_window() {
                 self.waited = self.waited.saturating_add(next.since(self.now));
             }
-            self.traffic.make(next, self.share, self.onset.is_some());
             self.now = next;
             self.happen();
         }
@@ -207,7 +206,13 @@ impl World<'_> {
         }
     }
 
-    fn tale(self, end: End) -> Tale {
+    /// Makes the traffic up to now: before it is looked at, and before anything about it changes.
+    fn catch_up(&mut self) {
+        self.traffic.make(self.now, self.share, self.onset.is_some());
+    }
+
+    fn tale(mut self, end: End) -> Tale {
+        self.catch_up();
         let steps = self.entered.iter().zip(&self.passed);
         Tale {
             took: self.now.since(self.start),
@@ -251,6 +256,7 @@ impl World<'_> {
         if let (Some(Fault { onset: Onset::After(after), .. }), Some(exposed)) = (self.case.fault, self.exposed)
             && self.now >= exposed.plus(after)
         {
+            self.catch_up();
             self.onset.get_or_insert(self.now);
         }
         let due: Vec<Event> = self.queue.extract_if(.., |(at, _)| *at <= self.now).map(|(_, event)| event).collect();
@@ -260,7 +266,9 @@ impl World<'_> {
         if self.wake.take_if(|at| *at <= self.now).is_some() {
             self.step(&Event::Tick);
         }
-        if self.now.0 % GLANCE == 0 && self.exposed.is_some() && self.cutover.watched() {
+        let alert = self.traffic.alert(self.now) && self.exposed.is_some() && self.cutover.watched();
+        if alert && self.now.0 % GLANCE == 0 {
+            self.catch_up();
             for window in self.traffic.glances(self.now) {
                 let observation = self.traffic.count(window);
                 self.step(&Event::Glanced(observation));
@@ -272,6 +280,7 @@ impl World<'_> {
 
     /// A write reaches the balancer.
     fn land(&mut self, share: Share) {
+        self.catch_up();
         self.share = share;
         if share != Share::NONE {
             self.exposed.get_or_insert(self.now);
@@ -374,6 +383,7 @@ impl World<'_> {
             }
             Command::Arm { .. } => self.queue.push(reply(Event::Armed)),
             Command::Observe(window) => {
+                self.catch_up();
                 let observation = self.traffic.count(window);
                 self.queue.push(reply(Event::Observed(observation)));
             }
