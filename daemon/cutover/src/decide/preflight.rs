@@ -110,7 +110,10 @@ pub(super) fn follow(turn: &mut Turn) {
         share => format!(" the target has {share} already, which earns nothing;"),
     };
     let then = if turn.next.given.is_some() { "a recorded baseline is given" } else { "the source is recorded" };
-    let text = format!("all {checks} checks passed;{already} {then}");
+    // The checks of later rounds take the place of these: what they warned of must stay in the journal.
+    let warned = turn.next.checks.iter().filter(|check| check.outcome == CheckOutcome::Warn);
+    let warned: Vec<String> = warned.map(|check| format!("; warning: {}: {}", check.name, check.evidence)).collect();
+    let text = format!("all {checks} checks passed;{already} {then}{}", warned.concat());
     turn.next.desired = reading.share;
     turn.next.original = Some(reading);
     turn.next.evidence = crate::Evidence::new(&turn.next.policy, turn.now);

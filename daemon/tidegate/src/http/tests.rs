@@ -305,3 +305,27 @@ async fn who_and_why_are_lines_of_text() {
         assert!(answer["error"].as_str().unwrap().contains("one line"), "{answer}");
     }
 }
+
+/// Proves that the own proxy's counters are served as a proxy serves its own, that a service's past is empty before
+/// anything counted it, and that a baseline goes with `start` alone and is refused where it is none.
+#[tokio::test]
+async fn baselines_find_their_numbers_and_are_refused_by_what_is_wrong() {
+    let served = served();
+    let counters: proxy::api::Counters = served.api.get("/v1/counters").await.unwrap();
+    assert_eq!(counters.source.reads.requests, 0);
+    let (status, past) = served.api.call("GET", "/v1/cutovers/search/past?seconds=60", None).await.unwrap();
+    assert_eq!((status, past), (200, json!([])));
+    assert_eq!(served.api.call("GET", "/v1/cutovers/serch/past?seconds=60", None).await.unwrap().0, 404);
+    let order = async |verb: &str, document: Value| {
+        let baseline = json!({ "name": "mine.json", "document": document });
+        let body = json!({ "verb": verb, "actor": "a.lee", "reason": "test", "baseline": baseline });
+        let (status, answer) = served.api.call("POST", "/v1/cutovers/search/orders", Some(&body)).await.unwrap();
+        (status, answer["error"].as_str().unwrap_or_default().to_owned())
+    };
+    let (status, said) = order("hold", json!({})).await;
+    assert!(status == 400 && said.contains("`start` alone"), "{status} {said}");
+    let (status, said) = order("start", json!({ "layout": 7 })).await;
+    assert!(status == 422 && said.contains("mine.json: the baseline has layout 7"), "{status} {said}");
+    // Nothing was started by it.
+    assert_eq!(served.app.daemon.detail("search").unwrap().view.map(|view| view.cutover.id), None);
+}

@@ -226,6 +226,9 @@ fn baseline(cutover: &Cutover) -> String {
             } else {
                 String::new()
             };
+            if let Some(given) = &cutover.given {
+                return format!("Nothing was recorded at the start: {} (digest {}).{thin}", given.told(), given.digest);
+            }
             format!(
                 "{} intervals with {} requests of the source were recorded.{thin}",
                 baseline.intervals(),

@@ -101,3 +101,22 @@ fn readings_are_thinned() {
     let kept = source.kept()[0].readings.len();
     assert!(kept < 600, "{kept} readings");
 }
+
+/// Proves that a history is a chain of stretches without gaps that ends at the newest reading, loses no request, and
+/// begins after a time that nobody read.
+#[test]
+fn a_history_has_no_gaps() {
+    let number = |n: i64| u64::try_from(n).unwrap();
+    let whole = source((0..1_321).map(|n| taken(n * 250, "a", number(n))));
+    let minute = Duration::from_mins(1);
+    let found = whole.past(window(0, 600_000), minute).unwrap();
+    assert_eq!(found.len(), 5);
+    assert!(found.windows(2).all(|pair| pair[0].window.to == pair[1].window.from));
+    let requests: u64 = found.iter().map(|row| row.reads.source.requests).sum();
+    let (first, last) = (found.first().unwrap().window.from, found.last().unwrap().window.to);
+    assert_eq!((last, requests), (at(330_000), number((last.0 - first.0) / 250)));
+    assert_eq!(whole.past(window(200_000, 600_000), minute).unwrap().len(), 2);
+    let gap = source((0..1_321).filter(|n| !(320..460).contains(n)).map(|n| taken(n * 250, "a", number(n))));
+    assert_eq!(gap.past(window(0, 600_000), minute).unwrap().len(), 3);
+    assert_eq!(source([]).past(window(0, 600_000), minute).unwrap(), []);
+}
