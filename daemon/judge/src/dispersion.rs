@@ -16,6 +16,18 @@ use crate::numbers::wilson_hilferty;
 const WINSOR_MEAN: f64 = 0.8205;
 /// Block sizes, in minutes, over which a baseline's dispersion is looked at.
 const BLOCK_SIZES: [usize; 4] = [1, 2, 5, 10];
+/// A burst that scatters more than this many times the dispersion so far counts as that: one outage is no habit.
+const CLIP: f64 = 12.0;
+/// So many bursts the dispersion is followed as it was measured; ...
+const SETTLED_BURSTS: f64 = 40.0;
+/// ... after that, where the mean over about the last fifteen ...
+const LATELY_KEEP: f64 = 14.0 / 15.0;
+/// ... (none of which counts for more than this many times the mean over all) ...
+const LATELY_CLIP: f64 = 1.5;
+/// ... is below this part of the mean over all, which chance alone brings about three standard deviations away, ...
+const CALM_SHARE: f64 = 0.4;
+/// ... the past is forgotten by this much a burst.
+const CALM_KEEP: f64 = 0.9;
 /// Fewer pairs of neighbouring blocks than this say nothing about dispersion.
 const PAIRS_MIN: usize = 12;
 
@@ -133,6 +145,8 @@ pub struct Tracker {
     products: f64,
     roots: f64,
     last_root: Option<f64>,
+    /// How much the last bursts scattered.
+    lately: f64,
     /// The burst that is being added up.
     open: Open,
 }
@@ -162,6 +176,7 @@ impl Tracker {
             products: 0.0,
             roots: 0.0,
             last_root: None,
+            lately: 1.0,
             open: Open::default(),
         }
     }
@@ -174,17 +189,22 @@ impl Tracker {
     /// The dispersion for a block with so many requests on each side *a minute*; knows only the bursts before it.
     pub fn phi(&self, target: f64, source: f64) -> f64 {
         let constants = self.outcome.constants();
-        let Phi { minute, longest } = self.phi;
-        let both = if target + source > 0.0 { target / (target + source) * source } else { 0.0 };
-        let start = (1.0 + 2.0 * (longest - 1.0) * (both / self.usual).min(0.5))
-            .max(minute.min(4.0))
-            .clamp(1.0, constants.start_max);
+        let start = self.start(target, source);
         if self.df < 3.0 {
             return start;
         }
         let low = self.psi() * self.squares / wilson_hilferty(0.65, self.df);
         let high = self.psi() * self.squares / wilson_hilferty(constants.low, self.df);
         start.max(low).min(high).max(1.0)
+    }
+
+    /// The dispersion that the baseline lets expect.
+    fn start(&self, target: f64, source: f64) -> f64 {
+        let Phi { minute, longest } = self.phi;
+        let both = if target + source > 0.0 { target / (target + source) * source } else { 0.0 };
+        (1.0 + 2.0 * (longest - 1.0) * (both / self.usual).min(0.5))
+            .max(minute.min(4.0))
+            .clamp(1.0, self.outcome.constants().start_max)
     }
 
     /// How much more long stretches scatter than minutes do: from the baseline, within what autocorrelation allows.
@@ -229,7 +249,12 @@ impl Tracker {
             let q = effect * target / (effect * target + source);
             let variance = hits * q * (1.0 - q) * (1.0 - hits / total).max(0.001);
             let minutes = millis as f64 / 60_000.0;
-            let most = 12.0 * self.phi(target / minutes, source / minutes);
+            // What a burst is held to grows with the dispersion, or a noisy service would never be known as one; but not
+            // without end, or the minutes of one early outage, each letting the next count for more, would be
+            // remembered for days.
+            let (phi, start) =
+                (self.phi(target / minutes, source / minutes), self.start(target / minutes, source / minutes));
+            let most = CLIP * phi.min(CLIP * start);
             let difference = burst.target_hits - q * hits;
             let square = (difference * (difference / variance)).min(most);
             if square.is_finite() {
@@ -239,11 +264,26 @@ impl Tracker {
                 self.products += self.last_root.map_or(0.0, |last| root * last);
                 self.roots += root * root;
                 self.last_root = Some(root);
+                self.forget(square);
             }
         }
         self.started = true;
         self.above += burst.target_hits * (source / total);
         self.below += burst.source_hits * (target / total);
+    }
+}
+
+impl Tracker {
+    /// After an outage the dispersion would fall only as slowly as a mean over all bursts does. Where a stretch shows
+    /// that the sides have calmed down, the past is forgotten instead.
+    fn forget(&mut self, square: f64) {
+        let usual = self.squares / self.df;
+        self.lately = LATELY_KEEP * self.lately + (1.0 - LATELY_KEEP) * square.min(LATELY_CLIP * usual);
+        if self.df >= SETTLED_BURSTS && usual > 1.0 && self.lately < CALM_SHARE * usual {
+            self.squares *= CALM_KEEP;
+            self.products *= CALM_KEEP;
+            self.roots *= CALM_KEEP;
+        }
     }
 }
 
@@ -258,6 +298,37 @@ mod tests {
         // Twelve minutes have eleven pairs.
         assert_eq!(phi_baseline(&[3.0; 12], &[1000.0; 12]), None);
         assert!(phi_baseline(&[3.0; 13], &[1000.0; 13]).is_some());
+    }
+
+    #[test]
+    fn an_outage_is_forgotten_within_the_hour() {
+        // Ten minutes in which the sides fail by very different shares, early, late, and late for two hours; then as
+        // before. Within an hour the dispersion is of the order of what it was, where a plain mean would take days.
+        let phi = Phi { minute: 1.2, longest: 1.5 };
+        for (before, outage) in [(5, 10), (120, 10), (600, 120)] {
+            let mut rng = fastrand::Rng::with_seed(before);
+            let mut tracker = Tracker::new(Outcome::Failure, phi, 3_000.0);
+            let mut minute = |tracker: &mut Tracker, shares: (f64, f64)| {
+                let mut hits = |requests: u64, share: f64| (0..requests).filter(|_| rng.f64() < share).count() as u64;
+                let pair = Pair::new(hits(1_000, shares.0), 1_000, hits(2_000, shares.1), 2_000);
+                tracker.observe(&pair, 60_000, 60_000);
+                tracker.phi(1_000.0, 2_000.0)
+            };
+            for _ in 0..before {
+                minute(&mut tracker, (0.01, 0.01));
+            }
+            let usual = tracker.phi(1_000.0, 2_000.0);
+            for at in 0..outage {
+                minute(&mut tracker, if at % 2 == 0 { (0.5, 0.2) } else { (0.2, 0.5) });
+            }
+            let after = tracker.phi(1_000.0, 2_000.0);
+            assert!(after > 1.5 * usual, "an outage does scatter: {after}, usually {usual}");
+            let mut minutes = 0;
+            while minute(&mut tracker, (0.01, 0.01)) > 3.0 * usual.max(phi.longest) {
+                minutes += 1;
+                assert!(minutes <= 60, "still {tracker:?}");
+            }
+        }
     }
 
     proptest! {
