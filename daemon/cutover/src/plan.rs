@@ -283,9 +283,33 @@ fn evidence_time(policy: &Policy, assumed: &Assumed, traffic: &Traffic, next: We
                     Tolerance { ratio: policy.pass.success_ratio, margin: budget(policy.pass.success_budget, next) };
                 take(Until::Success, pass_time(policy, traffic, asked, assumed.not_ok, assumed.not_ok));
             }
-            GuardKind::Latency | GuardKind::Exchange => {
+            GuardKind::ClientErrors => {
+                let asked =
+                    Tolerance { ratio: policy.pass.success_ratio, margin: budget(policy.pass.success_budget, next) };
+                take(Until::Success, pass_time(policy, traffic, asked, assumed.not_ok, assumed.not_ok));
+            }
+            GuardKind::Redirects => {
+                // Nothing is assumed of redirects; a service has about as many of them as it has of the other kind.
+                let asked = Tolerance {
+                    ratio: policy.pass.redirects_ratio,
+                    margin: budget(policy.pass.redirects_budget, next),
+                };
+                take(Until::Success, pass_time(policy, traffic, asked, assumed.not_ok, assumed.not_ok));
+            }
+            GuardKind::Latency
+            | GuardKind::LatencyBody
+            | GuardKind::LatencyTail
+            | GuardKind::LatencySlow
+            | GuardKind::Exchange => {
                 let budgets = policy.pass.latency_budgets;
-                for (quantile, share) in [(0.5, budgets[0]), (0.1, budgets[1]), (0.01, budgets[2])] {
+                let quantiles = [(0.5, budgets[0]), (0.1, budgets[1]), (0.01, budgets[2])];
+                let asked_for = match guard.guard.kind {
+                    GuardKind::LatencyBody => &quantiles[..1],
+                    GuardKind::LatencyTail => &quantiles[1..],
+                    GuardKind::LatencySlow => &quantiles[2..],
+                    _ => &quantiles[..],
+                };
+                for &(quantile, share) in asked_for {
                     let asked = Tolerance { ratio: 1.0, margin: budget(share, next) };
                     let slower = beyond(quantile, policy.pass.latency_ratio, assumed.latency_sigma);
                     take(Until::Latency, pass_time(policy, traffic, asked, quantile, slower));

@@ -7,9 +7,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::dispersion::{Phi, phi_baseline};
-use crate::engine::Normal;
 use crate::latency::{Cuts, SLOW};
 use crate::numbers::wilson_hilferty;
+use crate::table::Normal;
 use crate::{Block, Counts, Histogram};
 
 /// Dispersion is taken from the last day of a longer record.
@@ -17,6 +17,8 @@ const MINUTES_MAX: usize = 1_440;
 /// What is thought of a source of which nothing is known: one error in a thousand, two bad answers in a hundred.
 const ERRORS_UNKNOWN: f64 = 0.001;
 const BAD_UNKNOWN: f64 = 0.02;
+/// And of redirects, which some services have none of and some many: about as many as bad answers.
+const REDIRECTS_UNKNOWN: f64 = 0.02;
 /// Dispersion where too few minutes are on record: errors cluster a little, the rest scatters more. Above 1, because a
 /// guess of none would let the first bursts prove too much; near 1, because with it the first steps wait longer.
 const PHI_ERRORS_UNKNOWN: Phi = Phi { minute: 1.25, longest: 1.25 };
@@ -35,6 +37,8 @@ struct Minute {
     requests: u64,
     errors: u64,
     bad: u64,
+    client_errors: u64,
+    redirects: u64,
     /// Time to the first byte: all, and those above the three quantiles.
     latency: (u64, [u64; 3]),
     /// The same of whole exchanges.
@@ -75,6 +79,8 @@ impl Recorder {
         open.requests = open.requests.saturating_add(source.requests);
         open.errors = open.errors.saturating_add(source.errors());
         open.bad = open.bad.saturating_add(source.bad());
+        open.client_errors = open.client_errors.saturating_add(source.client_errors());
+        open.redirects = open.redirects.saturating_add(source.redirects());
         for (sums, histogram, cuts) in [
             (&mut open.latency, &source.latency, &self.latency_cuts),
             (&mut open.exchange, &source.exchange, &self.exchange_cuts),
@@ -98,10 +104,17 @@ impl Recorder {
         self.intervals
     }
 
-    /// Requests, errors and bad answers of all that was no outage.
-    fn ordinary(&self) -> (u64, u64, u64) {
+    /// All that was no outage, as one long minute; without latencies.
+    fn ordinary(&self) -> Minute {
         let counts = &self.counts;
-        let all = (counts.requests, counts.errors(), counts.bad());
+        let all = Minute {
+            requests: counts.requests,
+            errors: counts.errors(),
+            bad: counts.bad(),
+            client_errors: counts.client_errors(),
+            redirects: counts.redirects(),
+            ..Minute::default()
+        };
         let share = |minute: &Minute| minute.errors as f64 / minute.requests.max(1) as f64;
         let mut shares: Vec<f64> = self.minutes.iter().map(share).collect();
         shares.sort_by(f64::total_cmp);
@@ -111,12 +124,13 @@ impl Recorder {
         if outages.len() as f64 > OUTAGES_MAX * self.minutes.len() as f64 {
             return all;
         }
-        outages.iter().fold(all, |(requests, errors, bad), minute| {
-            (
-                requests.saturating_sub(minute.requests),
-                errors.saturating_sub(minute.errors),
-                bad.saturating_sub(minute.bad),
-            )
+        outages.iter().fold(all, |left, minute| Minute {
+            requests: left.requests.saturating_sub(minute.requests),
+            errors: left.errors.saturating_sub(minute.errors),
+            bad: left.bad.saturating_sub(minute.bad),
+            client_errors: left.client_errors.saturating_sub(minute.client_errors),
+            redirects: left.redirects.saturating_sub(minute.redirects),
+            ..left
         })
     }
 
@@ -131,10 +145,13 @@ impl Recorder {
             let all = column(&|m| of(m).0);
             std::array::from_fn(|i| phi_baseline(&column(&|m| of(m).1[i]), &all).unwrap_or(PHI_OTHERS_UNKNOWN))
         };
-        let (ordinary, errors, bad) = self.ordinary();
-        let share = |hits: f64, unknown: f64| if ordinary == 0 { unknown } else { hits / ordinary as f64 };
+        let ordinary = self.ordinary();
+        let share = |hits: f64, unknown: f64| match ordinary.requests {
+            0 => unknown,
+            requests => hits / requests as f64,
+        };
         // The upper limit of a Poisson count (Garwood 1936): half a chi-squared quantile.
-        let errors_high = wilson_hilferty(0.95, 2.0 * errors as f64 + 2.0) / 2.0;
+        let errors_high = wilson_hilferty(0.95, 2.0 * ordinary.errors as f64 + 2.0) / 2.0;
         let above = |histogram: &Histogram| {
             let total = histogram.total().max(1) as f64;
             Cuts::of(histogram)
@@ -142,12 +159,16 @@ impl Recorder {
         };
         let minutes = self.millis as f64 / 60_000.0;
         let normal = Normal {
-            errors: share(errors as f64, ERRORS_UNKNOWN),
+            errors: share(ordinary.errors as f64, ERRORS_UNKNOWN),
             errors_high: share(errors_high, 1.0).min(1.0),
-            bad: share(bad as f64, BAD_UNKNOWN),
+            bad: share(ordinary.bad as f64, BAD_UNKNOWN),
+            client_errors: share(ordinary.client_errors as f64, BAD_UNKNOWN),
+            redirects: share(ordinary.redirects as f64, REDIRECTS_UNKNOWN),
             requests: if minutes > 0.0 { counts.requests as f64 / minutes } else { 0.0 },
             errors_phi: phi(&|m| m.errors, PHI_ERRORS_UNKNOWN),
             bad_phi: phi(&|m| m.bad, PHI_OTHERS_UNKNOWN),
+            client_errors_phi: phi(&|m| m.client_errors, PHI_OTHERS_UNKNOWN),
+            redirects_phi: phi(&|m| m.redirects, PHI_OTHERS_UNKNOWN),
             latency_phi: slow(|m| m.latency),
             exchange_phi: slow(|m| m.exchange),
             latency_slow: above(&counts.latency),

@@ -51,6 +51,29 @@ impl Counts {
         self.errors().saturating_add(self.status_4xx)
     }
 
+    /// Client errors: 4XX.
+    pub fn client_errors(&self) -> u64 {
+        self.status_4xx
+    }
+
+    /// Redirects: 3XX, "not modified" among them.
+    pub fn redirects(&self) -> u64 {
+        self.status_3xx
+    }
+
+    /// Answers with 2XX.
+    pub fn answered(&self) -> u64 {
+        self.status_2xx
+    }
+
+    /// Forgets everything but keeps the room, so that counting anew needs no new memory.
+    pub fn clear(&mut self) {
+        let (mut latency, mut exchange) = (std::mem::take(&mut self.latency), std::mem::take(&mut self.exchange));
+        latency.clear();
+        exchange.clear();
+        *self = Self { latency, exchange, ..Self::default() };
+    }
+
     /// What cannot be about these counts, as half a sentence; `None` when they can be.
     pub fn contradiction(&self) -> Option<String> {
         let outcomes =

@@ -8,13 +8,16 @@
 //! What a block is divided by (dispersion), what it is bet on (the guess of the source's share) and how much is staked
 //! are all settled before the block is looked at.
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use crate::dispersion::{Outcome, Phi, Tracker};
 use crate::evidence::{BAD_RATIOS, BASELINE_RATIOS, ERROR_RATIOS, Pair, Tolerance, bet, log_e_fixed, log_e22};
-use crate::latency::{Part, SLOW, Shape, log_e_bins};
+use crate::gate::{AllKnown, Gate, Ground, Known};
+use crate::latency::{MOVED_ANY, MOVED_BODY, MOVED_SLOW, MOVED_TAIL, Part, SLOW, log_e_bins};
 use crate::numbers::{LOG_ZERO, log_add_exp, log_sum_exp};
-use crate::pass::{Asked, Leg};
+pub use crate::table::{Latencies, Normal, Table};
 use crate::wealth::{Stakes, Wealth};
 use crate::{Guard, GuardKind, Guards};
 
@@ -22,8 +25,8 @@ use crate::{Guard, GuardKind, Guards};
 const CAP_FAILURES: f64 = 3.0;
 /// The same for latency and baseline.
 const CAP_OTHERS: f64 = 2.5;
-/// How many alternatives a latency test has.
-const SHAPES: usize = 10;
+/// No guard has more alternatives than latency.
+const ALTERNATIVES_MAX: usize = MOVED_ANY.end;
 /// Requests that the baseline's share of errors counts for in the guess of the source's share.
 const GUESS_ERRORS: f64 = 2_000.0;
 /// The same for bad and for slow answers.
@@ -32,70 +35,6 @@ const GUESS_OTHERS: f64 = 500.0;
 const GUESS_KEEP: f64 = 0.9;
 /// What the watch on the source's own errors keeps after a minute.
 const SOURCE_KEEP: f64 = 0.5;
-
-/// What was normal for the source, as numbers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Normal {
-    /// Share of errors.
-    pub errors: f64,
-    /// The most that the share of errors may really have been, at 95 %: what the target is held to. A short record
-    /// that happens to hold no error must not make one error of the target a regression.
-    pub errors_high: f64,
-    /// Share of answers that are not 2XX or 3XX.
-    pub bad: f64,
-    /// Requests a minute.
-    pub requests: f64,
-    /// Dispersion of errors.
-    pub errors_phi: Phi,
-    /// Dispersion of bad answers.
-    pub bad_phi: Phi,
-    /// Dispersion of answers above the median, 90 % and 99 % quantile.
-    pub latency_phi: [Phi; 3],
-    /// The same of whole exchanges.
-    pub exchange_phi: [Phi; 3],
-    /// Share of answers above the buckets of the median, 90 % and 99 % quantile: at most 0.5, 0.1 and 0.01.
-    pub latency_slow: [f64; 3],
-    /// The same of whole exchanges.
-    pub exchange_slow: [f64; 3],
-    /// Whether it stands on enough to judge the target by.
-    pub trusted: bool,
-}
-
-/// One block's latencies (or exchanges), binned.
-#[derive(Clone, Debug)]
-pub struct Latencies<'a> {
-    /// The reference and the alternatives that the bins belong to.
-    pub shape: &'a Shape,
-    /// The target's bins, their edges moved up by the tolerance.
-    pub target: Vec<f64>,
-    /// The source's bins.
-    pub source: Vec<f64>,
-    /// Both sides' answers above the reference's median, 90 % and 99 % quantile.
-    pub slow: [Pair; 3],
-    /// The same, with the target's edges moved up by what the gate to the next step tolerates.
-    pub over: [Pair; 3],
-}
-
-/// One block as tables.
-#[derive(Clone, Debug)]
-pub struct Table<'a> {
-    /// How long the block is, in milliseconds; above 0.
-    pub millis: u64,
-    /// Whether a step begins with it.
-    pub new_step: bool,
-    /// The target's weight after the next step, 0 to 1.
-    pub next_weight: f64,
-    /// Whether the source serves at all; if not, the baseline judges without asking whether the source is normal.
-    pub source_live: bool,
-    /// Errors of both sides.
-    pub errors: Pair,
-    /// Bad answers of both sides.
-    pub bad: Pair,
-    /// Time to the first byte, when there is a reference shape.
-    pub latency: Option<Latencies<'a>>,
-    /// Time to the last byte, when there is a reference shape.
-    pub exchange: Option<Latencies<'a>>,
-}
 
 /// A running guess of the source's share.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -123,23 +62,33 @@ impl Guess {
     }
 }
 
-/// What follows one latency histogram.
+/// What follows one class of answers: how it scatters, and how often the source gives it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Followed {
-    trackers: [Tracker; 3],
-    guesses: [Guess; 3],
-    legs: [Leg; 3],
-    last: Option<[Pair; 3]>,
+struct Class {
+    tracker: Tracker,
+    guess: Guess,
 }
 
-impl Followed {
-    fn new(phis: [Phi; 3], requests: f64) -> Self {
-        Self {
-            trackers: phis.map(|phi| Tracker::new(Outcome::Slow, phi, requests)),
-            guesses: SLOW.map(|q| Guess::new(1.0 - q, GUESS_OTHERS)),
-            legs: Default::default(),
-            last: None,
-        }
+impl Class {
+    fn failures(phi: Phi, share: f64, share_requests: f64, requests: f64) -> Self {
+        Self { tracker: Tracker::new(Outcome::Failure, phi, requests), guess: Guess::new(share, share_requests) }
+    }
+
+    /// One for each quantile of a latency histogram.
+    fn slow(phis: [Phi; 3], requests: f64) -> [Self; 3] {
+        std::array::from_fn(|at| Self {
+            tracker: Tracker::new(Outcome::Slow, phis[at], requests),
+            guess: Guess::new(1.0 - SLOW[at], GUESS_OTHERS),
+        })
+    }
+
+    /// The dispersion for a block, from the blocks before it and from how many requests it has.
+    fn phi(&self, pair: &Pair, minutes: f64) -> f64 {
+        self.tracker.phi(pair.target / minutes, pair.source / minutes)
+    }
+
+    fn known(&self, phi: f64) -> Known {
+        Known { share: self.guess.share(), phi }
     }
 }
 
@@ -159,6 +108,10 @@ pub struct Phis {
     pub errors: f64,
     /// Bad answers.
     pub bad: f64,
+    /// Client errors.
+    pub client_errors: f64,
+    /// Redirects.
+    pub redirects: f64,
     /// Answers slower than each of the three quantiles.
     pub latency: [f64; 3],
     /// Exchanges slower than each of the three quantiles.
@@ -172,20 +125,16 @@ pub struct Engine {
     normal: Normal,
     stakes: Stakes,
     components: Vec<Component>,
-    errors: Tracker,
-    bad: Tracker,
-    errors_guess: Guess,
-    bad_guess: Guess,
-    latency: Followed,
-    exchange: Followed,
-    errors_leg: Leg,
-    bad_leg: Leg,
+    errors: Class,
+    bad: Class,
+    client_errors: Class,
+    redirects: Class,
+    latency: [Class; 3],
+    exchange: [Class; 3],
+    gate: Gate,
     /// The source's errors and requests, fading.
     source: (f64, f64),
     phis: Phis,
-    next_weight: f64,
-    last_errors: Pair,
-    last_bad: Pair,
     log_evidence: f64,
     log_evidence_max: f64,
 }
@@ -203,8 +152,11 @@ impl Engine {
             }
             let (alternatives, cap) = match guard.kind {
                 GuardKind::Errors => (ERROR_RATIOS.len(), CAP_FAILURES),
-                GuardKind::Success => (BAD_RATIOS.len(), CAP_FAILURES),
-                GuardKind::Latency | GuardKind::Exchange => (SHAPES, CAP_OTHERS),
+                GuardKind::Success | GuardKind::ClientErrors | GuardKind::Redirects => (BAD_RATIOS.len(), CAP_FAILURES),
+                GuardKind::Latency | GuardKind::Exchange => (MOVED_ANY.len(), CAP_OTHERS),
+                GuardKind::LatencyBody => (MOVED_BODY.len(), CAP_OTHERS),
+                GuardKind::LatencyTail => (MOVED_TAIL.len(), CAP_OTHERS),
+                GuardKind::LatencySlow => (MOVED_SLOW.len(), CAP_OTHERS),
                 GuardKind::Baseline => (BASELINE_RATIOS.len(), CAP_OTHERS),
             };
             components.push(Component {
@@ -217,24 +169,22 @@ impl Engine {
         for component in &mut components {
             component.part = if whole > 0.0 { component.part / whole } else { 0.0 };
         }
+        let failures = |phi, share, share_requests| Class::failures(phi, share, share_requests, normal.requests);
+        let gate = Gate::new(|kind| components.iter().any(|component| component.guard.kind == kind));
         Self {
             guards: guards.clone(),
             normal: normal.clone(),
             stakes: Stakes::new(steps),
             components,
-            errors: Tracker::new(Outcome::Failure, normal.errors_phi, normal.requests),
-            bad: Tracker::new(Outcome::Failure, normal.bad_phi, normal.requests),
-            errors_guess: Guess::new(normal.errors, GUESS_ERRORS),
-            bad_guess: Guess::new(normal.bad, GUESS_OTHERS),
-            latency: Followed::new(normal.latency_phi, normal.requests),
-            exchange: Followed::new(normal.exchange_phi, normal.requests),
-            errors_leg: Leg::default(),
-            bad_leg: Leg::default(),
+            errors: failures(normal.errors_phi, normal.errors, GUESS_ERRORS),
+            bad: failures(normal.bad_phi, normal.bad, GUESS_OTHERS),
+            client_errors: failures(normal.client_errors_phi, normal.client_errors, GUESS_OTHERS),
+            redirects: failures(normal.redirects_phi, normal.redirects, GUESS_OTHERS),
+            latency: Class::slow(normal.latency_phi, normal.requests),
+            exchange: Class::slow(normal.exchange_phi, normal.requests),
+            gate,
             source: (0.0, 0.0),
             phis: Phis::default(),
-            next_weight: 0.0,
-            last_errors: Pair::default(),
-            last_bad: Pair::default(),
             log_evidence: 0.0,
             log_evidence_max: 0.0,
         }
@@ -254,7 +204,6 @@ impl Engine {
     pub fn observe(&mut self, table: &Table<'_>) {
         let minutes = table.millis as f64 / 60_000.0;
         let bursts = table.millis as f64 / self.guards.burst_millis.max(1) as f64;
-        self.next_weight = table.next_weight;
         self.phis = self.phis_for(table, minutes);
         let keep = SOURCE_KEEP.powf(minutes);
         self.source = (keep * self.source.0 + table.errors.source_hits, keep * self.source.1 + table.errors.source);
@@ -266,40 +215,66 @@ impl Engine {
         }
         self.log_evidence = self.weigh();
         self.log_evidence_max = self.log_evidence_max.max(self.log_evidence);
-        self.judge_pass(table, bursts);
+        let ground = Ground { guards: &self.guards, normal: &self.normal, known: self.known() };
+        self.gate.observe(table, &ground, bursts);
         self.learn(table, minutes);
     }
 
-    /// The dispersions for a block, from the blocks before it and from how many requests it has.
+    /// The dispersions for a block.
     fn phis_for(&self, table: &Table<'_>, minutes: f64) -> Phis {
-        let phi = |tracker: &Tracker, pair: &Pair| tracker.phi(pair.target / minutes, pair.source / minutes);
-        let slow = |followed: &Followed, latencies: &Option<Latencies<'_>>| {
+        let slow = |classes: &[Class; 3], latencies: &Option<Latencies<'_>>| {
             let pairs = latencies.as_ref().map_or([table.errors; 3], |latencies| latencies.slow);
-            std::array::from_fn(|i| phi(&followed.trackers[i], &pairs[i]))
+            std::array::from_fn(|i| classes[i].phi(&pairs[i], minutes))
         };
         Phis {
-            errors: phi(&self.errors, &table.errors),
-            bad: phi(&self.bad, &table.bad),
+            errors: self.errors.phi(&table.errors, minutes),
+            bad: self.bad.phi(&table.bad, minutes),
+            client_errors: self.client_errors.phi(&table.client_errors, minutes),
+            redirects: self.redirects.phi(&table.redirects, minutes),
             latency: slow(&self.latency, &table.latency),
             exchange: slow(&self.exchange, &table.exchange),
         }
     }
 
+    /// What is known of each class of answers.
+    fn known(&self) -> AllKnown {
+        let phis = &self.phis;
+        AllKnown {
+            errors: self.errors.known(phis.errors),
+            bad: self.bad.known(phis.bad),
+            client_errors: self.client_errors.known(phis.client_errors),
+            redirects: self.redirects.known(phis.redirects),
+            latency: std::array::from_fn(|at| self.latency[at].known(phis.latency[at])),
+            exchange: std::array::from_fn(|at| self.exchange[at].known(phis.exchange[at])),
+        }
+    }
+
     /// Log evidence of one block, tempered by dispersion, for each alternative of a guard.
-    fn evidence(&self, guard: &Guard, table: &Table<'_>) -> [f64; SHAPES] {
+    fn evidence(&self, guard: &Guard, table: &Table<'_>) -> [f64; ALTERNATIVES_MAX] {
         let tolerance = Tolerance { ratio: guard.ratio, margin: guard.margin };
-        let mut evidence = [0.0; SHAPES];
+        let mut evidence = [0.0; ALTERNATIVES_MAX];
+        let mut shares = |ratios: &[f64], pair: &Pair, class: &Class, phi: f64| {
+            against_source(&mut evidence, ratios, pair, tolerance, class.guess.share(), phi);
+        };
+        let phis = &self.phis;
         match guard.kind {
-            GuardKind::Errors => {
-                let share = self.errors_guess.share();
-                against_source(&mut evidence, &ERROR_RATIOS, &table.errors, tolerance, share, self.phis.errors);
+            GuardKind::Errors => shares(&ERROR_RATIOS, &table.errors, &self.errors, phis.errors),
+            GuardKind::Success => shares(&BAD_RATIOS, &table.bad, &self.bad, phis.bad),
+            GuardKind::ClientErrors => {
+                shares(&BAD_RATIOS, &table.client_errors, &self.client_errors, phis.client_errors);
             }
-            GuardKind::Success => {
-                let share = self.bad_guess.share();
-                against_source(&mut evidence, &BAD_RATIOS, &table.bad, tolerance, share, self.phis.bad);
+            GuardKind::Redirects => shares(&BAD_RATIOS, &table.redirects, &self.redirects, phis.redirects),
+            GuardKind::Latency => slower(&mut evidence, table.latency.as_ref(), None, MOVED_ANY, &phis.latency),
+            GuardKind::LatencyBody => {
+                slower(&mut evidence, table.latency.as_ref(), Some(0), MOVED_BODY, &phis.latency);
             }
-            GuardKind::Latency => slower(&mut evidence, table.latency.as_ref(), &self.phis.latency),
-            GuardKind::Exchange => slower(&mut evidence, table.exchange.as_ref(), &self.phis.exchange),
+            GuardKind::LatencyTail => {
+                slower(&mut evidence, table.latency.as_ref(), Some(1), MOVED_TAIL, &phis.latency);
+            }
+            GuardKind::LatencySlow => {
+                slower(&mut evidence, table.latency.as_ref(), Some(2), MOVED_SLOW, &phis.latency);
+            }
+            GuardKind::Exchange => slower(&mut evidence, table.exchange.as_ref(), None, MOVED_ANY, &phis.exchange),
             GuardKind::Baseline => {
                 let Pair { target_hits, target, .. } = table.errors;
                 if target > 0.0 && self.baseline_judges(table.source_live) {
@@ -351,97 +326,26 @@ impl Engine {
         log_add_exp(component.wealth.log_mean(), if rest > 0.0 { rest.ln() } else { LOG_ZERO })
     }
 
-    /// Takes the block into the gate to the next step.
-    fn judge_pass(&mut self, table: &Table<'_>, bursts: f64) {
-        if table.new_step {
-            self.errors_leg = Leg::default();
-            self.bad_leg = Leg::default();
-            for followed in [&mut self.latency, &mut self.exchange] {
-                followed.legs = Default::default();
-            }
-        }
-        let asked = self.asked_errors();
-        self.errors_leg.observe(&table.errors, &Asked { bursts, ..asked });
-        let asked = self.asked_bad();
-        self.bad_leg.observe(&table.bad, &Asked { bursts, ..asked });
-        for (exchange, latencies) in [(false, &table.latency), (true, &table.exchange)] {
-            for index in 0..SLOW.len() {
-                let asked = self.asked_slow(exchange, index);
-                if let Some(latencies) = latencies {
-                    let followed = if exchange { &mut self.exchange } else { &mut self.latency };
-                    followed.legs[index].observe(&latencies.over[index], &Asked { bursts, ..asked });
-                }
-            }
-        }
-    }
-
-    /// What the gate asks, never more than the guard of that kind tolerates: or a target in between would hold for ever.
-    fn asked(&self, kind: GuardKind, pass: Tolerance, share: f64, phi: f64, baseline: f64) -> Asked {
-        let guard = self.guards.guards.iter().find(|guard| guard.kind == kind);
-        let tolerated = guard.map_or(Tolerance { ratio: 0.0, margin: 0.0 }, |guard| Tolerance {
-            ratio: guard.ratio,
-            margin: guard.margin,
-        });
-        Asked {
-            tolerance: Tolerance {
-                ratio: pass.ratio.max(tolerated.ratio),
-                margin: (pass.margin / self.next_weight.clamp(0.001, 1.0)).max(tolerated.margin),
-            },
-            share,
-            phi,
-            baseline: self.normal.trusted.then_some(baseline),
-            wrong_pass_max: self.guards.pass.wrong_pass_max,
-            bursts: 0.0,
-        }
-    }
-
-    fn asked_errors(&self) -> Asked {
-        let pass = &self.guards.pass;
-        let tolerance = Tolerance { ratio: pass.errors_ratio, margin: pass.errors_budget };
-        let share = self.errors_guess.share();
-        self.asked(GuardKind::Errors, tolerance, share, self.phis.errors, self.normal.errors)
-    }
-
-    fn asked_bad(&self) -> Asked {
-        let pass = &self.guards.pass;
-        let tolerance = Tolerance { ratio: pass.success_ratio, margin: pass.success_budget };
-        self.asked(GuardKind::Success, tolerance, self.bad_guess.share(), self.phis.bad, self.normal.bad)
-    }
-
-    fn asked_slow(&self, exchange: bool, index: usize) -> Asked {
-        let (followed, phis) =
-            if exchange { (&self.exchange, &self.phis.exchange) } else { (&self.latency, &self.phis.latency) };
-        // Its ratio is one of durations and lies in the counts already: a share is compared with a share.
-        let margin = self.guards.pass.latency_budgets[index] / self.next_weight.clamp(0.001, 1.0);
-        let slow = if exchange { &self.normal.exchange_slow } else { &self.normal.latency_slow };
-        Asked {
-            tolerance: Tolerance { ratio: 1.0, margin },
-            share: followed.guesses[index].share(),
-            phi: phis[index],
-            baseline: self.normal.trusted.then_some(slow[index]),
-            wrong_pass_max: self.guards.pass.wrong_pass_max,
-            bursts: 0.0,
-        }
-    }
-
     /// Learns from a block what the next one is judged by.
     fn learn(&mut self, table: &Table<'_>, minutes: f64) {
-        let burst = self.guards.burst_millis;
-        let ratio = |kind, usual: f64| self.guards.guards.iter().find(|g| g.kind == kind).map_or(usual, |g| g.ratio);
-        let (errors, bad) = (ratio(GuardKind::Errors, 1.1), ratio(GuardKind::Success, 1.1));
-        self.errors_guess.observe(&table.errors, errors, minutes);
-        self.bad_guess.observe(&table.bad, bad, minutes);
-        self.errors.observe(&table.errors, table.millis, burst);
-        self.bad.observe(&table.bad, table.millis, burst);
-        self.last_errors = table.errors;
-        self.last_bad = table.bad;
-        for (followed, latencies) in [(&mut self.latency, &table.latency), (&mut self.exchange, &table.exchange)] {
+        let Self { guards, errors, bad, client_errors, redirects, latency, exchange, .. } = self;
+        let burst = guards.burst_millis;
+        let ratio = |kind, usual: f64| guards.guards.iter().find(|g| g.kind == kind).map_or(usual, |g| g.ratio);
+        for (class, pair, ratio) in [
+            (errors, &table.errors, ratio(GuardKind::Errors, 1.1)),
+            (bad, &table.bad, ratio(GuardKind::Success, 1.1)),
+            (client_errors, &table.client_errors, ratio(GuardKind::ClientErrors, 1.1)),
+            (redirects, &table.redirects, ratio(GuardKind::Redirects, 1.1)),
+        ] {
+            class.guess.observe(pair, ratio, minutes);
+            class.tracker.observe(pair, table.millis, burst);
+        }
+        for (classes, latencies) in [(latency, &table.latency), (exchange, &table.exchange)] {
             let Some(latencies) = latencies else { continue };
-            for index in 0..SLOW.len() {
-                followed.guesses[index].observe(&latencies.over[index], 1.0, minutes);
-                followed.trackers[index].observe(&latencies.slow[index], table.millis, burst);
+            for (at, class) in classes.iter_mut().enumerate() {
+                class.guess.observe(&latencies.over[at], 1.0, minutes);
+                class.tracker.observe(&latencies.slow[at], table.millis, burst);
             }
-            followed.last = Some(latencies.over);
         }
     }
 
@@ -477,6 +381,11 @@ impl Engine {
 
     /// Which part of the latency distribution the evidence is about, by which the more was won.
     pub fn slower_part(&self, kind: GuardKind) -> Part {
+        match kind {
+            GuardKind::LatencyBody => return Part::Body,
+            GuardKind::LatencyTail | GuardKind::LatencySlow => return Part::Tail,
+            _ => {}
+        }
         let Some(component) = self.components.iter().find(|c| c.guard.kind == kind) else { return Part::Tail };
         let logs = component.wealth.logs();
         let middle = logs.len() / 2;
@@ -489,44 +398,24 @@ impl Engine {
 
     /// Whether the gate to the next step is open for a guard.
     pub fn passes(&self, kind: GuardKind) -> bool {
-        match kind {
-            GuardKind::Errors | GuardKind::Baseline => self.errors_leg.cleared(),
-            GuardKind::Success => self.bad_leg.cleared(),
-            GuardKind::Latency => self.latency.legs.iter().all(Leg::cleared),
-            GuardKind::Exchange => self.exchange.legs.iter().all(Leg::cleared),
-        }
+        self.gate.passes(kind)
+    }
+
+    /// Whether the gate would be open for a guard, if only it were shown that the target gives the kinds of answers
+    /// (2XX and redirects) that the source gives.
+    pub fn waits_for_mix(&self, kind: GuardKind) -> bool {
+        self.gate.waits_for_mix(kind)
     }
 
     /// About how many more requests of the target the gate needs for a guard; `None` when nobody can say.
     pub fn requests_missing(&self, kind: GuardKind) -> Option<u64> {
-        match kind {
-            GuardKind::Errors | GuardKind::Baseline => {
-                self.errors_leg.requests_missing(&self.last_errors, &self.asked_errors())
-            }
-            GuardKind::Success => self.bad_leg.requests_missing(&self.last_bad, &self.asked_bad()),
-            GuardKind::Latency | GuardKind::Exchange => {
-                let exchange = kind == GuardKind::Exchange;
-                let followed = if exchange { &self.exchange } else { &self.latency };
-                let last = followed.last.as_ref()?;
-                let mut most = 0;
-                for (index, (leg, pair)) in followed.legs.iter().zip(last).enumerate() {
-                    most = most.max(leg.requests_missing(pair, &self.asked_slow(exchange, index))?);
-                }
-                Some(most)
-            }
-        }
+        let ground = Ground { guards: &self.guards, normal: &self.normal, known: self.known() };
+        self.gate.requests_missing(kind, &ground)
     }
 }
 
 /// Log evidence against the source for each ratio.
-fn against_source(
-    evidence: &mut [f64; SHAPES],
-    ratios: &[f64],
-    pair: &Pair,
-    tolerance: Tolerance,
-    share: f64,
-    phi: f64,
-) {
+fn against_source(evidence: &mut [f64], ratios: &[f64], pair: &Pair, tolerance: Tolerance, share: f64, phi: f64) {
     if pair.is_one_sided() {
         return;
     }
@@ -535,15 +424,23 @@ fn against_source(
     }
 }
 
-/// Log evidence for each way of being slower.
-fn slower(evidence: &mut [f64; SHAPES], latencies: Option<&Latencies<'_>>, phis: &[f64; 3]) {
+/// Log evidence for some of the ways of being slower; `part` says whose tolerance the target's bins were moved by.
+fn slower(
+    evidence: &mut [f64],
+    latencies: Option<&Latencies<'_>>,
+    part: Option<usize>,
+    ways: Range<usize>,
+    phis: &[f64; 3],
+) {
     let Some(latencies) = latencies else { return };
-    for (evidence, alternative) in evidence.iter_mut().zip(&latencies.shape.alternatives) {
+    let target = part.map_or(&latencies.target, |part| &latencies.target_parts[part]);
+    let reference = &latencies.shape.reference;
+    let alternatives = latencies.shape.alternatives.get(ways).unwrap_or_default();
+    for (evidence, alternative) in evidence.iter_mut().zip(alternatives) {
         let phi = match alternative.part {
             Part::Body => phis[0],
             Part::Tail => phis[2],
         };
-        let reference = &latencies.shape.reference;
-        *evidence = log_e_bins(&latencies.target, &latencies.source, &alternative.masses, reference) / phi;
+        *evidence = log_e_bins(target, &latencies.source, &alternative.masses, reference) / phi;
     }
 }

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// A budget that allows this share of all requests to be hit asks for no proof.
+pub(crate) const TRIVIAL: f64 = 0.97;
+
 /// The outcome a guard looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -10,12 +13,32 @@ pub enum GuardKind {
     Errors,
     /// Everything that is not 2XX or 3XX, against the source: the success ratio, seen from its other end.
     Success,
+    /// Client errors (4XX) by themselves, against the source.
+    ClientErrors,
+    /// Redirects (3XX), against the source: a target that sends everyone to a login page has no errors at all.
+    Redirects,
     /// Time to the first response byte, body and tail of its distribution, against the source.
     Latency,
+    /// The same, looking only for a whole distribution that moved.
+    LatencyBody,
+    /// The same, looking only for a slowest tenth that moved.
+    LatencyTail,
+    /// The same, looking only for a share of answers that became very slow.
+    LatencySlow,
     /// Time to the last response byte, against the source.
     Exchange,
     /// Server errors against the recorded baseline, counted only while the source is itself normal.
     Baseline,
+}
+
+impl GuardKind {
+    /// Whether it looks at how long answers take, and so has a ratio of durations and no margin.
+    pub fn is_timed(self) -> bool {
+        match self {
+            Self::Latency | Self::LatencyBody | Self::LatencyTail | Self::LatencySlow | Self::Exchange => true,
+            Self::Errors | Self::Success | Self::ClientErrors | Self::Redirects | Self::Baseline => false,
+        }
+    }
 }
 
 /// One guard: what is looked at, and how much worse than its reference the target may be.
@@ -35,13 +58,21 @@ pub struct Guard {
 impl Guard {
     /// The guard as the measured method has it: the tolerance and weight its error rates were measured with.
     ///
-    /// `Exchange` is not in the default set; it has latency's tolerance and half of its weight.
+    /// `ClientErrors`, `Redirects`, `Exchange` and the three parts of `Latency` are not in the default set. The first
+    /// two have a wide tolerance, since a misbehaving client on one side or another answer to a conditional request
+    /// moves them without anyone's fault; `Exchange` has latency's tolerance and half of its weight, and the parts have
+    /// the part of latency's weight that their alternatives have in it.
     pub fn usual(kind: GuardKind) -> Self {
         let tau = 2f64.powf(1.0 / 16.0);
         let (ratio, margin, weight) = match kind {
             GuardKind::Errors => (1.10, 0.0001, 0.42),
             GuardKind::Success => (1.10, 0.005, 0.05),
+            GuardKind::ClientErrors => (1.10, 0.005, 0.05),
+            GuardKind::Redirects => (1.25, 0.02, 0.05),
             GuardKind::Latency => (tau, 0.0, 0.45),
+            GuardKind::LatencyBody => (tau, 0.0, 0.225),
+            GuardKind::LatencyTail => (tau, 0.0, 0.135),
+            GuardKind::LatencySlow => (tau, 0.0, 0.09),
             GuardKind::Exchange => (tau, 0.0, 0.225),
             GuardKind::Baseline => (1.5, 0.0002, 0.08),
         };
@@ -119,10 +150,15 @@ pub struct Pass {
     pub errors_ratio: f64,
     /// Server errors: what may come on top, as a share of all requests (0.001).
     pub errors_budget: f64,
-    /// Answers that are not 2XX or 3XX: how many times the source's share (1.25).
+    /// Answers that are not 2XX or 3XX, and 4XX by themselves: how many times the source's share (1.25).
     pub success_ratio: f64,
     /// Answers that are not 2XX or 3XX: what may come on top, as a share of all requests (0.02).
     pub success_budget: f64,
+    /// Redirects (3XX): how many times the source's share (2).
+    pub redirects_ratio: f64,
+    /// Redirects (3XX): what may come on top, as a share of all requests (0.02). From 0.97 on redirects are no matter:
+    /// neither must anything be shown about them, nor does a target revert that redirects everything.
+    pub redirects_budget: f64,
     /// Latency and exchange: how many times the source's quantiles (2^(3/16), 14 %); rounded up to whole buckets.
     pub latency_ratio: f64,
     /// Latency and exchange: the share of all requests that may come to lie above the source's median, 90 % and 99 %
@@ -136,6 +172,13 @@ pub struct Pass {
     pub suspicion_max: f64,
 }
 
+impl Pass {
+    /// Whether a rise of redirects is anything to this policy.
+    pub fn asks_for_redirects(&self) -> bool {
+        self.redirects_budget < TRIVIAL
+    }
+}
+
 impl Default for Pass {
     fn default() -> Self {
         Self {
@@ -144,6 +187,8 @@ impl Default for Pass {
             errors_budget: 0.001,
             success_ratio: 1.25,
             success_budget: 0.02,
+            redirects_ratio: 2.0,
+            redirects_budget: 0.02,
             latency_ratio: 2f64.powf(3.0 / 16.0),
             latency_budgets: [0.05, 0.02, 0.005],
             bake_min_millis: 180_000,

@@ -76,6 +76,11 @@ impl Histogram {
         }
     }
 
+    /// Forgets everything but keeps the room.
+    pub fn clear(&mut self) {
+        self.buckets.clear();
+    }
+
     /// Adds every bucket of `other`.
     pub fn merge(&mut self, other: &Self) {
         for &(bucket, count) in &other.buckets {

@@ -5,13 +5,17 @@
 //! the source's, and every likelihood ratio that never falls from bin to bin has an expectation of at most 1 under
 //! that, whatever the common distribution is. A wrong reference shape costs power, never validity.
 
+use std::ops::{Deref, Range};
+
 use serde::{Deserialize, Serialize};
 
 use crate::Histogram;
 use crate::histogram::BUCKETS;
 
+/// How many bins there are at most.
+pub const BINS: usize = 11;
 /// Quantiles of the reference at which bins are cut.
-const CUTS: [f64; 10] = [0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 0.98, 0.99, 0.995, 0.999];
+const CUTS: [f64; BINS - 1] = [0.10, 0.25, 0.50, 0.75, 0.90, 0.95, 0.98, 0.99, 0.995, 0.999];
 /// The quantiles whose exceedance is followed as a contrast and asked for before a step ends.
 pub const SLOW: [f64; 3] = [0.50, 0.90, 0.99];
 /// No bin of the reference is thought to be rarer than this.
@@ -22,6 +26,14 @@ const BODY_SHIFTS: [f64; 5] = [1.06, 1.15, 1.4, 2.0, 4.0];
 const TAIL_SHIFTS: [f64; 3] = [1.12, 1.35, 2.0];
 /// Which fraction is thought to have become very slow.
 const SLOW_FRACTIONS: [f64; 2] = [0.02, 0.2];
+/// Where among the alternatives of a shape those stand that move the whole distribution, ...
+pub const MOVED_BODY: Range<usize> = 0..BODY_SHIFTS.len();
+/// ... those that move its slowest part, ...
+pub const MOVED_TAIL: Range<usize> = MOVED_BODY.end..MOVED_BODY.end + TAIL_SHIFTS.len();
+/// ... those that make a fraction very slow, ...
+pub const MOVED_SLOW: Range<usize> = MOVED_TAIL.end..MOVED_TAIL.end + SLOW_FRACTIONS.len();
+/// ... and all of them.
+pub const MOVED_ANY: Range<usize> = 0..MOVED_SLOW.end;
 /// Fewer durations than this make no reference shape.
 pub const SHAPE_MIN: u64 = 200;
 
@@ -65,6 +77,38 @@ pub struct Shape {
     pub alternatives: Vec<Alternative>,
 }
 
+/// How many durations fall into each bin; as a plain value, since it is made anew for each block.
+///
+/// ```
+/// let bins: judge::latency::Bins = [3.0, 0.0, 1.0].into_iter().collect();
+/// assert_eq!(*bins, [3.0, 0.0, 1.0]);
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Bins {
+    counts: [f64; BINS],
+    bins: usize,
+}
+
+impl Deref for Bins {
+    type Target = [f64];
+
+    fn deref(&self) -> &[f64] {
+        &self.counts[..self.bins]
+    }
+}
+
+impl FromIterator<f64> for Bins {
+    /// The counts of the bins in order; what comes after the eleventh belongs to the eleventh.
+    fn from_iter<I: IntoIterator<Item = f64>>(counts: I) -> Self {
+        let mut bins = Self::default();
+        for count in counts {
+            bins.bins = (bins.bins + 1).min(BINS);
+            bins.counts[bins.bins - 1] += count;
+        }
+        bins
+    }
+}
+
 /// Where a histogram is cut: the last bucket of each bin but the last, ascending; and the buckets of the quantiles.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cuts {
@@ -86,14 +130,16 @@ impl Cuts {
     }
 
     /// How many durations fall into each bin, the edges moved up by `buckets`.
-    pub fn bins(&self, histogram: &Histogram, buckets: u16) -> Vec<f64> {
-        let mut bins = vec![0.0; self.edges.len() + 1];
+    pub fn bins(&self, histogram: &Histogram, buckets: u16) -> Bins {
+        // Stored cuts may have been spoiled on their way; more edges than bins must not end the process.
+        let edges = &self.edges[..self.edges.len().min(BINS - 1)];
+        let mut bins = Bins { counts: [0.0; BINS], bins: edges.len() + 1 };
         let mut bin = 0;
         for (bucket, count) in histogram.iter() {
-            while self.edges.get(bin).is_some_and(|edge| edge.saturating_add(buckets) < bucket) {
+            while edges.get(bin).is_some_and(|edge| edge.saturating_add(buckets) < bucket) {
                 bin += 1;
             }
-            bins[bin] += count as f64;
+            bins.counts[bin] += count as f64;
         }
         bins
     }
@@ -106,7 +152,7 @@ impl Cuts {
     /// The shape of the reference that the cuts were made from, and the alternatives to it.
     pub fn shape(&self, reference: &Histogram) -> Shape {
         let distribution = Distribution::of(reference);
-        let mut masses = self.bins(reference, 0);
+        let mut masses = self.bins(reference, 0).to_vec();
         for mass in &mut masses {
             *mass = (*mass / distribution.total).max(MASS_MIN);
         }
@@ -267,7 +313,13 @@ pub fn log_e_bins(target: &[f64], source: &[f64], alternative: &[f64], reference
     let mut sum = 0.0;
     for (((&t, &s), &a), &r) in target.iter().zip(source).zip(alternative).zip(reference) {
         let common = wt * a + ws * r;
-        sum += t * (a / common).ln() + s * (r / common).ln();
+        // Most bins of a second are empty, and a logarithm costs more than a look.
+        if t > 0.0 {
+            sum += t * (a / common).ln();
+        }
+        if s > 0.0 {
+            sum += s * (r / common).ln();
+        }
     }
     sum
 }
@@ -366,7 +418,7 @@ mod tests {
             target.add(bucket + 1, u64::from(bucket));
         }
         let cuts = Cuts::of(&source).unwrap();
-        assert_eq!(cuts.bins(&source, 0), cuts.bins(&target, 1));
+        assert_eq!(*cuts.bins(&source, 0), *cuts.bins(&target, 1));
         assert_eq!(cuts.slower(&source, 0), cuts.slower(&target, 1));
     }
 }

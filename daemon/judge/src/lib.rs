@@ -5,9 +5,10 @@
 //! production, in the simulator and when a journal is read again years later.
 //!
 //! What goes in: [`counts`] and [`histogram`] (what both sides did), [`guard`] (what is asked), [`baseline`] (what was
-//! normal before), [`record`] (the same by hour of the week). What comes out: [`verdict`]. Between them [`judge`] follows one cutover, and [`engine`] is the method:
-//! [`evidence`] and [`latency`] (what one block says), [`dispersion`] (what it is divided by), [`wealth`] (what is
-//! staked), [`pass`] (what opens the next step), [`share`] (whether the split is as configured).
+//! normal before), [`record`] (the same by hour of the week). What comes out: [`verdict`]. Between them [`judge`] follows
+//! one cutover, and [`engine`] is the method, on the counts of a [`table`]: [`evidence`] and [`latency`] (what one block
+//! says), [`dispersion`] (what it is divided by), [`wealth`] (what is staked), [`pass`] (what opens the next step),
+//! [`share`] (whether the split is as configured).
 //!
 //! # The method in five sentences
 //! For each guard and block a number is computed that a target within tolerance cannot be expected to win: a bet at
@@ -33,16 +34,19 @@ pub mod counts;
 pub mod dispersion;
 pub mod engine;
 pub mod evidence;
+mod gate;
 pub mod guard;
 pub mod histogram;
 pub mod interval;
 pub mod judge;
 pub mod latency;
+mod mix;
 pub mod numbers;
 pub mod pass;
 pub mod record;
 mod sentence;
 pub mod share;
+pub mod table;
 pub mod verdict;
 mod watch;
 pub mod wealth;

@@ -15,6 +15,8 @@ pub(crate) struct Said<'a> {
     pub(crate) missing: Option<u64>,
     /// Whether the gate to the next step is open.
     pub(crate) shown: bool,
+    /// The shares of redirects at the target and at the source, where only the mix of answers is still to be shown.
+    pub(crate) mix: Option<(f64, f64)>,
     /// Milliseconds until the step has been judged for long enough.
     pub(crate) bake_left: u64,
     /// The evidence against the target as a part of what reverts, where it is too high for a step to end.
@@ -42,13 +44,23 @@ fn compared(said: &Said<'_>) -> Option<String> {
     let Said { guard, seen, .. } = said;
     let (target, with) = (seen.target?, seen.reference?);
     Some(match (guard.kind, seen.quantile) {
-        (GuardKind::Latency | GuardKind::Exchange, quantile) => {
+        (GuardKind::LatencySlow, _) => format!(
+            "{} of answers take longer than {} at the target ({} of {}) and {} at the source ({} of {})",
+            share(target),
+            millis(seen.slower_than?),
+            count(seen.target_hits),
+            count(seen.target_requests),
+            share(with),
+            count(seen.reference_hits),
+            count(seen.reference_requests),
+        ),
+        (kind, quantile) if kind.is_timed() => {
             let which = match quantile {
                 Some(q) if q > 0.95 => "99 % of answers",
                 Some(q) if q > 0.6 => "90 % of answers",
                 _ => "half of the answers",
             };
-            let what = if guard.kind == GuardKind::Latency { "begin" } else { "end" };
+            let what = if kind == GuardKind::Exchange { "end" } else { "begin" };
             format!(
                 "{which} {what} within {} at the target ({} requests) and within {} at the source ({} requests)",
                 millis(target),
@@ -60,6 +72,8 @@ fn compared(said: &Said<'_>) -> Option<String> {
         (kind, _) => {
             let what = match kind {
                 GuardKind::Success => "are not answered with 2XX or 3XX",
+                GuardKind::ClientErrors => "end in a client error (4XX)",
+                GuardKind::Redirects => "are answered with a redirect (3XX)",
                 _ => "end in a server error",
             };
             let of = match kind {
@@ -101,6 +115,13 @@ fn unknown(said: &Said<'_>) -> String {
             );
         }
     }
+    if let Some((target, source)) = said.mix {
+        return format!(
+            "good enough in itself, but it is not shown yet that the target answers as the source does: {} of its requests get a redirect (3XX), {} at the source",
+            share(target),
+            share(source)
+        );
+    }
     match said.missing {
         Some(missing) if missing > 0 => {
             format!("neither good nor bad is proven; about {} more requests at the target are needed", count(missing))
@@ -120,7 +141,7 @@ fn reference(kind: GuardKind) -> &'static str {
 fn tolerated(guard: &Guard) -> String {
     let relative = excess(guard.ratio);
     match guard.kind {
-        GuardKind::Latency | GuardKind::Exchange => relative,
+        kind if kind.is_timed() => relative,
         _ if guard.margin > 0.0 => format!("{relative} plus {} of requests", share(guard.margin)),
         _ => relative,
     }

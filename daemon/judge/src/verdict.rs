@@ -39,7 +39,8 @@ pub struct GuardVerdict {
     pub on: bool,
     /// What the target was compared with.
     pub reference: Reference,
-    /// The reference's figure on this step: a share of requests (0 to 1), or milliseconds for latency and exchange.
+    /// The reference's figure on this step: a share of requests (0 to 1), or milliseconds for latency and exchange. Of
+    /// `LatencySlow` it is the share of answers that take longer than 99 % of the source's.
     pub reference_value: Option<f64>,
     /// The target's figure on this step, in the same unit.
     pub target_value: Option<f64>,
@@ -78,7 +79,7 @@ impl GuardVerdict {
     /// assert!(target.0 < 0.01 && 0.01 < target.1 && target.1 < 0.03);
     /// ```
     pub fn intervals(&self, alpha: f64) -> Option<[(f64, f64); 2]> {
-        if matches!(self.guard, GuardKind::Latency | GuardKind::Exchange) {
+        if self.guard.is_timed() {
             return None;
         }
         let interval = |share: Option<f64>, requests: u64| {
@@ -142,6 +143,8 @@ pub struct Alarm {
 pub enum AlarmKind {
     /// The target fails most requests while the source fails few.
     TargetFailing,
+    /// The target answers with redirects or client errors what the source answers with 2XX.
+    OtherAnswers,
     /// The target should have had requests and had none.
     TargetSilent,
     /// Neither side had a request.

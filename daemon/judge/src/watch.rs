@@ -104,6 +104,24 @@ impl Watch {
         self.failing.is_some()
     }
 
+    /// What its alarms ask for at most, without the words.
+    pub(crate) fn act(&self, burst_millis: u64) -> Act {
+        if self.failing() {
+            return Act::Revert;
+        }
+        match self.silent(burst_millis) {
+            Some(act) => act,
+            None if self.both_silent => Act::Hold,
+            None => Act::Tell,
+        }
+    }
+
+    /// What a target that should have had requests and had none asks for; `None` while that may be chance.
+    fn silent(&self, burst_millis: u64) -> Option<Act> {
+        let long = self.silent_millis >= burst_millis.saturating_mul(SILENT_BURSTS);
+        (self.expected >= SILENT_EXPECTED).then_some(if long { Act::Revert } else { Act::Hold })
+    }
+
     /// What is wrong, most urgent first.
     pub(crate) fn alarms(&self, burst_millis: u64) -> Vec<Alarm> {
         let mut alarms = Vec::new();
@@ -118,11 +136,10 @@ impl Watch {
                 ),
             });
         }
-        if self.expected >= SILENT_EXPECTED {
-            let long = self.silent_millis >= burst_millis.saturating_mul(SILENT_BURSTS);
+        if let Some(act) = self.silent(burst_millis) {
             alarms.push(Alarm {
                 kind: AlarmKind::TargetSilent,
-                act: if long { Act::Revert } else { Act::Hold },
+                act,
                 sentence: format!(
                     "the target receives nothing: about {} requests should have come to it in the last {} s and none did",
                     count(self.expected as u64),

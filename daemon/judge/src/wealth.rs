@@ -16,6 +16,9 @@ const FIRST_SHARE: f64 = 0.6;
 /// Half of the trickle is laid down after so many minutes.
 const TRICKLE_MINUTES: f64 = 30.0;
 
+/// No block speaks more for the target than this, so that sums stay numbers whatever is counted.
+const EVIDENCE_MIN: f64 = -1e200;
+
 /// The stakes that are still to be laid down.
 ///
 /// ```
@@ -106,8 +109,10 @@ impl Wealth {
     }
 }
 
-/// A leaky bucket: it refills by its capacity once a burst, and only evidence against the target spends it.
+/// A leaky bucket: it refills by its capacity once a burst, and only evidence against the target spends it. What is no
+/// number is no evidence.
 pub(crate) fn dampened(evidence: f64, level: &mut f64, cap: f64, bursts: f64) -> f64 {
+    let evidence = if evidence.is_nan() { 0.0 } else { evidence.max(EVIDENCE_MIN) };
     *level = (*level + cap * bursts).min(cap);
     let taken = evidence.min(*level);
     *level -= taken.max(0.0);

@@ -118,9 +118,14 @@ fn normal(baseline: &Value) -> Result<Normal, String> {
         errors,
         errors_high: errors,
         bad,
+        // No golden stream says anything of these, and none of its guards asks.
+        client_errors: 0.0,
+        redirects: 0.0,
         requests: total / requests.len() as f64,
         errors_phi,
         bad_phi,
+        client_errors_phi: bad_phi,
+        redirects_phi: bad_phi,
         latency_phi: slow,
         exchange_phi: slow,
         latency_slow: [0.5, 0.1, 0.01],
@@ -183,7 +188,16 @@ fn table<'a>(block: &Value, shape: &'a Shape) -> Result<Table<'a>, String> {
         source_live: true,
         errors: pair(errors, "errors")?,
         bad: pair(bad, "bad answers")?,
-        latency: Some(Latencies { shape, target: bins_target, source: bins_source, slow, over: slow }),
+        client_errors: pair((count("c4T")?, count("c4S")?), "client errors")?,
+        redirects: pair((0.0, 0.0), "redirects")?,
+        latency: Some(Latencies {
+            shape,
+            target: bins_target.into_iter().collect(),
+            target_parts: Default::default(),
+            source: bins_source.into_iter().collect(),
+            slow,
+            over: slow,
+        }),
         exchange: None,
     })
 }

@@ -279,7 +279,7 @@ fn judged(cutover: &Cutover, blockers: &mut Vec<Blocker>) {
     }
     for alarm in judgement.alarms.iter().filter(|alarm| alarm.act != Act::Tell) {
         let kind = match alarm.kind {
-            AlarmKind::TargetFailing | AlarmKind::TargetSilent => BlockerKind::Guard,
+            AlarmKind::TargetFailing | AlarmKind::OtherAnswers | AlarmKind::TargetSilent => BlockerKind::Guard,
             AlarmKind::BothSilent | AlarmKind::BadBlock => BlockerKind::Data,
             AlarmKind::ShareMismatch => BlockerKind::Observed,
         };

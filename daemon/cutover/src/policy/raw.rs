@@ -181,8 +181,19 @@ pub struct Guards {
     pub errors: Guard,
     /// Everything that is not 2XX or 3XX: the success ratio, seen from its other end.
     pub success: Guard,
+    /// Client errors (4XX) by themselves.
+    pub client_errors: Guard,
+    /// Redirects (3XX): a target that sends everyone to a login page has no errors. Even while this guard is off, a
+    /// target that redirects most of what the source answers reverts, and `pass.redirects_budget` is asked for.
+    pub redirects: Guard,
     /// Time to the first response byte, body and tail of its distribution.
     pub latency: Guard,
+    /// Time to the first response byte, looking only for a whole distribution that moved.
+    pub latency_body: Guard,
+    /// Time to the first response byte, looking only for a slowest tenth that moved.
+    pub latency_tail: Guard,
+    /// Time to the first response byte, looking only for a share of answers that became very slow.
+    pub latency_slow: Guard,
     /// Time to the last response byte: sees a target that answers at once and then drips.
     pub exchange: Guard,
     /// Server errors against the recorded baseline instead of the source of this minute.
@@ -197,7 +208,7 @@ pub struct Guard {
     pub enabled: Option<bool>,
     /// How much worse than its reference the target may be: `"10 %"` lets 1 % of errors become 1.1 %.
     pub tolerance: Option<formats::Tolerance>,
-    /// What may come on top of that, as a share of all requests: `"0.01 %"`. Not for latency and exchange.
+    /// What may come on top of that, as a share of all requests: `"0.01 %"`. Not for latencies and exchange.
     pub extra: Option<formats::Percent>,
     /// The guard's part of the risk of a false revert, against the other guards' parts.
     pub importance: Option<f64>,
@@ -222,6 +233,11 @@ pub struct Pass {
     pub success_tolerance: Option<formats::Tolerance>,
     /// Answers that are not 2XX or 3XX: the share of all requests that may be so on top of that.
     pub success_budget: Option<formats::Percent>,
+    /// Redirects (3XX): how much more often than the source the target may redirect and still pass.
+    pub redirects_tolerance: Option<formats::Tolerance>,
+    /// Redirects (3XX): the share of all requests that may be redirected on top of that. `"100 %"` says that redirects
+    /// are no matter: then a target that redirects everything neither reverts nor is kept from passing.
+    pub redirects_budget: Option<formats::Percent>,
     /// Latency and exchange: how much slower than the source's quantiles an answer may be and still count as fast.
     pub latency_tolerance: Option<formats::Tolerance>,
     /// Latency and exchange: the shares of all requests that may become slower than the source's median, 90th and 99th

@@ -6,7 +6,7 @@ use judge::dispersion::{Phi, phi_baseline};
 use judge::engine::{Engine, Latencies, Normal, Table};
 use judge::evidence::{self, Pair, Tolerance};
 use judge::interval;
-use judge::latency::{Alternative, Part, Shape, monotone_lr};
+use judge::latency::{Alternative, Bins, Part, Shape, monotone_lr};
 use judge::numbers::{qchisq, qnorm, wilson_hilferty};
 use judge::wealth::Stakes;
 use judge::{Guards, share};
@@ -286,9 +286,14 @@ fn golden(stream: &Value) -> Result<BTreeMap<&'static str, (f64, usize)>, String
         errors,
         errors_high: errors,
         bad: series("bad")?.iter().sum::<f64>() / total,
+        // No golden stream says anything of these, and none of its guards asks.
+        client_errors: 0.0,
+        redirects: 0.0,
         requests: total / requests.len() as f64,
         errors_phi: phi("err")?,
         bad_phi: phi("bad")?,
+        client_errors_phi: phi("bad")?,
+        redirects_phi: phi("bad")?,
         latency_phi: slow,
         exchange_phi: slow,
         latency_slow: [0.5, 0.1, 0.01],
@@ -355,6 +360,7 @@ fn table<'a>(block: &Value, shape: &'a Shape) -> Result<Table<'a>, String> {
     let pair = |kt: f64, ks: f64| Pair { target_hits: kt, target: nt, source_hits: ks, source: ns };
     let (errors_t, errors_s) = (get("errT")?, get("errS")?);
     let bins = |name| numbers(block, &[name]).ok_or_else(|| format!("a block has no `{name}`"));
+    let binned = |name| bins(name).map(|counts| counts.into_iter().collect::<Bins>());
     let (slow_t, slow_s) = (bins("slowT")?, bins("slowS")?);
     let slow = [0, 1, 2].map(|i| pair(slow_t[i], slow_s[i]));
     Ok(Table {
@@ -364,7 +370,16 @@ fn table<'a>(block: &Value, shape: &'a Shape) -> Result<Table<'a>, String> {
         source_live: true,
         errors: pair(errors_t, errors_s),
         bad: pair(errors_t + get("c4T")?, errors_s + get("c4S")?),
-        latency: Some(Latencies { shape, target: bins("binsT")?, source: bins("binsS")?, slow, over: slow }),
+        client_errors: pair(get("c4T")?, get("c4S")?),
+        redirects: pair(0.0, 0.0),
+        latency: Some(Latencies {
+            shape,
+            target: binned("binsT")?,
+            target_parts: Default::default(),
+            source: binned("binsS")?,
+            slow,
+            over: slow,
+        }),
         exchange: None,
     })
 }

@@ -46,8 +46,10 @@ pub fn millis(millis: f64) -> String {
 pub fn figure(guard: GuardKind, value: Option<f64>) -> String {
     match (guard, value) {
         (_, None) => "-".to_owned(),
-        (GuardKind::Errors | GuardKind::Success | GuardKind::Baseline, Some(value)) => share(value),
-        (GuardKind::Latency | GuardKind::Exchange, Some(value)) => millis(value),
+        // A share of answers that are very slow, not how slow they are.
+        (GuardKind::LatencySlow, Some(value)) => share(value),
+        (guard, Some(value)) if guard.is_timed() => millis(value),
+        (_, Some(value)) => share(value),
     }
 }
 
@@ -56,7 +58,12 @@ pub fn guard(guard: GuardKind) -> &'static str {
     match guard {
         GuardKind::Errors => "errors",
         GuardKind::Success => "not 2xx/3xx",
+        GuardKind::ClientErrors => "4xx",
+        GuardKind::Redirects => "3xx",
         GuardKind::Latency => "latency",
+        GuardKind::LatencyBody => "latency body",
+        GuardKind::LatencyTail => "latency tail",
+        GuardKind::LatencySlow => "very slow",
         GuardKind::Exchange => "exchange",
         GuardKind::Baseline => "vs baseline",
     }

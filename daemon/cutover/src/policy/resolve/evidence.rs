@@ -35,7 +35,12 @@ impl Resolver<'_> {
         let kinds = [
             (Kind::Errors, "errors", &guards.errors),
             (Kind::Success, "success", &guards.success),
+            (Kind::ClientErrors, "client_errors", &guards.client_errors),
+            (Kind::Redirects, "redirects", &guards.redirects),
             (Kind::Latency, "latency", &guards.latency),
+            (Kind::LatencyBody, "latency_body", &guards.latency_body),
+            (Kind::LatencyTail, "latency_tail", &guards.latency_tail),
+            (Kind::LatencySlow, "latency_slow", &guards.latency_slow),
             (Kind::Exchange, "exchange", &guards.exchange),
             (Kind::Baseline, "baseline", &guards.baseline),
         ];
@@ -47,7 +52,7 @@ impl Resolver<'_> {
             }
             let tolerance = guard.tolerance.map_or(0.1, |tolerance| tolerance.0);
             let extra = guard.extra.map_or(0.0, |extra| extra.0);
-            let timed = matches!(kind, Kind::Latency | Kind::Exchange);
+            let timed = kind.is_timed();
             if timed && guard.extra.is_some() {
                 self.wrong(
                     &join(&path, "extra"),
@@ -140,6 +145,8 @@ impl Resolver<'_> {
             errors_budget: share(pass.errors_budget).unwrap_or(usual.errors_budget),
             success_ratio: ratio(pass.success_tolerance).unwrap_or(usual.success_ratio),
             success_budget: share(pass.success_budget).unwrap_or(usual.success_budget),
+            redirects_ratio: ratio(pass.redirects_tolerance).unwrap_or(usual.redirects_ratio),
+            redirects_budget: share(pass.redirects_budget).unwrap_or(usual.redirects_budget),
             latency_ratio: ratio(pass.latency_tolerance).map_or(usual.latency_ratio, whole_buckets),
             latency_budgets: budgets,
             suspicion_max: pass.suspicion_max.unwrap_or(usual.suspicion_max),
@@ -160,6 +167,7 @@ impl Resolver<'_> {
         let budgets = [
             ("errors_budget", resolved.errors_budget),
             ("success_budget", resolved.success_budget),
+            ("redirects_budget", resolved.redirects_budget),
             ("latency_budgets", budgets.iter().copied().fold(1.0, f64::min)),
         ];
         for (key, budget) in budgets {
@@ -174,15 +182,20 @@ impl Resolver<'_> {
         }
         // Between the two lies a target that is never reverted and never passed.
         let pairs = [
-            (Kind::Errors, "errors", resolved.errors_ratio),
-            (Kind::Success, "success", resolved.success_ratio),
-            (Kind::Latency, "latency", resolved.latency_ratio),
-            (Kind::Exchange, "latency", resolved.latency_ratio),
+            (Kind::Errors, "errors", "errors", resolved.errors_ratio),
+            (Kind::Success, "success", "success", resolved.success_ratio),
+            (Kind::ClientErrors, "client_errors", "success", resolved.success_ratio),
+            (Kind::Redirects, "redirects", "redirects", resolved.redirects_ratio),
+            (Kind::Latency, "latency", "latency", resolved.latency_ratio),
+            (Kind::LatencyBody, "latency_body", "latency", resolved.latency_ratio),
+            (Kind::LatencyTail, "latency_tail", "latency", resolved.latency_ratio),
+            (Kind::LatencySlow, "latency_slow", "latency", resolved.latency_ratio),
+            (Kind::Exchange, "exchange", "latency", resolved.latency_ratio),
         ];
-        for (kind, name, passed) in pairs {
+        for (kind, own, name, passed) in pairs {
             let Some(guard) = guards.iter().find(|guard| guard.guard.kind == kind) else { continue };
             let path = format!("pass.{name}_tolerance");
-            let told = format!("guards.{}.tolerance", if kind == Kind::Exchange { "exchange" } else { name });
+            let told = format!("guards.{own}.tolerance");
             if passed < guard.guard.ratio - 1e-9 && !self.bad(&[&path, &told]) {
                 let what = format!(
                     "a target up to {} % worse is tolerated, but one more than {} % worse does not pass: between the two a step bakes for ever",
