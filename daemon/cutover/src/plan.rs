@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use judge::GuardKind;
 use judge::evidence::{ERROR_RATIOS, PASS_RATIOS, Pair, Tolerance, bet, log_e22};
+use judge::pass::FIRST_STAKE;
 use serde::Serialize;
 
 use crate::policy::{Gate, GateBefore, OnUnknown, Policy, Tripwire, TripwireKind, Writes};
@@ -347,7 +348,7 @@ fn pass_time(policy: &Policy, traffic: &Traffic, asked: Tolerance, source: f64, 
         .fold(0.0, f64::max)
         / hour;
     // The best of the alternatives leads their mean by half of ln 5 or so.
-    let needed = (1.0 / policy.pass.wrong_pass_max).ln() + (PASS_RATIOS.len() as f64).ln() / 2.0;
+    let needed = (1.0 / policy.pass.wrong_pass_max).ln() - FIRST_STAKE.ln() + (PASS_RATIOS.len() as f64).ln() / 2.0;
     let time = seconds(needed / gain);
     // One burst proves only so much: the rest must come from the bursts after it.
     let bursts = policy.burst.mul_f64(((needed / BURST_CAP).ceil() - 1.0).max(0.0));
