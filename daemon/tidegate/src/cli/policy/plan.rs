@@ -294,12 +294,12 @@ mod tests {
             step  target's share          target/s  lasts about  until                 sees errors  sees slow  outage
             1     reads 10 %, writes 0 %  0.4       30m30s       the least bake        0.97 %       2.8 %      30s
             2     reads 50 %, writes 0 %  2         30m30s       the least bake        0.69 %       2.2 %      30s
-            3     reads 95 %, writes 0 %  3.8       37m22s       proof on latency      2.5 %        4.3 %      30s
+            3     reads 95 %, writes 0 %  3.8       37m52s       proof on latency      2.4 %        4.3 %      30s
             4     100 %                   5         1d2h         the source is silent  -            -          30s
 
             before      the source is recorded for 2h
             after       the source must be silent for 1d2h
-            in all      about 1d5h38m; at least 1d5h32m
+            in all      about 1d5h39m; at least 1d5h32m
             sees        errors: from this share of the target's answers on it is expected to revert within the step, where 0.1 % of the
                         source's fail; slow: the same for answers slower than the source's slowest 1 %; outage: when a tripwire fires
             assumed     20 % of the requests are writes, 0.1 % of the answers fail, 2 % are not 2XX or 3XX, no bursts of trouble
