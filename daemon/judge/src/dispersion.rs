@@ -187,6 +187,22 @@ impl Tracker {
     }
 
     /// The dispersion for a block with so many requests on each side *a minute*; knows only the bursts before it.
+    ///
+    /// Quasi-likelihood (Wedderburn, Biometrika 1974): a sum of squared
+    /// deviations over what independence would give, held between two chi-squared quantiles around the baseline's.
+    ///
+    /// ```
+    /// use judge::dispersion::{Outcome, Phi, Tracker};
+    /// use judge::evidence::Pair;
+    /// // Nothing seen yet: 1 + 2 (3 - 1) min(1000 * 9000 / 10000 / 6000, 0.5) = 1 + 4 * 0.15.
+    /// let mut tracker = Tracker::new(Outcome::Failure, Phi { minute: 1.5, longest: 3.0 }, 6_000.0);
+    /// assert!((tracker.phi(1_000.0, 9_000.0) - 1.6).abs() < 1e-12);
+    /// // Sides that do as the first minute did scatter less than was thought: the dispersion goes down, not below 1.
+    /// for _ in 0..20 {
+    ///     tracker.observe(&Pair::new(10, 1_000, 90, 9_000), 60_000, 60_000);
+    /// }
+    /// assert!((tracker.phi(1_000.0, 9_000.0) - 1.0).abs() < 1e-12);
+    /// ```
     pub fn phi(&self, target: f64, source: f64) -> f64 {
         let constants = self.outcome.constants();
         let start = self.start(target, source);

@@ -173,6 +173,19 @@ pub struct Pass {
 }
 
 impl Pass {
+    /// Whether its numbers can be meant: risks from 0 to a half, ratios above 0, budgets of at least 0. If not, no step
+    /// ends by them.
+    pub fn is_sound(&self) -> bool {
+        let ratios = [self.errors_ratio, self.success_ratio, self.redirects_ratio, self.latency_ratio];
+        let [a, b, c] = self.latency_budgets;
+        let budgets = [self.errors_budget, self.success_budget, self.redirects_budget, a, b, c];
+        self.wrong_pass_max > 0.0
+            && self.wrong_pass_max <= 0.5
+            && ratios.iter().all(|ratio| ratio.is_finite() && *ratio > 0.0)
+            && budgets.iter().all(|budget| budget.is_finite() && *budget >= 0.0)
+            && self.suspicion_max.is_finite()
+    }
+
     /// Whether a rise of redirects is anything to this policy.
     pub fn asks_for_redirects(&self) -> bool {
         self.redirects_budget < TRIVIAL

@@ -43,7 +43,11 @@ pub fn beta_binomial_log_mixture(s: f64, v: f64, v_opt: f64, g: f64, h: f64, one
     };
     let sum = g + h;
     v / (g * h) * sum.ln() - (v + h * s) / (h * sum) * g.ln() - (v - g * s) / (g * sum) * h.ln()
-        + log_incomplete((r + v - g * s) / (g * sum), (r + v + h * s) / (h * sum))
+        // Above zero but for rounding, which with counts near 2^64 is large.
+        + log_incomplete(
+            ((r + v - g * s) / (g * sum)).max(f64::MIN_POSITIVE),
+            ((r + v + h * s) / (h * sum)).max(f64::MIN_POSITIVE),
+        )
         - log_incomplete(r / (g * sum), r / (h * sum))
 }
 

@@ -362,7 +362,10 @@ impl Judge {
     }
 
     fn shown(&self, kind: GuardKind) -> bool {
-        self.engine.part_of(kind).is_some() && self.engine.passes(kind) && self.step.target.requests > 0
+        self.guards.pass.is_sound()
+            && self.engine.part_of(kind).is_some()
+            && self.engine.passes(kind)
+            && self.step.target.requests > 0
     }
 
     fn bake_min(&self) -> u64 {
@@ -428,6 +431,7 @@ impl Judge {
             seen: &seen,
             missing,
             shown: self.shown(kind),
+            passable: self.guards.pass.is_sound(),
             mix: self.engine.waits_for_mix(kind).then(|| self.mix_seen()),
             bake_left: self.bake_min().saturating_sub(self.step.millis),
             suspicion: (suspicion >= self.guards.pass.suspicion_max).then_some(suspicion / self.evidence_max()),

@@ -371,6 +371,26 @@ mod tests {
         }
 
         #[test]
+        fn no_small_table_of_equal_sides_is_expected_to_win(
+            common in masses(4), alternative in masses(4), reference in masses(4), nt in 1usize..4, ns in 1usize..4,
+        ) {
+            // By enumeration of every way in which up to three requests of each side fall into four bins.
+            let alternative = monotone_lr(&alternative, &reference);
+            let mut sum = 0.0;
+            for way in 0..4usize.pow((nt + ns) as u32) {
+                let (mut target, mut source, mut chance, mut rest) = ([0.0; 4], [0.0; 4], 1.0, way);
+                for request in 0..nt + ns {
+                    let side = if request < nt { &mut target } else { &mut source };
+                    side[rest % 4] += 1.0;
+                    chance *= common[rest % 4];
+                    rest /= 4;
+                }
+                sum += chance * log_e_bins(&target, &source, &alternative, &reference).exp();
+            }
+            prop_assert!(sum <= 1.0 + 1e-9, "{sum}");
+        }
+
+        #[test]
         fn slower_answers_never_lower_the_evidence(
             alternative in masses(5), reference in masses(5), target in prop::collection::vec(0u32..50, 5),
             source in prop::collection::vec(1u32..50, 5), from in 0usize..4,

@@ -38,6 +38,27 @@ pub const FIRST_STAKE: f64 = 0.95;
 const KEPT_BURSTS: f64 = 2.0;
 
 /// One thing that must be shown before a step ends: errors, bad answers, or answers slower than one quantile.
+///
+/// ```
+/// use judge::evidence::{Pair, Tolerance};
+/// use judge::pass::{Asked, Leg};
+/// // No failure in 600 requests of the target, where "2 % or more" is to be refuted at 5 %. The boldest bet is that only
+/// // 15 % of that fail; it alone wins -600 ln(1 - 0.02 * 0.85) = 10.3 nats, and 0.95 / 5 of e^10.3 is above 1 / 5 %; but
+/// // one burst proves 3 nats at most, so it takes two.
+/// let asked = Asked {
+///     tolerance: Tolerance { ratio: 1.0, margin: 0.02 },
+///     share: 0.0,
+///     phi: 1.0,
+///     baseline: None,
+///     wrong_pass_max: 0.05,
+///     bursts: 1.0,
+/// };
+/// let mut leg = Leg::default();
+/// leg.observe(&Pair::new(0, 600, 0, 5_400), &asked);
+/// assert!(!leg.cleared());
+/// leg.observe(&Pair::new(0, 600, 0, 5_400), &asked);
+/// assert!(leg.cleared());
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Leg {
     against_source: Route,
@@ -329,6 +350,51 @@ mod tests {
             route.fresh += 1;
         }
         assert!(staked < 1.0 && staked > 1.0 - 2e-6, "{staked}");
+    }
+
+    #[test]
+    fn with_its_fresh_starts_a_route_is_never_expected_to_win() {
+        // By enumeration of every sequence of three blocks (two requests of each side) after different histories, one of
+        // which leaves a fresh start due: what is staked and what is not are worth at most what they were.
+        let asked = Asked { tolerance: Tolerance { ratio: 1.25, margin: 0.2 }, share: 0.1, ..asked(None) };
+        let unlaid = |route: &Route| {
+            (0..route.fresh).fold(1.0 - FIRST_STAKE, |rest, n| {
+                let n = f64::from(n) + 1.0;
+                rest - (1.0 - FIRST_STAKE) / (n * (n + 1.0))
+            })
+        };
+        let worth = |leg: &Leg| leg.against_source.log_mean().exp() + unlaid(&leg.against_source);
+        let mut histories = vec![Leg::default()];
+        let mut broken = Leg::default();
+        for _ in 0..3 {
+            broken.observe(&Pair::new(20, 20, 1, 20), &asked);
+        }
+        broken.observe(&Pair::new(0, 20, 1, 20), &asked);
+        assert!(broken.against_source.due);
+        histories.push(broken);
+        for (history, source) in histories.into_iter().flat_map(|leg| [0.0, 0.1, 0.4].map(|share| (leg.clone(), share)))
+        {
+            let target: f64 = 1.25 * source + 0.2;
+            let chance = |hits: u64, share: f64| match hits {
+                0 => (1.0 - share).powi(2),
+                1 => 2.0 * share * (1.0 - share),
+                _ => share.powi(2),
+            };
+            let mut ways = vec![(1.0, history.clone())];
+            for _ in 0..3 {
+                let mut next = Vec::new();
+                for (before, leg) in &ways {
+                    for (kt, ks) in (0..3).flat_map(|kt| (0..3).map(move |ks| (kt, ks))) {
+                        let mut leg = leg.clone();
+                        leg.observe(&Pair::new(kt, 2, ks, 2), &asked);
+                        next.push((before * chance(kt, target) * chance(ks, source), leg));
+                    }
+                }
+                ways = next;
+                let expected: f64 = ways.iter().map(|(chance, leg)| chance * worth(leg)).sum();
+                assert!(expected <= worth(&history) + 1e-9, "{expected} of {}", worth(&history));
+            }
+        }
     }
 
     #[test]

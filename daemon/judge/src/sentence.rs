@@ -13,6 +13,8 @@ pub(crate) struct Said<'a> {
     pub(crate) seen: &'a Seen,
     /// Requests of the target that are missing, if anyone can say.
     pub(crate) missing: Option<u64>,
+    /// Whether the policy's conditions for the end of a step can be met at all.
+    pub(crate) passable: bool,
     /// Whether the gate to the next step is open.
     pub(crate) shown: bool,
     /// The shares of redirects at the target and at the source, where only the mix of answers is still to be shown.
@@ -96,6 +98,14 @@ fn compared(said: &Said<'_>) -> Option<String> {
 /// What is said when there is nothing to compare.
 fn nothing(said: &Said<'_>) -> String {
     let Seen { target, reference, .. } = said.seen;
+    if said.guard.kind.is_timed() {
+        let whose = match (target, reference) {
+            (None, None) => "either side",
+            (None, Some(_)) => "the target",
+            _ => "the source",
+        };
+        return format!("nothing to compare yet: no answer of {whose} has been timed on this step");
+    }
     match (target, reference) {
         (None, None) => "nothing to compare yet: neither side has had a request on this step".to_owned(),
         (None, Some(_)) => "nothing to compare yet: the target has had no request on this step".to_owned(),
@@ -104,6 +114,10 @@ fn nothing(said: &Said<'_>) -> String {
 }
 
 fn unknown(said: &Said<'_>) -> String {
+    if !said.passable {
+        return "no step can end, because the risk, a ratio or a budget that the policy asks for it cannot be meant"
+            .to_owned();
+    }
     if said.shown {
         if said.bake_left > 0 {
             return format!("good so far, the step is judged for another {} s", said.bake_left.div_ceil(1000));

@@ -84,6 +84,30 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_share_inside_the_dead_band_is_never_expected_to_win() {
+        // By enumeration of all counts of up to 40 requests: E[e] is 1 at one known share, and at most 1 where the best
+        // share of the dead band stands for the true one, wherever in it that lies.
+        let weight = 0.3;
+        let band = (weight * (1.0 - DEAD_BAND), weight * (1.0 + DEAD_BAND));
+        for requests in 1..=40u32 {
+            for truth in [band.0, 0.28, weight, 0.33, band.1] {
+                let (mut known, mut best, mut ways) = (0.0, 0.0, 1.0);
+                for target in 0..=requests {
+                    let (t, s) = (f64::from(target), f64::from(requests - target));
+                    let chance = ways * truth.powf(t) * (1.0 - truth).powf(s);
+                    let mixed = log_marginal(&[t, s], &[1.0, 1.0]);
+                    let fair = (t / (t + s)).clamp(band.0, band.1);
+                    known += chance * (mixed - log_likelihood(&[t, s], &[truth, 1.0 - truth])).exp();
+                    best += chance * (mixed - log_likelihood(&[t, s], &[fair, 1.0 - fair])).exp();
+                    ways *= s / (t + 1.0);
+                }
+                assert!((known - 1.0).abs() < 1e-9, "{known}");
+                assert!(best <= 1.0 + 1e-9, "{best}");
+            }
+        }
+    }
+
+    #[test]
     fn a_share_inside_the_dead_band_is_no_mismatch() {
         // 11 % at a weight of 10 %, a million requests; and 30 % is one at once.
         let mut watch = ShareWatch::default();

@@ -72,7 +72,17 @@ impl Stakes {
     }
 }
 
-/// The wealth of the alternatives of one guard.
+/// The wealth of the alternatives of one guard (Shiryaev and Roberts' recursion, in logarithms).
+///
+/// ```
+/// // Half of all is staked and wins 5, of which one burst may take in 3; in the next burst another tenth is staked, and
+/// // both lose 1: ln((0.5 e^3 + 0.1) e^-1).
+/// let mut wealth = judge::wealth::Wealth::new(1, 3.0);
+/// wealth.take([5.0], 0.5f64.ln(), 1.0);
+/// wealth.take([-1.0], 0.1f64.ln(), 1.0);
+/// let worked = ((0.5 * 3f64.exp() + 0.1) * (-1f64).exp()).ln();
+/// assert!((wealth.log_mean() - worked).abs() < 1e-12);
+/// ```
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Wealth {
     /// Log wealth of each alternative.
