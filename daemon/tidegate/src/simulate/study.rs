@@ -156,7 +156,8 @@ struct Job {
 pub struct Subject {
     /// The policy.
     pub policy: Arc<Policy>,
-    /// The recorded baseline that its cutovers take along; `None` where they record one at the start.
+    /// The recorded baseline that its cutovers take along, as with `start --baseline`; `None` where they record one of
+    /// their own at the start.
     pub given: Option<Arc<Given>>,
     /// The service as far as the policy judges it.
     pub service: Arc<Service>,

@@ -364,9 +364,9 @@ fn recorded_day(service: &Service) -> Record {
     Record::of(&rows).expect("the rows are sound")
 }
 
-/// Proves that a policy which names a recorded baseline is simulated with it: no time goes into recording one.
+/// Proves that a cutover with a recorded baseline is simulated with it: no time goes into recording one.
 #[test]
-fn a_named_baseline_is_taken_along() {
+fn a_given_baseline_is_taken_along() {
     let policy = policy(POLICY);
     let service = service(300.0, 0.001);
     let document = Document {

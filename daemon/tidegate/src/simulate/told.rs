@@ -206,7 +206,8 @@ fn faults(faults: &[Faulty], cutovers: u32) -> String {
     }
     text.push_str(
         "  after: from the first request that had the fault to the decision; bad answers: until the original was back or the\n  \
-         cutover ended; for latency every slower answer is one. Gates say yes at once; writes that come last are left out.\n",
+         cutover ended; for latency every slower answer is one. Each cutover takes the baseline along, as `start --baseline`\n  \
+         does; gates say yes at once; writes that come last are left out.\n",
     );
     text
 }
@@ -442,7 +443,8 @@ mod tests {
               lets through  errors:2% (more often than 1 time of 20)
               latency:x1.5@50% came in 98 of 100 cutovers; the others ended before it
               after: from the first request that had the fault to the decision; bad answers: until the original was back or the
-              cutover ended; for latency every slower answer is one. Gates say yes at once; writes that come last are left out.
+              cutover ended; for latency every slower answer is one. Each cutover takes the baseline along, as `start --baseline`
+              does; gates say yes at once; writes that come last are left out.
         "#]].assert_eq(&report.text());
     }
 

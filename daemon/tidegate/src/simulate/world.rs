@@ -102,7 +102,7 @@ pub(super) struct Tale {
 #[derive(Clone, Debug)]
 pub(super) struct Case<'a> {
     pub(super) policy: Arc<Policy>,
-    /// The baseline that the cutover takes along, where the policy names one; else it records its own at the start.
+    /// The baseline that the cutover takes along; without one it records its own at the start.
     pub(super) given: Option<Arc<Given>>,
     pub(super) setting: Setting<'a>,
     pub(super) fault: Option<Fault>,

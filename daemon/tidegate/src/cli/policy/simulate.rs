@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use cutover::baseline::{self, Given};
+use cutover::baseline::Given;
 use cutover::policy::Policy;
 use judge::record::Depth;
 
@@ -15,7 +15,7 @@ use crate::cli::{Context, Exit};
 use crate::screen::format;
 use crate::simulate::told::{BaselineTold, PolicyTold, Report};
 use crate::simulate::{Extent, Fault, Service, Subject, fault, page, study};
-use crate::{clock, policy_files};
+use crate::{baselines, clock, policy_files};
 
 /// How wide the bar of the progress line is.
 const BAR: usize = 30;
@@ -29,7 +29,8 @@ pub(super) struct Simulate {
     /// The service's policy file.
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The service's recorded baseline, as `tidegate baseline record` or `import` writes it.
+    /// The service's recorded baseline, as `tidegate baseline record` or `import` writes it. The cutovers take it along, as
+    /// with `tidegate start --baseline`.
     #[arg(long, value_name = "BASELINE")]
     baseline: PathBuf,
     /// What is wrong with the target, such as errors:1%, latency:x1.5 or outage:100%@50%; each in cutovers of its own. A
@@ -60,21 +61,27 @@ impl Simulate {
             bail!("{} faults are more than one run takes ({}); name fewer", self.faults.len(), study::FAULTS_MAX);
         }
         let shown = self.baseline.display().to_string();
-        let text = std::fs::read_to_string(&self.baseline).with_context(|| {
-            format!(
-                "cannot read the baseline `{shown}`; `tidegate baseline record` or `tidegate baseline import` makes one"
-            )
-        })?;
-        let read = baseline::read(&text, &shown)?;
+        let read = baselines::read(&self.baseline).context(
+            "cannot simulate without a baseline, which `tidegate baseline record` or `tidegate baseline import` makes",
+        )?;
         let mut subjects = Vec::new();
         let mut records = Vec::new();
+        let mut warnings = Vec::new();
         for file in std::iter::once(&self.file).chain(&self.against) {
             let Some(policy) = sound(context, file)? else { return Ok(Exit::Error) };
-            // Whether the baseline fits is asked for every policy; only one that names a baseline takes it along.
-            let given = Given::of(&read, &shown, &policy).map_err(anyhow::Error::msg)?;
+            let given = Arc::new(Given::of(&read, &shown, &policy).map_err(anyhow::Error::msg)?);
+            if given.baseline.is_thin() {
+                warnings.push(format!(
+                    "`{}` asks for {} recorded intervals and the baseline has {}, so nothing is judged by it: the source of \
+                     the same moment judges alone",
+                    file.display(),
+                    policy.baseline.intervals_min,
+                    given.baseline.intervals()
+                ));
+            }
             let record = read.document.record_for(policy.shift.writes).map_err(anyhow::Error::msg)?;
-            let given = policy.baseline.recorded.is_some().then(|| Arc::new(given));
-            subjects.push((file, Subject { policy: Arc::new(policy), given, service: Arc::new(Service::of(record)) }));
+            let service = Arc::new(Service::of(record));
+            subjects.push((file, Subject { policy: Arc::new(policy), given: Some(given), service }));
             records.push(record);
         }
         let (record, service) = (records[0], Arc::clone(&subjects[0].1.service));
@@ -87,7 +94,6 @@ impl Simulate {
         } else {
             self.faults
         };
-        let mut warnings = Vec::new();
         if record.depth() == Depth::Thin {
             warnings.push(
                 "the baseline is thin (less than a week): every hour is simulated alike, and what other hours bring is not \
@@ -243,7 +249,7 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use cutover::Timestamp;
-    use cutover::baseline::{Class, Document, Origin};
+    use cutover::baseline::{self, Class, Document, Origin};
     use judge::Counts;
     use judge::record::{Record, Row};
 
@@ -320,7 +326,7 @@ mod tests {
         };
         let sound = baseline_of("search");
         let told = said(POLICY, &sound, &|simulate| simulate.baseline.set_file_name("none.json"));
-        assert!(told.contains("none.json`; `tidegate baseline record`") && told.contains("No such file"), "{told}");
+        assert!(told.contains("`tidegate baseline record`") && told.contains("none.json"), "{told}");
         let told = said(POLICY, &baseline_of("catalog"), &|_| {});
         assert!(told.contains("is a record of `catalog`, and this is `search`"), "{told}");
         let told = said(POLICY, &sound.replace("a test", "a guess"), &|_| {});
