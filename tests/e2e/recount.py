@@ -121,6 +121,37 @@ def compare(guard, verdict, step, baseline, where):
     same(f"{where}: bound", bound, verdict["bound"])
 
 
+def interval(hits, requests, alpha=0.05, best_at=10_000):
+    """Between what and what a share lies at every look, by the beta-binomial mixture (arXiv 1810.08240)."""
+    if not requests:
+        return 0.0, 1.0
+    log = math.log(1 / 0.05)
+    seen = hits / requests
+
+    def log_beta(a, b):
+        return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
+
+    def over(p):
+        g, h = p, 1 - p
+        s, v = (seen - p) * requests, g * h * requests
+        rho = g * h * best_at / (2 * log + math.log(1 + 2 * log))
+        r = max(rho - g * h, 1e-3 * g * h)
+        mixture = -(v + h * s) / h * math.log(g) - (v - g * s) / g * math.log(h)
+        mixture += log_beta((r + v - g * s) / g, (r + v + h * s) / h) - log_beta(r / g, r / h)
+        return mixture + math.log(alpha)
+
+    def root(inside, outside):
+        for _ in range(200):
+            middle = (inside + outside) / 2
+            if over(middle) < 0:
+                inside = middle
+            else:
+                outside = middle
+        return (inside + outside) / 2
+
+    return (root(seen, 0.0) if seen > 0 else 0.0), (root(seen, 1.0) if seen < 1 else 1.0)
+
+
 def near(ours, theirs):
     if ours is None or theirs is None:
         return ours is theirs
@@ -231,6 +262,17 @@ def dossier(page, entries, samples):
         if verdict["sentence"] not in text:
             sys.exit(f"the dossier does not say: {verdict['sentence']}")
         numbers(verdict)
+        if verdict["on"] and verdict["guard"] in HITS:
+            sides = []
+            for which in ("reference", "target"):
+                value, requests = verdict[f"{which}_value"], verdict[f"{which}_requests"]
+                if value is None:
+                    break
+                sides.append(" to ".join(share(end) for end in interval(round(value * requests), requests)))
+            for side in sides if len(sides) == 2 else []:
+                checked += 1
+                if f'<td class="n t">{side}</td>' not in text:
+                    sys.exit(f"the dossier does not show that a share of {verdict['guard']} lies between {side}")
 
 
 def numbers(verdict):

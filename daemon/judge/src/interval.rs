@@ -12,6 +12,10 @@ use statrs::function::gamma::{gamma_ur, ln_gamma};
 
 /// At which chance of error the mixtures are tightest; as in `confseq`.
 const ALPHA_OPT: f64 = 0.05;
+/// The chance that a shown interval is ever wrong.
+pub const SHOWN_ALPHA: f64 = 0.05;
+/// Shown intervals are tightest at so many requests; settled beforehand, or they would not hold at every look.
+pub const SHOWN_OPT: f64 = 10_000.0;
 
 /// The precision of a two-sided normal mixture that makes it tightest at intrinsic time `v`; the other mixtures take it
 /// over.

@@ -14,6 +14,7 @@ use crate::numbers::exp_finite;
 use crate::record::HourNormal;
 use crate::sentence::{Said, sentence};
 use crate::watch::{Glance, Watch};
+use crate::world::{Recorded, World};
 use crate::{Act, Alarm, AlarmKind, Baseline, Block, Counts, Guard, GuardKind, GuardVerdict, Guards, Histogram};
 use crate::{Judgement, Reference, Verdict};
 
@@ -395,7 +396,20 @@ impl Judge {
             p_value: (-self.engine.log_evidence_max()).exp().min(1.0),
             judged_millis: self.step.millis,
             alarms,
+            world: self.world(),
         }
+    }
+
+    /// The source of this step against its own record.
+    fn world(&self) -> World {
+        let normal = self.baseline.normal();
+        let recorded = Recorded {
+            thin: self.baseline.is_thin(),
+            errors_high: normal.errors_high,
+            errors: normal.errors,
+            latency: &self.baseline.counts().latency,
+        };
+        World::of(&recorded, &self.step.source)
     }
 
     fn guard_verdict(&self, guard: &Guard, suspicion: f64) -> GuardVerdict {
@@ -434,6 +448,8 @@ impl Judge {
             passable: self.guards.pass.is_sound(),
             mix: self.engine.waits_for_mix(kind).then(|| self.mix_seen()),
             bake_left: self.bake_min().saturating_sub(self.step.millis),
+            chance: (-self.engine.log_evidence_max()).exp().min(1.0),
+            wrong_pass_max: self.guards.pass.wrong_pass_max,
             suspicion: (suspicion >= self.guards.pass.suspicion_max).then_some(suspicion / self.evidence_max()),
         };
         GuardVerdict {

@@ -51,6 +51,7 @@ pub mod verdict;
 mod watch;
 pub mod wealth;
 mod words;
+pub mod world;
 
 pub use baseline::{Baseline, Recorder};
 pub use counts::{Block, Counts, Side};
@@ -58,3 +59,4 @@ pub use guard::{Guard, GuardKind, Guards, Pass};
 pub use histogram::Histogram;
 pub use judge::{Context, Judge};
 pub use verdict::{Act, Alarm, AlarmKind, GuardVerdict, Judgement, Reference, Verdict};
+pub use world::{Standing, World};

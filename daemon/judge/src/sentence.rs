@@ -21,6 +21,10 @@ pub(crate) struct Said<'a> {
     pub(crate) mix: Option<(f64, f64)>,
     /// Milliseconds until the step has been judged for long enough.
     pub(crate) bake_left: u64,
+    /// The chance (0 to 1) that a target within tolerance ever looks as bad as this one has.
+    pub(crate) chance: f64,
+    /// The greatest chance of letting a target pass that does more harm than the policy's budgets.
+    pub(crate) wrong_pass_max: f64,
     /// The evidence against the target as a part of what reverts, where it is too high for a step to end.
     pub(crate) suspicion: Option<f64>,
 }
@@ -34,11 +38,50 @@ pub(crate) fn sentence(said: &Said<'_>) -> String {
         return nothing(said);
     };
     let judged = match said.verdict {
-        Verdict::Fail => format!("worse than {} by more than {}", reference(said.guard.kind), tolerated(said.guard)),
-        Verdict::Pass => "good enough for the next step".to_owned(),
+        Verdict::Fail => {
+            format!("worse than {} by more than {}{}", reference(said.guard.kind), tolerated(said.guard), odds(said))
+        }
+        Verdict::Pass => {
+            let sure = one_in(said.wrong_pass_max).map_or_else(String::new, |n| {
+                format!("; one that does more harm than the budget gets so far on at most one step in {}", count(n))
+            });
+            format!("good enough for the next step{sure}")
+        }
         Verdict::Unknown => unknown(said),
     };
-    format!("{compared}: {judged}")
+    format!("{compared}{}: {judged}", bound(said))
+}
+
+/// Above what the target is worse, if that is proven. Left out where it passes: what opens the next step is another, wider
+/// bound, and a figure between the two would read as a mistake.
+fn bound(said: &Said<'_>) -> String {
+    match (said.guard.kind, said.seen.bound) {
+        (_, None) => String::new(),
+        _ if said.verdict == Verdict::Pass => String::new(),
+        (GuardKind::LatencySlow, Some(bound)) => format!(", {} allowed", share(bound)),
+        (kind, Some(bound)) if kind.is_timed() => format!(", {} allowed", millis(bound)),
+        (_, Some(bound)) => format!(", {} allowed", share(bound)),
+    }
+}
+
+/// How sure a failure is. A target that fails outright is not a matter of chance.
+fn odds(said: &Said<'_>) -> String {
+    match one_in(said.chance) {
+        Some(n) if n >= SURE_MIN => {
+            format!("; a target within tolerance looks so bad in at most one cutover in {}", count(n))
+        }
+        _ => String::new(),
+    }
+}
+
+/// Odds below this are not worth saying.
+const SURE_MIN: u64 = 10;
+/// Odds above this are said to be this: nobody believes more.
+const SURE_MAX: f64 = 1_000_000.0;
+
+/// A chance as one in so many, rounded down; `None` where it is no chance.
+fn one_in(chance: f64) -> Option<u64> {
+    (chance > 0.0 && chance <= 1.0).then(|| (1.0 / chance + 1e-9).min(SURE_MAX) as u64)
 }
 
 /// Both sides' figures.

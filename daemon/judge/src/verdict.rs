@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::GuardKind;
-use crate::interval::bernoulli_interval;
+use crate::interval::{SHOWN_OPT, bernoulli_interval};
+use crate::world::{Standing, World};
 
 /// What the evidence proves. Unknown is never a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,9 +62,6 @@ pub struct GuardVerdict {
     pub sentence: String,
 }
 
-/// Shown intervals are tightest at so many requests; settled beforehand, or they would not hold at every look.
-const SHOWN_OPT: f64 = 10_000.0;
-
 impl GuardVerdict {
     /// Between what and what the reference's and the target's share really lie (0 to 1), for showing: right at every
     /// look of a step together, but with chance `alpha` each. `None` for latency, and without requests.
@@ -112,9 +110,33 @@ pub struct Judgement {
     pub judged_millis: u64,
     /// What else is wrong, most urgent first.
     pub alarms: Vec<Alarm>,
+    /// Whether the source itself is as it was recorded.
+    #[serde(default)]
+    pub world: World,
 }
 
 impl Judgement {
+    /// Which of the two references is broken, the source of the same time or the record from before, in one sentence
+    /// without a full stop: what tells "the target is worse" from "the world got worse".
+    pub fn diagnosis(&self) -> String {
+        let failing =
+            |reference| self.guards.iter().any(|g| g.on && g.verdict == Verdict::Fail && g.reference == reference);
+        let alarmed = self.alarms.iter().any(|alarm| alarm.act == Act::Revert);
+        // Guards may fail only together, each by itself below its own limit.
+        let together = self.verdict == Verdict::Fail && !failing(Reference::Source) && !failing(Reference::Baseline);
+        let against_source = failing(Reference::Source) || alarmed || together;
+        let what = match (against_source, failing(Reference::Baseline), self.world.standing) {
+            (true, _, Standing::Worse) => "the world got worse, and the target is worse still",
+            (true, _, Standing::AsRecorded) => "the target is worse, not the world",
+            (true, _, Standing::Unknown) => "the target is worse than the source of the same time",
+            (false, true, Standing::Worse) => "the world got worse, and the target is worse than the baseline allows",
+            (false, true, _) => "the target is worse than the baseline allows",
+            (false, false, Standing::Worse) => "the world got worse, and nothing is proven against the target",
+            (false, false, _) => "nothing is proven against the target",
+        };
+        format!("{what}: {}", self.world.sentence)
+    }
+
     /// Whether a step may end when the guards in `ignored` may stay unknown: nothing fails, no alarm holds, and every
     /// other guard that is on passes, of which there is at least one.
     pub fn passes_without(&self, ignored: &[GuardKind]) -> bool {

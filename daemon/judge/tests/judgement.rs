@@ -73,44 +73,44 @@ fn verdicts_read_as_sentences() {
         &judged(all_guards(), baseline(), 30, &source, &side(1_000, 2, 10, 230)),
         &expect![[r#"
             Pass
-            Errors Pass: 0.2 % of requests end in a server error at the target (60 of 30,000) and 0.17 % at the source in the same time (450 of 270,000): good enough for the next step
-            Success Pass: 1.2 % of requests are not answered with 2XX or 3XX at the target (360 of 30,000) and 1.2 % at the source in the same time (3,150 of 270,000): good enough for the next step
-            Latency Pass: 99 % of answers begin within 78 ms at the target (30,000 requests) and within 78 ms at the source (270,000 requests): good enough for the next step
-            Baseline Pass: 0.2 % of requests end in a server error at the target (60 of 30,000) and 0.18 % in the baseline (2,157 of 1,200,000): good enough for the next step
-            Exchange Pass: 99 % of answers end within 81 ms at the target (30,000 requests) and within 81 ms at the source (270,000 requests): good enough for the next step
+            Errors Pass: 0.2 % of requests end in a server error at the target (60 of 30,000) and 0.17 % at the source in the same time (450 of 270,000): good enough for the next step; one that does more harm than the budget gets so far on at most one step in 20
+            Success Pass: 1.2 % of requests are not answered with 2XX or 3XX at the target (360 of 30,000) and 1.2 % at the source in the same time (3,150 of 270,000): good enough for the next step; one that does more harm than the budget gets so far on at most one step in 20
+            Latency Pass: 99 % of answers begin within 78 ms at the target (30,000 requests) and within 78 ms at the source (270,000 requests): good enough for the next step; one that does more harm than the budget gets so far on at most one step in 20
+            Baseline Pass: 0.2 % of requests end in a server error at the target (60 of 30,000) and 0.18 % in the baseline (2,157 of 1,200,000): good enough for the next step; one that does more harm than the budget gets so far on at most one step in 20
+            Exchange Pass: 99 % of answers end within 81 ms at the target (30,000 requests) and within 81 ms at the source (270,000 requests): good enough for the next step; one that does more harm than the budget gets so far on at most one step in 20
         "#]],
     );
     check(
         &judged(all_guards(), Baseline::none(), 4, &source, &side(1_000, 50, 10, 230)),
         &expect![[r#"
             Fail
-            Errors Fail: 5 % of requests end in a server error at the target (200 of 4,000) and 0.17 % at the source in the same time (60 of 36,000): worse than the source by more than 10 % plus 0.01 % of requests
-            Success Unknown: 6 % of requests are not answered with 2XX or 3XX at the target (240 of 4,000) and 1.2 % at the source in the same time (420 of 36,000): neither good nor bad is proven; about 508 more requests at the target are needed
-            Latency Unknown: 99 % of answers begin within 78 ms at the target (4,000 requests) and within 78 ms at the source (36,000 requests): good enough in itself, but the target is under suspicion (99 % of what reverts)
+            Errors Fail: 5 % of requests end in a server error at the target (200 of 4,000) and 0.17 % at the source in the same time (60 of 36,000), 0.19 % allowed: worse than the source by more than 10 % plus 0.01 % of requests; a target within tolerance looks so bad in at most one cutover in 31,943
+            Success Unknown: 6 % of requests are not answered with 2XX or 3XX at the target (240 of 4,000) and 1.2 % at the source in the same time (420 of 36,000), 1.8 % allowed: neither good nor bad is proven; about 508 more requests at the target are needed
+            Latency Unknown: 99 % of answers begin within 78 ms at the target (4,000 requests) and within 78 ms at the source (36,000 requests), 81 ms allowed: good enough in itself, but the target is under suspicion (99 % of what reverts)
             Baseline Unknown: off: the baseline is thin, so nothing is judged by it
-            Exchange Unknown: 99 % of answers end within 81 ms at the target (4,000 requests) and within 81 ms at the source (36,000 requests): good enough in itself, but the target is under suspicion (99 % of what reverts)
+            Exchange Unknown: 99 % of answers end within 81 ms at the target (4,000 requests) and within 81 ms at the source (36,000 requests), 85 ms allowed: good enough in itself, but the target is under suspicion (99 % of what reverts)
         "#]],
     );
     check(
         &judged(all_guards(), baseline(), 6, &source, &side(1_000, 2, 10, 246)),
         &expect![[r#"
             Fail
-            Errors Unknown: 0.2 % of requests end in a server error at the target (12 of 6,000) and 0.17 % at the source in the same time (90 of 54,000): neither good nor bad is proven; about 2,093 more requests at the target are needed
-            Success Unknown: 1.2 % of requests are not answered with 2XX or 3XX at the target (72 of 6,000) and 1.2 % at the source in the same time (630 of 54,000): good enough in itself, but the target is under suspicion (99 % of what reverts)
-            Latency Fail: 99 % of answers begin within 156 ms at the target (6,000 requests) and within 78 ms at the source (54,000 requests): worse than the source by more than 4.4 %
-            Baseline Unknown: 0.2 % of requests end in a server error at the target (12 of 6,000) and 0.18 % in the baseline (2,157 of 1,200,000): neither good nor bad is proven; about 2,093 more requests at the target are needed
-            Exchange Unknown: 99 % of answers end within 163 ms at the target (6,000 requests) and within 81 ms at the source (54,000 requests): neither good nor bad is proven; about 4,346 more requests at the target are needed
+            Errors Unknown: 0.2 % of requests end in a server error at the target (12 of 6,000) and 0.17 % at the source in the same time (90 of 54,000), 0.19 % allowed: neither good nor bad is proven; about 2,093 more requests at the target are needed
+            Success Unknown: 1.2 % of requests are not answered with 2XX or 3XX at the target (72 of 6,000) and 1.2 % at the source in the same time (630 of 54,000), 1.8 % allowed: good enough in itself, but the target is under suspicion (99 % of what reverts)
+            Latency Fail: 99 % of answers begin within 156 ms at the target (6,000 requests) and within 78 ms at the source (54,000 requests), 81 ms allowed: worse than the source by more than 4.4 %; a target within tolerance looks so bad in at most one cutover in 789,491
+            Baseline Unknown: 0.2 % of requests end in a server error at the target (12 of 6,000) and 0.18 % in the baseline (2,157 of 1,200,000), 0.29 % allowed: neither good nor bad is proven; about 2,093 more requests at the target are needed
+            Exchange Unknown: 99 % of answers end within 163 ms at the target (6,000 requests) and within 81 ms at the source (54,000 requests), 85 ms allowed: neither good nor bad is proven; about 4,346 more requests at the target are needed
         "#]],
     );
     check(
         &judged(all_guards(), baseline(), 1, &source, &side(30, 0, 0, 230)),
         &expect![[r#"
             Unknown
-            Errors Unknown: 0 % of requests end in a server error at the target (0 of 30) and 0.17 % at the source in the same time (15 of 9,000): neither good nor bad is proven; about 4,975 more requests at the target are needed
-            Success Unknown: 0 % of requests are not answered with 2XX or 3XX at the target (0 of 30) and 1.2 % at the source in the same time (105 of 9,000): neither good nor bad is proven; about 180 more requests at the target are needed
-            Latency Unknown: half of the answers begin within 21 ms at the target (29 requests) and within 21 ms at the source (9,000 requests): neither good nor bad is proven; about 837 more requests at the target are needed
-            Baseline Unknown: 0 % of requests end in a server error at the target (0 of 30) and 0.18 % in the baseline (2,157 of 1,200,000): neither good nor bad is proven; about 4,975 more requests at the target are needed
-            Exchange Unknown: half of the answers end within 22 ms at the target (29 requests) and within 22 ms at the source (9,000 requests): neither good nor bad is proven; about 837 more requests at the target are needed
+            Errors Unknown: 0 % of requests end in a server error at the target (0 of 30) and 0.17 % at the source in the same time (15 of 9,000), 0.19 % allowed: neither good nor bad is proven; about 4,975 more requests at the target are needed
+            Success Unknown: 0 % of requests are not answered with 2XX or 3XX at the target (0 of 30) and 1.2 % at the source in the same time (105 of 9,000), 1.8 % allowed: neither good nor bad is proven; about 180 more requests at the target are needed
+            Latency Unknown: half of the answers begin within 21 ms at the target (29 requests) and within 21 ms at the source (9,000 requests), 22 ms allowed: neither good nor bad is proven; about 837 more requests at the target are needed
+            Baseline Unknown: 0 % of requests end in a server error at the target (0 of 30) and 0.18 % in the baseline (2,157 of 1,200,000), 0.29 % allowed: neither good nor bad is proven; about 4,975 more requests at the target are needed
+            Exchange Unknown: half of the answers end within 22 ms at the target (29 requests) and within 22 ms at the source (9,000 requests), 23 ms allowed: neither good nor bad is proven; about 837 more requests at the target are needed
             ShareMismatch Tell: the target gets 0.33 % of the requests where its weight says 10 %
         "#]],
     );

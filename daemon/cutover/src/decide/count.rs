@@ -217,6 +217,7 @@ fn judge(turn: &mut Turn, observation: &Observation, step: Option<usize>) {
             judgement.alarms.iter().filter(|alarm| alarm.act == judge::Act::Revert).map(|alarm| alarm.sentence.clone()),
         )
         .next();
+    let diagnosis = judgement.diagnosis();
     let evidence_now = judgement.evidence;
     let evidence_max = judgement.evidence_max;
     turn.next.evidence.judgement = Some(Arc::new(judgement));
@@ -226,7 +227,7 @@ fn judge(turn: &mut Turn, observation: &Observation, step: Option<usize>) {
                 "all guards together: evidence against the target is {evidence_now:.1}, and {evidence_max:.0} reverts"
             )
         });
-        revert::begin(turn, "verdict_fail", text);
+        revert::begin(turn, "verdict_fail", format!("{text}; {diagnosis}"));
     } else {
         turn.note("judged", format!("the interval from {} was judged", window.from));
     }

@@ -1,10 +1,14 @@
 //! `tidegate explain`: why a cutover is where it is, in sentences: each guard with its numbers, and what is missing.
 
+use judge::interval::SHOWN_ALPHA;
+use judge::{GuardVerdict, Reference};
+
 use super::api::Api;
 use super::status::next;
 use super::{Context, Exit};
 use crate::clock::rfc3339;
 use crate::daemon::Detail;
+use crate::screen::format;
 
 /// The arguments of `tidegate explain`.
 #[derive(Debug, clap::Args)]
@@ -28,7 +32,12 @@ impl Explain {
                     "reason": cutover.reason,
                     "outlook": cutover.outlook,
                     "blockers": cutover.blockers,
+                    "diagnosis": judgement.map(|judgement| judgement.diagnosis()),
+                    "world": judgement.map(|judgement| &judgement.world),
                     "guards": judgement.map(|judgement| &judgement.guards),
+                    "intervals": judgement.map(|judgement| {
+                        judgement.guards.iter().map(intervals).collect::<Vec<_>>()
+                    }),
                     "checks": cutover.checks,
                     "price": detail.price,
                 }))?;
@@ -44,7 +53,11 @@ impl Explain {
                 Some(judgement) => {
                     let age = detail.now.since(cutover.evidence.counted_to).as_secs();
                     lines.push(format!("What is proven (counted up to {age} s ago):"));
-                    lines.extend(judgement.guards.iter().map(|guard| format!("- {}", guard.sentence)));
+                    for guard in &judgement.guards {
+                        lines.push(format!("- {}", guard.sentence));
+                        lines.extend(lies(guard).map(|lies| format!("  {lies}")));
+                    }
+                    lines.push(format!("So: {}.", judgement.diagnosis()));
                 }
             }
             if !cutover.blockers.is_empty() {
@@ -56,4 +69,23 @@ impl Explain {
             Ok(Exit::Done)
         })
     }
+}
+
+/// Between what and what the shares behind a verdict really lie, for programs; `null` for latency and without requests.
+fn intervals(guard: &GuardVerdict) -> serde_json::Value {
+    let sides = guard.intervals(SHOWN_ALPHA).filter(|_| guard.on);
+    sides.map_or(serde_json::Value::Null, |[reference, target]| {
+        serde_json::json!({ "guard": guard.guard, "reference": reference, "target": target, "chance_of_error": SHOWN_ALPHA })
+    })
+}
+
+/// The same for a person.
+fn lies(guard: &GuardVerdict) -> Option<String> {
+    let [reference, target] = guard.intervals(SHOWN_ALPHA).filter(|_| guard.on)?;
+    let between = |(low, high): (f64, f64)| format!("between {} and {}", format::share(low), format::share(high));
+    let whose = match guard.reference {
+        Reference::Source => "the source",
+        Reference::Baseline => "the baseline",
+    };
+    Some(format!("really {} at the target and {} at {whose}, at every look", between(target), between(reference)))
 }

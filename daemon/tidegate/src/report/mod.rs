@@ -14,6 +14,7 @@ mod tests;
 use std::time::Duration;
 
 use cutover::{Command, Cutover, Event, Phase, Timestamp, price};
+use judge::interval::SHOWN_ALPHA;
 use judge::{GuardVerdict, Side};
 use minijinja::{AutoEscape, Environment, context};
 use serde::Serialize;
@@ -64,6 +65,9 @@ struct Row {
     reference: String,
     target: String,
     bound: String,
+    /// Between what and what the reference's and the target's share really lie.
+    reference_lies: String,
+    target_lies: String,
     reference_requests: String,
     target_requests: String,
     evidence: String,
@@ -125,6 +129,7 @@ pub fn html(entries: &[Entry], samples: &[Sample]) -> Result<String, ReportError
         charts => charts::all(samples, start, &marks),
         marks => marks.len(),
         verdicts => cutover.evidence.judgement.iter().flat_map(|j| &j.guards).map(row).collect::<Vec<_>>(),
+        diagnosis => cutover.evidence.judgement.as_ref().map(|judgement| judgement.diagnosis()),
         p_value => cutover.evidence.judgement.as_ref().map(|judgement| format!("{:.4}", judgement.p_value)),
         false_revert_max => format::share(cutover.policy.false_revert_max),
         checks => cutover.checks,
@@ -302,7 +307,16 @@ fn command(command: &Command) -> Option<String> {
 }
 
 fn row(guard: &GuardVerdict) -> Row {
+    let lies = |which: usize| {
+        let intervals = guard.intervals(SHOWN_ALPHA).filter(|_| guard.on);
+        intervals.map_or_else(
+            || "-".to_owned(),
+            |of| format!("{} to {}", format::share(of[which].0), format::share(of[which].1)),
+        )
+    };
     Row {
+        reference_lies: lies(0),
+        target_lies: lies(1),
         guard: format::guard(guard.guard),
         against: match guard.reference {
             judge::Reference::Source => "source",

@@ -47,6 +47,7 @@ fn judgement(target_errors: f64, evidence: f64) -> Judgement {
         p_value: 0.5,
         judged_millis: 1000,
         alarms: Vec::new(),
+        world: judge::World::default(),
     }
 }
 

@@ -70,6 +70,7 @@ fn baking() -> Cutover {
         p_value: 0.37,
         judged_millis: 30_000,
         alarms: Vec::new(),
+        world: judge::World::default(),
     }));
     cutover.blockers =
         vec![Blocker { kind: BlockerKind::Guard, text: "latency needs about 640 more requests".to_owned() }];
