@@ -15,7 +15,7 @@ use crate::{
     daemon::{SERVICE, World, clients},
     load::{Pool, assert_no_failure, by_side},
     receiver::{Receiver, SECRET, said},
-    support::control,
+    support::{control, recount},
 };
 
 /// How far the observed share may be from the weight, in standard deviations; the interval that saw the weight move is
@@ -39,6 +39,10 @@ fn one_command_moves_all_traffic() {
     let followed = std::thread::scope(|scope| {
         let followed = scope.spawn(|| daemon.say(&start));
         daemon.wait_for("baking", 100);
+        // Before the first judged interval there is nothing to explain.
+        daemon.wait_until("judged", |detail| !detail["view"]["cutover"]["evidence"]["judgement"].is_null());
+        fs::write(world.path("explained.json"), daemon.say(&["explain", SERVICE, "--json"]).expect(0).out)
+            .expect("a file of the test's");
         let watched = daemon.say(&["watch", SERVICE, "--json"]).expect(0).json();
         let phases: BTreeSet<&str> =
             watched.iter().filter_map(|line| line["view"]["cutover"]["phase"]["phase"].as_str()).collect();
@@ -107,6 +111,9 @@ fn one_command_moves_all_traffic() {
     let page = fs::read_to_string(&dossier).expect("the dossier");
     assert!(page.contains("<svg") && page.contains("</html>"), "a page with charts");
     assert!(!page.contains("src=\"http") && !page.contains("href=\"http"), "a page that needs nothing else");
+    let journal = world.path("state/journal.sqlite");
+    let explained = [world.path("explained.json")];
+    println!("{}", recount(&journal, &dossier, &explained).expect("every number is the journal's"));
     let report = daemon.say(&["report", SERVICE, "--state", &state, "--json"]).expect(0).json().remove(0);
     assert_eq!(report["entries"].as_array().map(Vec::len), Some(entries.len()), "the dossier has every decision");
 

@@ -3,13 +3,13 @@
 
 use std::{
     path::Path,
-    process::{Command, Output},
+    process::Command,
     sync::{Mutex, PoisonError},
 };
 
 use serde_json::Value;
 
-use crate::daemon::verb;
+use crate::{daemon::verb, support::recount};
 
 /// A demo is clients, proxy and two clusters: two at a time are what a small machine can show in time.
 static STAGES: [Mutex<()>; 2] = [Mutex::new(()), Mutex::new(())];
@@ -51,36 +51,27 @@ fn demo(stage: usize, fault: Option<&str>, seconds_max: f64) -> Value {
     assert!(page.contains("<svg") && page.contains("</html>") && page.contains("thin"), "charts, and a thin baseline");
     assert!(!page.contains("src=\"http") && !page.contains("href=\"http"), "a page that needs nothing else");
     let folder = dossier.parent().expect("its folder");
-    let again = recount(folder);
-    let said = String::from_utf8_lossy(&again.stdout);
-    assert!(again.status.success(), "{said}{}", String::from_utf8_lossy(&again.stderr));
-    println!("{fault:?}: {said}");
-    falsify(folder);
-    let again = recount(folder);
-    assert_eq!(again.status.code(), Some(1), "a count that was changed by one is found");
+    let journal = folder.join("journal.sqlite");
+    println!("{fault:?}: {}", recount(&journal, dossier, &[]).expect("every number is the journal's"));
+    falsify(&journal);
+    let found = recount(&journal, dossier, &[]).expect_err("a count that was changed by one is found");
+    assert!(found.contains("requests of the target"), "{found}");
     // A demo makes a folder of its own; what it shows is shown.
     std::fs::remove_dir_all(folder).expect("a folder of the demo's");
     last
 }
 
-/// Runs the second program, which computes every number of the verdicts and the dossier again from the journal.
-fn recount(folder: &Path) -> Output {
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e/recount.py");
-    let ended = Command::new("python3").arg(program).arg(folder).output();
-    ended.expect("python3 is installed: run tests/run once")
-}
-
 /// Makes the first judged interval have one request more of the target than were counted.
-fn falsify(folder: &Path) {
-    let script = "import json, pathlib, sqlite3, sys\n\
-                  base = sqlite3.connect(pathlib.Path(sys.argv[1]) / 'journal.sqlite')\n\
+fn falsify(journal: &Path) {
+    let script = "import json, sqlite3, sys\n\
+                  base = sqlite3.connect(sys.argv[1])\n\
                   rows = base.execute('SELECT cutover, at, body FROM sample ORDER BY at').fetchall()\n\
                   cutover, at, body = [row for row in rows if json.loads(row[2])['guards']][0]\n\
                   body = json.loads(body)\n\
                   body['observation']['reads']['target']['requests'] += 1\n\
                   base.execute('UPDATE sample SET body = ? WHERE cutover = ? AND at = ?', (json.dumps(body), cutover, at))\n\
                   base.commit()\n";
-    let ended = Command::new("python3").args(["-c", script]).arg(folder).output().expect("python3 is installed");
+    let ended = Command::new("python3").args(["-c", script]).arg(journal).output().expect("python3 is installed");
     assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
 }
 

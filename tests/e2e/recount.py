@@ -1,6 +1,6 @@
-"""Computes every number of a cutover's verdicts and of its dossier again, from the journal and nothing else.
+"""Computes every number of a cutover's verdicts, of its dossier and of `explain` again, from the journal and nothing else.
 
-usage: recount.py FOLDER        (with journal.sqlite and dossier.html)
+usage: recount.py JOURNAL DOSSIER [EXPLAINED…]        (what `tidegate explain --json` said, in files)
 
 It shares no code with Tidegate: the standard library reads the journal, and what the words mean (docs of the policy, of
 `judge::Counts`, of `judge::Histogram`) is written down a second time here. Prints what it checked; ends with 1 at the first
@@ -287,9 +287,28 @@ def numbers(verdict):
             sys.exit(f"`{sentence}` does not name the {verdict[name]} {name.replace('_', ' of the ')}")
 
 
+def explained(said, samples):
+    """What `explain` said while the cutover ran: the verdicts of one interval, which are checked already."""
+    global checked
+    at = [sample for sample in samples if sample["guards"] == said["guards"]]
+    if not at:
+        sys.exit("what was explained are the verdicts of no interval of the journal")
+    shown = [sides for sides in said["intervals"] if sides]
+    for verdict in said["guards"]:
+        if not (verdict["on"] and verdict["guard"] in HITS and verdict["target_value"] is not None):
+            continue
+        sides = next(sides for sides in shown if sides["guard"] == verdict["guard"])
+        for which in ("reference", "target"):
+            value, requests = verdict[f"{which}_value"], verdict[f"{which}_requests"]
+            for ours, theirs in zip(interval(round(value * requests), requests), sides[which]):
+                same(f"explained: where the {which}'s share of {verdict['guard']} lies", ours, theirs, 1e-6)
+    if not shown:
+        sys.exit("nothing of what was explained has a share to show")
+
+
 def main():
-    folder = pathlib.Path(sys.argv[1])
-    base = sqlite3.connect(folder / "journal.sqlite")
+    journal, page, *said = sys.argv[1:]
+    base = sqlite3.connect(journal)
     entries = []
     for at, body in base.execute("SELECT at, body FROM entry ORDER BY id"):
         entries.append({"at": at, **json.loads(body)})
@@ -297,8 +316,10 @@ def main():
     judged = verdicts(entries, samples)
     if judged == 0:
         sys.exit("nothing was judged, so nothing is shown by this")
-    dossier((folder / "dossier.html").read_text(), entries, samples)
-    print(f"{checked} numbers of {judged} judged intervals and the dossier are the journal's")
+    dossier(pathlib.Path(page).read_text(), entries, samples)
+    for file in said:
+        explained(json.loads(pathlib.Path(file).read_text()), samples)
+    print(f"{checked} numbers of {judged} judged intervals and of the dossier are the journal's")
 
 
 main()

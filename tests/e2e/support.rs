@@ -1,4 +1,4 @@
-//! Proxies under test, and the control API through curl.
+//! Proxies under test, the control API through curl, and the second program that counts again.
 
 use std::{
     path::{Path, PathBuf},
@@ -105,4 +105,14 @@ pub(crate) fn assert_quiet(process: &Process, expected: &[&str]) {
         .filter(|line| !expected.iter().any(|known| line.contains(known)))
         .collect();
     assert!(loud.is_empty(), "unexpected warnings:\n{}\n\nthe whole log:\n{log}", loud.join("\n"));
+}
+
+/// Runs the second program, which computes every number of the verdicts, the dossier and what was explained again from the
+/// journal; what it checked, or the first number that is not the same.
+pub(crate) fn recount(journal: &Path, dossier: &Path, explained: &[PathBuf]) -> Result<String, String> {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("e2e/recount.py");
+    let ended = Command::new("python3").arg(program).arg(journal).arg(dossier).args(explained).output();
+    let ended = ended.expect("python3 is installed: run tests/run once");
+    let said = String::from_utf8_lossy(if ended.status.success() { &ended.stdout } else { &ended.stderr });
+    if ended.status.success() { Ok(said.into_owned()) } else { Err(said.into_owned()) }
 }
