@@ -403,12 +403,11 @@ impl Judge {
     /// The source of this step against its own record.
     fn world(&self) -> World {
         let normal = self.baseline.normal();
-        let recorded = Recorded {
-            thin: self.baseline.is_thin(),
-            errors_high: normal.errors_high,
-            errors: normal.errors,
-            latency: &self.baseline.counts().latency,
-        };
+        // An hour of the week has its own share of errors; latency is that of the whole record.
+        let (errors_high, errors) =
+            self.hour.map_or((normal.errors_high, normal.errors), |hour| (hour.errors_high, hour.errors));
+        let recorded =
+            Recorded { thin: self.baseline.is_thin(), errors_high, errors, latency: &self.baseline.counts().latency };
         World::of(&recorded, &self.step.source)
     }
 
