@@ -1,10 +1,14 @@
 //! Recorded baselines by the built program: made of a file and of live counters, shown, refused, and used by cutovers.
 
-use std::{fmt::Write as _, fs, path::Path};
+use std::{fmt::Write as _, fs, path::Path, process::Command, time::Duration};
 
 use serde_json::Value;
+use tidegate_tests::servers::{Process, built_binary};
 
 use crate::daemon::{Daemon, SERVICE, Said, World, verb};
+
+/// How long a program of ours may take to begin or to end; builds may run beside the tests.
+const START_MAX: Duration = Duration::from_secs(20);
 
 /// Monday, 2026-01-05T00:00:00Z, in seconds.
 const MONDAY: u64 = 1_767_571_200;
@@ -207,6 +211,40 @@ fn a_baseline_that_has_drifted_stops_where_the_policy_says_so() {
         pool.stop();
     }
     daemon.finish(&[]);
+}
+
+/// Proves that who interrupts a recording keeps what there is of it, and that a proxy which goes away is named.
+#[test]
+fn an_interrupted_recording_is_kept() {
+    let world = World::new(&[], "");
+    let clients = world.clients();
+    let control = format!("unix:{}", world.proxy.control.display());
+    let out = world.path("cut.json");
+    let mut command = Command::new(built_binary());
+    command.args(["baseline", "record", SERVICE, "--control", &control, "--for", "1h", "--out", &text(&out)]);
+    let mut recording = Process::start("recording", &world.path(""), command);
+    recording.wait_for_line("recording shop from the proxy at", START_MAX);
+    std::thread::sleep(Duration::from_secs(3));
+    recording.signal("INT");
+    let status = recording.wait(START_MAX);
+    assert!(status.success(), "{status}:\n{}", recording.log());
+    let shown = verb(&["baseline", "show", &text(&out), "--json"], &[]).expect(0).json().remove(0);
+    assert!(shown["requests"].as_u64() > Some(50) && shown["seconds"].as_u64() >= Some(1), "{shown}");
+
+    let file = text(&out);
+    let arguments = ["baseline", "record", SERVICE, "--control", &control, "--for", "4s", "--out", &file, "--force"];
+    let gone = std::thread::scope(|scope| {
+        let gone = scope.spawn(|| verb(&arguments, &[]));
+        std::thread::sleep(Duration::from_secs(2));
+        world.proxy.process.signal("KILL");
+        gone.join().expect("no panic").expect(1)
+    });
+    assert!(gone.err.contains("nothing of shop was recorded") && gone.err.contains("proxy.sock"), "{gone:?}");
+    let kept = verb(&["baseline", "show", &text(&out), "--json"], &[]).expect(0).json().remove(0);
+    assert_eq!(kept["digest"], shown["digest"], "what was there is not lost");
+    for pool in clients {
+        pool.stop();
+    }
 }
 
 /// Proves that what a cutover counted before it shifted is a past that a baseline can be made of.

@@ -39,6 +39,14 @@ const RECORDING_MAX: Duration = Duration::from_hours(8 * 7 * 24);
 /// From this share of requests on the target, the source's rate is not that of the service.
 const TARGET_SHARE_MAX: f64 = 0.01;
 
+/// An interrupted row of less than this is left out.
+const OPEN_MIN: Duration = Duration::from_secs(1);
+
+/// Somebody ended the recording.
+#[derive(Debug, thiserror::Error)]
+#[error("the recording was interrupted")]
+struct Interrupted;
+
 /// The arguments of `tidegate baseline record`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Record {
@@ -111,8 +119,8 @@ impl Record {
         while following.from < until {
             let told = tokio::select! {
                 told = next(metrics.as_ref(), following, &clock) => told,
-                _ = interrupt.recv() => break,
-                _ = terminate.recv() => break,
+                _ = interrupt.recv() => Err(Interrupted.into()),
+                _ = terminate.recv() => Err(Interrupted.into()),
             };
             match told {
                 Ok(observation) => {
@@ -124,6 +132,16 @@ impl Record {
                     {
                         baselines::save(&self.output.out, &document)?;
                     }
+                }
+                Err(why) if why.is::<Interrupted>() => {
+                    // What the open row has so far is a row as well, if it is there to be had.
+                    let open = Window { from: following.from, to: clock.now() };
+                    if open.length() >= OPEN_MIN
+                        && let Ok(observation) = next(metrics.as_ref(), open, &clock).await
+                    {
+                        rows.push(observation);
+                    }
+                    break;
                 }
                 // The counters go on: the next edge that is seen ends a longer row.
                 Err(why) if following.length() < SILENCE_MAX && following.to < until => {
