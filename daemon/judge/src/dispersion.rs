@@ -19,13 +19,16 @@ const BLOCK_SIZES: [usize; 4] = [1, 2, 5, 10];
 /// A burst that scatters more than this many times the dispersion so far counts as that: one outage is no habit.
 const CLIP: f64 = 12.0;
 /// So many bursts the dispersion is followed as it was measured; ...
-const SETTLED_BURSTS: f64 = 40.0;
-/// ... after that, where the mean over about the last fifteen ...
-const LATELY_KEEP: f64 = 14.0 / 15.0;
+const SETTLED_BURSTS: f64 = 120.0;
+/// ... after that, where more than this part of it comes from bursts beyond [`CLIP`], which makes them an outage and no
+/// habit, ...
+const CLIPPED_SHARE: f64 = 0.1;
+/// ... and where the mean over about the last thirty ...
+const LATELY_KEEP: f64 = 29.0 / 30.0;
 /// ... (none of which counts for more than this many times the mean over all) ...
 const LATELY_CLIP: f64 = 1.5;
-/// ... is below this part of the mean over all, which chance alone brings about three standard deviations away, ...
-const CALM_SHARE: f64 = 0.4;
+/// ... is below this part of the mean over all, ...
+const CALM_SHARE: f64 = 0.2;
 /// ... the past is forgotten by this much a burst.
 const CALM_KEEP: f64 = 0.9;
 /// Fewer pairs of neighbouring blocks than this say nothing about dispersion.
@@ -145,6 +148,8 @@ pub struct Tracker {
     products: f64,
     roots: f64,
     last_root: Option<f64>,
+    /// The part of `squares` that comes from bursts which were held to the most that one may count for.
+    clipped: f64,
     /// How much the last bursts scattered.
     lately: f64,
     /// The burst that is being added up.
@@ -176,6 +181,7 @@ impl Tracker {
             products: 0.0,
             roots: 0.0,
             last_root: None,
+            clipped: 0.0,
             lately: 1.0,
             open: Open::default(),
         }
@@ -265,17 +271,13 @@ impl Tracker {
             let q = effect * target / (effect * target + source);
             let variance = hits * q * (1.0 - q) * (1.0 - hits / total).max(0.001);
             let minutes = millis as f64 / 60_000.0;
-            // What a burst is held to grows with the dispersion, or a noisy service would never be known as one; but not
-            // without end, or the minutes of one early outage, each letting the next count for more, would be
-            // remembered for days.
-            let (phi, start) =
-                (self.phi(target / minutes, source / minutes), self.start(target / minutes, source / minutes));
-            let most = CLIP * phi.min(CLIP * start);
+            let most = CLIP * self.phi(target / minutes, source / minutes);
             let difference = burst.target_hits - q * hits;
             let square = (difference * (difference / variance)).min(most);
             if square.is_finite() {
                 let root = square.sqrt().copysign(difference);
                 self.squares += square;
+                self.clipped += if square >= most { square } else { 0.0 };
                 self.df += 1.0;
                 self.products += self.last_root.map_or(0.0, |last| root * last);
                 self.roots += root * root;
@@ -291,12 +293,15 @@ impl Tracker {
 
 impl Tracker {
     /// After an outage the dispersion would fall only as slowly as a mean over all bursts does. Where a stretch shows
-    /// that the sides have calmed down, the past is forgotten instead.
+    /// that the sides have calmed down, the past is forgotten instead; not so where a service scatters much as a habit,
+    /// whose lulls prove nothing.
     fn forget(&mut self, square: f64) {
         let usual = self.squares / self.df;
         self.lately = LATELY_KEEP * self.lately + (1.0 - LATELY_KEEP) * square.min(LATELY_CLIP * usual);
-        if self.df >= SETTLED_BURSTS && usual > 1.0 && self.lately < CALM_SHARE * usual {
+        let outage = self.clipped > CLIPPED_SHARE * self.squares;
+        if self.df >= SETTLED_BURSTS && outage && usual > 1.0 && self.lately < CALM_SHARE * usual {
             self.squares *= CALM_KEEP;
+            self.clipped *= CALM_KEEP;
             self.products *= CALM_KEEP;
             self.roots *= CALM_KEEP;
         }
@@ -317,9 +322,10 @@ mod tests {
     }
 
     #[test]
-    fn an_outage_is_forgotten_within_the_hour() {
+    fn an_outage_is_forgotten_within_hours() {
         // Ten minutes in which the sides fail by very different shares, early, late, and late for two hours; then as
-        // before. Within an hour the dispersion is of the order of what it was, where a plain mean would take days.
+        // before. Within three hours the dispersion is of the order of what it was, where a mean over all bursts would
+        // take two weeks after the first.
         let phi = Phi { minute: 1.2, longest: 1.5 };
         for (before, outage) in [(5, 10), (120, 10), (600, 120)] {
             let mut rng = fastrand::Rng::with_seed(before);
@@ -340,9 +346,9 @@ mod tests {
             let after = tracker.phi(1_000.0, 2_000.0);
             assert!(after > 1.5 * usual, "an outage does scatter: {after}, usually {usual}");
             let mut minutes = 0;
-            while minute(&mut tracker, (0.01, 0.01)) > 3.0 * usual.max(phi.longest) {
+            while minute(&mut tracker, (0.01, 0.01)) > 5.0 * phi.longest {
                 minutes += 1;
-                assert!(minutes <= 60, "still {tracker:?}");
+                assert!(minutes <= 180, "still {tracker:?}");
             }
         }
     }
