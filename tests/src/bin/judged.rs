@@ -2,10 +2,12 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for the command line")]
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
-use tidegate_tests::judged::{Cell, Fault, JudgeKind, Row, cell, closed, fault, names, print, run::Plan, stream};
+use tidegate_tests::judged::{
+    Cell, Fault, JudgeKind, Row, cell, closed, fault, names, print, run::Plan, stream, world,
+};
 
 /// How to call it.
 const USAGE: &str = "\
@@ -158,7 +160,7 @@ fn parse(words: impl Iterator<Item = String>) -> Result<Option<Args>, String> {
         }
     }
     if args.world == "list" {
-        for row in names::rows("all")?.iter().chain(&names::rows("table-b")?) {
+        for row in names::rows("all")?.iter().chain(&names::rows("table-b")?).chain(&world::beyond()) {
             let fault = row.fault.map_or(String::new(), |fault| fault.to_string());
             println!("{:<28} {fault}", names::spelled(row.row));
         }
@@ -192,14 +194,14 @@ fn rows(args: &Args) -> Result<Vec<Row>, String> {
 }
 
 /// Prints a line at once: a cell can take minutes, and whoever reads along wants to see it.
-fn say(line: &str) {
-    println!("{line}");
-    // A reader that went away is noticed by the next line.
-    let _ = std::io::stdout().flush();
+fn say(line: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
 }
 
 /// Runs every cell that is asked for.
-fn simulate(args: &Args, rows: &[Row]) {
+fn simulate(args: &Args, rows: &[Row]) -> io::Result<()> {
     let mut all: Vec<Cell> = Vec::new();
     let show = |cell: &Cell| if args.json { print::object(cell).to_string() } else { print::line(cell) };
     for &millis in &args.intervals {
@@ -209,14 +211,14 @@ fn simulate(args: &Args, rows: &[Row]) {
                 if args.closed_loop {
                     let closed = closed::run(&plan, args.cutovers);
                     let object = || print::closed_object(&plan, &closed).to_string();
-                    say(&if args.json { object() } else { print::closed_line(&plan, &closed) });
+                    say(&if args.json { object() } else { print::closed_line(&plan, &closed) })?;
                     continue;
                 }
                 for cell in cell::cells(&plan, &args.judges, args.cutovers) {
                     if args.table {
                         eprintln!("{}", print::line(&cell));
                     } else {
-                        say(&show(&cell));
+                        say(&show(&cell))?;
                     }
                     all.push(cell);
                 }
@@ -224,10 +226,11 @@ fn simulate(args: &Args, rows: &[Row]) {
         }
     }
     if args.table {
-        say(print::tables(&all).trim_end());
+        say(print::tables(&all).trim_end())?;
     } else if let Some(worst) = cell::worst(&all) {
-        say(&show(worst));
+        say(&show(worst))?;
     }
+    Ok(())
 }
 
 /// Judges the streams of a file.
@@ -244,12 +247,13 @@ fn judge_file(path: &str, args: &Args) -> Result<(), String> {
                     "judge": "ours", "stream": name, "block": at, "m": m, "log_m": judged.log_evidence,
                     "verdict": verdict, "revert": judged.fails, "guard": judged.guard,
                 });
-                say(&line.to_string());
+                say(&line.to_string()).map_err(|why| why.to_string())?;
             } else {
                 let guard = judged.guard.map_or(String::new(), |guard| format!("{guard:?}").to_lowercase());
                 // Seven digits while a person compares it with the limit; past that, how large it is.
                 let m = if m < 1e6 { format!("{m:.6}") } else { format!("{m:.6e}") };
-                say(&format!("{name} block {at:>4}  M {m:>13}  {verdict:<7}  most from {guard}"));
+                say(&format!("{name} block {at:>4}  M {m:>13}  {verdict:<7}  most from {guard}"))
+                    .map_err(|why| why.to_string())?;
             }
         }
     }
@@ -276,10 +280,15 @@ fn main() -> ExitCode {
         };
     }
     match rows(&args) {
-        Ok(rows) => {
-            simulate(&args, &rows);
-            ExitCode::SUCCESS
-        }
+        Ok(rows) => match simulate(&args, &rows) {
+            // Whoever reads may have seen enough.
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) if why.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+            Err(why) => {
+                eprintln!("judged: cannot print: {why}");
+                ExitCode::FAILURE
+            }
+        },
         Err(why) => wrong(&why),
     }
 }

@@ -51,7 +51,7 @@ pub const GRAMMAR: &str = "KIND:SIZE[@MINUTE], as in errors:1%  errors:x2  laten
   3xx           share of good answers that become redirects
   latency-mean  factor on every answer's latency (1.1, x1.1 or +10%)
   latency-p99   factor on the latency from the 99 % quantile on, rising from 1 at the 90 % quantile
-  slow          share of answers that take most of a second
+  slow          share of answers that take half a second and more
   outage        share of requests that are refused
   silent        share of the target's requests that never reach it
   @MINUTE       not before this minute of the cutover";

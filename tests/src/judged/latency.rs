@@ -5,13 +5,13 @@ use std::sync::OnceLock;
 use judge::histogram::BUCKETS;
 use statrs::function::erf::erfc;
 
+use super::world::PAUSE_MILLIS;
+
 /// The median of an answer that does not wait for a pause, in microseconds.
 const MEDIAN_MICROS: f64 = 60_000.0;
 /// The standard deviation of its log.
 const SIGMA: f64 = 0.7;
-/// The median of an answer that does.
-const PAUSE_MICROS: f64 = 800_000.0;
-/// The standard deviation of its log.
+/// The standard deviation of the log of one that does.
 const PAUSE_SIGMA: f64 = 0.3;
 /// Natural logs to buckets: a bucket is a sixteenth of an octave.
 const BUCKETS_A_LOG: f64 = 16.0 / std::f64::consts::LN_2;
@@ -49,17 +49,24 @@ pub struct Spread {
     pub tail: f64,
     /// The share of answers that wait for a pause.
     pub paused: f64,
+    /// The median of those, in milliseconds.
+    pub pause_millis: f64,
 }
 
 impl Spread {
     /// The service as it is: no jitter, no pause, no fault.
-    pub const USUAL: Self = Self { shift: 0.0, tail: 1.0, paused: 0.0 };
+    pub const USUAL: Self = Self { shift: 0.0, tail: 1.0, paused: 0.0, pause_millis: PAUSE_MILLIS };
+
+    /// The natural log of the median of an answer that waits for a pause, in microseconds.
+    fn pause_log_micros(&self) -> f64 {
+        (self.pause_millis * 1000.0).ln()
+    }
 
     /// The share of answers up to a point, given as a natural log of microseconds.
     fn below(&self, log_micros: f64) -> f64 {
         let usual = normal_below(self.before_tail(log_micros - MEDIAN_MICROS.ln() - self.shift));
         if self.paused > 0.0 {
-            let paused = normal_below((log_micros - PAUSE_MICROS.ln()) / PAUSE_SIGMA);
+            let paused = normal_below((log_micros - self.pause_log_micros()) / PAUSE_SIGMA);
             (1.0 - self.paused) * usual + self.paused * paused
         } else {
             usual
@@ -95,7 +102,7 @@ impl Spread {
         let first = ((centre - DEVIATIONS * SIGMA) * BUCKETS_A_LOG).floor().clamp(0.0, BUCKETS as f64 - 1.0);
         let mut top = centre + DEVIATIONS * SIGMA + self.tail.ln().max(0.0);
         if self.paused > 0.0 {
-            top = top.max(PAUSE_MICROS.ln() + DEVIATIONS * PAUSE_SIGMA);
+            top = top.max(self.pause_log_micros() + DEVIATIONS * PAUSE_SIGMA);
         }
         let last = (top * BUCKETS_A_LOG).ceil().clamp(first, BUCKETS as f64 - 1.0);
         let mut before = 0.0;
@@ -143,7 +150,7 @@ mod tests {
             let seen = quantile(Spread::USUAL, q);
             assert!((1.0..1.05).contains(&(seen / millis)), "{q}: {seen}");
         }
-        for spread in [Spread::USUAL, Spread { shift: 0.3, tail: 2.0, paused: 0.05 }] {
+        for spread in [Spread::USUAL, Spread { shift: 0.3, tail: 2.0, paused: 0.05, ..Spread::USUAL }] {
             let mut masses = Vec::new();
             spread.masses(&mut masses);
             assert!((masses.iter().sum::<f64>() - 1.0).abs() < 1e-12);
@@ -157,7 +164,8 @@ mod tests {
         assert!((quantile(slow, 0.5) / quantile(Spread::USUAL, 0.5) - 1.0).abs() < 1e-9);
         let ratio = quantile(slow, 0.99) / quantile(Spread::USUAL, 0.99);
         assert!((ratio / 1.5 - 1.0).abs() < 0.05, "{ratio}");
-        // Two in a hundred that wait for a pause are the slowest two.
-        assert!(quantile(Spread { paused: 0.02, ..Spread::USUAL }, 0.99) > 600.0);
+        // Two in a hundred that wait for a pause are about the slowest two: their median is the 99 % quantile.
+        let paused = quantile(Spread { paused: 0.02, ..Spread::USUAL }, 0.99);
+        assert!((450.0..560.0).contains(&paused), "{paused}");
     }
 }

@@ -4,7 +4,7 @@
 //! ends. `latency jitter + GC` is `latency-jitter-gc`, `5xx .1->.2%` is `5xx-.1-.2`. Other spellings are taken where only
 //! one row can be meant: a zero before the dot, dashes left out, the beginning of a name.
 
-use super::world::{Row, healthy, regressions};
+use super::world::{Row, beyond, healthy, regressions};
 
 /// A row's name.
 pub fn spelled(row: &str) -> String {
@@ -34,7 +34,7 @@ fn bare(name: &str) -> String {
     bare
 }
 
-/// The rows that a name means: one row of either table, `all` (or `table-a`) for the healthy services, `table-b` for the
+/// The rows that a name means: one row of either table or beyond them, `all` (or `table-a`) for the healthy services, `table-b` for the
 /// regressions.
 ///
 /// # Errors
@@ -45,7 +45,7 @@ pub fn rows(name: &str) -> Result<Vec<Row>, String> {
         "table-b" => return Ok(regressions()),
         _ => {}
     }
-    let all: Vec<Row> = healthy().into_iter().chain(regressions()).collect();
+    let all: Vec<Row> = healthy().into_iter().chain(regressions()).chain(beyond()).collect();
     let letters = |name: &str| name.replace('.', "");
     let (asked, asked_bare) = (spelled(name), bare(name));
     let ways: [&dyn Fn(&str) -> bool; 4] = [
@@ -73,13 +73,13 @@ mod tests {
 
     #[test]
     fn every_row_has_a_name_of_its_own() {
-        let all: Vec<Row> = healthy().into_iter().chain(regressions()).collect();
+        let all: Vec<Row> = healthy().into_iter().chain(regressions()).chain(beyond()).collect();
         for row in &all {
             let name = spelled(row.row);
             assert_eq!(rows(&name).unwrap(), std::slice::from_ref(row), "{name}");
             assert_eq!(rows(row.row).unwrap(), std::slice::from_ref(row), "{name}");
         }
-        assert_eq!(all.len(), 25);
+        assert_eq!(all.len(), 26);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use judge::{Block, Counts};
 use super::chance::Chance;
 use super::fault::{Fault, Kind, Size};
 use super::latency::Spread;
-use super::world::{Ar, BAD, Spells, World};
+use super::world::{Ar, BAD, Pauses, Spells, World};
 
 /// Up to so many answers in a block, each is put into its bucket; beyond, each bucket is drawn.
 const ANSWERS_ONE_BY_ONE: f64 = 1_000.0;
@@ -227,8 +227,9 @@ impl<'a> Service<'a> {
             let mut shift = shared_jitter + own.jitter.step(chance);
             let extra = outage + own.burst.step(chance);
             let bad = BAD * shared_bad * noise(world.bad_own, chance);
-            let (often, paused) = world.pauses;
-            let paused = if often > 0.0 && chance.share() < often { paused } else { 0.0 };
+            let Pauses { minutes, share, millis: pause_millis } = world.pauses;
+            let paused = minutes > 0.0 && chance.share() < minutes;
+            let paused = if paused { share * (0.5 + chance.share()) } else { 0.0 };
             if side == TARGET {
                 errors *= world.target_errors;
                 shift += world.target_latency.ln();
@@ -238,7 +239,7 @@ impl<'a> Service<'a> {
                 bad,
                 redirects: 0.0,
                 refused: 0.0,
-                spread: Spread { shift, tail: 1.0, paused },
+                spread: Spread { shift, tail: 1.0, paused, pause_millis },
             };
         }
         if let Some(fault) = fault {
