@@ -20,5 +20,4 @@ mod refusals;
 mod reverts;
 mod schema;
 mod share;
-mod simulate;
 mod support;

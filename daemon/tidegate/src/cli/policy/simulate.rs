@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use cutover::baseline::Given;
 use cutover::policy::Policy;
-use judge::record::{Depth, Record};
+use judge::record::Depth;
 
 use super::check;
 use crate::cli::{Context, Exit};
@@ -122,8 +122,18 @@ impl Simulate {
         let mut progress = Progress::new();
         let studies = study(&policies, &faults, extent, &mut |done, of| progress.tell(done, of));
         progress.end();
+        let (least, most) = service.requests_per_second_between();
         let report = Report {
-            baseline: told(shown, &read.document.service, record, &service),
+            baseline: BaselineTold {
+                file: shown,
+                service: read.document.service.clone(),
+                seconds: record.to.saturating_sub(record.from) as f64 / 1_000.0,
+                by_hour: record.depth() == Depth::Week,
+                requests_per_second: service.requests_per_second(),
+                requests_per_second_min: least,
+                requests_per_second_max: most,
+                errors: record.baseline.normal().errors,
+            },
             cutovers: extent.healthy,
             cutovers_per_fault: extent.faulty,
             seed: extent.seed,
@@ -148,21 +158,6 @@ impl Simulate {
             context.print(&format!("\nwith charts: {}\n", page.display()))?;
         }
         Ok(Exit::Done)
-    }
-}
-
-/// The baseline as the report tells it.
-fn told(file: String, service: &str, record: &Record, drawn: &Service) -> BaselineTold {
-    let (least, most) = drawn.requests_per_second_between();
-    BaselineTold {
-        file,
-        service: service.to_owned(),
-        seconds: record.to.saturating_sub(record.from) as f64 / 1_000.0,
-        by_hour: record.depth() == Depth::Week,
-        requests_per_second: drawn.requests_per_second(),
-        requests_per_second_min: least,
-        requests_per_second_max: most,
-        errors: record.baseline.normal().errors,
     }
 }
 
@@ -256,7 +251,7 @@ mod tests {
     use cutover::Timestamp;
     use cutover::baseline::{self, Class, Document, Origin};
     use judge::Counts;
-    use judge::record::Row;
+    use judge::record::{Record, Row};
 
     use super::*;
 
