@@ -159,26 +159,26 @@ def near(ours, theirs):
 
 
 def judged_windows(entries, samples, policy):
-    """The samples of each step in order, as (step, sample): from its confirmation and warm-up to the next shift."""
+    """The samples of each step in order, as (step, sample): from its confirmation and warm-up to the last one judged.
+
+    Which one that was the journal says where the step ends: an interval may be counted a moment after the decision that
+    made nobody judge it any more.
+    """
     confirmed, steps = None, []
-    edges = []
     for entry in entries:
-        phase = entry["next"]["phase"]
-        if entry["reason"]["kind"] == "weight_confirmed" and phase["phase"] == "baking":
-            edges.append((entry["at"], phase["step"]))
-        elif phase["phase"] in ("shifting", "draining", "reverting", "reverted", "done", "aborted", "stuck"):
-            edges.append((entry["at"], None))
-    for at, step in edges:
-        if confirmed is not None:
-            steps.append((*confirmed, at))
-        confirmed = None if step is None else (at, step)
+        phase, judged = entry["next"]["phase"], entry["next"]["evidence"]["judged"]
+        begins = entry["reason"]["kind"] == "weight_confirmed" and phase["phase"] == "baking"
+        ends = phase["phase"] in ("shifting", "draining", "reverting", "reverted", "done", "aborted", "stuck")
+        if confirmed is not None and (begins or ends):
+            steps.append((*confirmed, judged["to"] if judged else -math.inf))
+        if begins or ends:
+            confirmed = (entry["at"], phase["step"]) if begins else None
     if confirmed is not None:
         steps.append((*confirmed, math.inf))
     warm_up = policy["shift"]["warm_up"]
     for begun, step, ended in steps:
         for sample in samples:
             window = sample["observation"]["window"]
-            # An interval is counted a moment after it ended; the entry that ends a step on it is of that moment.
             if window["from"] >= begun + warm_up and window["to"] <= ended:
                 yield step, sample
 
