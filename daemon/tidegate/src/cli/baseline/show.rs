@@ -284,7 +284,7 @@ mod tests {
     fn a_thin_baseline_says_what_it_is_and_why() {
         // Proves: how long, how thin and why, what was left out, and each hour as a sign and in figures.
         let text = page(&read(), true, Signs::Unicode);
-        expect![[r#"
+        expect![[r"
             baseline   of search, imported from a test
             recorded   2026-01-05T00:00:00Z to 2026-01-05T02:00:00Z: 2 h 00 m in 120 intervals
             depth      thin: 2.0 h are on record, and a week has 168, so one normal is used for all hours
@@ -305,7 +305,7 @@ mod tests {
             hour     minutes  left out   requests/min     errors     median    90 %      99 %
             Mon 00        60         0           60.0        0 %     5.1 ms    5.1 ms    5.1 ms
             Mon 01        60         0           60.0        0 %     5.1 ms    5.1 ms    5.1 ms
-        "#]]
+        "]]
         .assert_eq(&text);
         assert!(page(&read(), false, Signs::Ascii).is_ascii());
     }

@@ -148,17 +148,23 @@ impl Simulate {
                 })
                 .collect(),
         };
-        let page = write_page(&page::html(&report, env!("CARGO_PKG_VERSION"))?, self.html.as_deref())?;
-        if context.json {
-            let mut value = serde_json::to_value(&report)?;
-            value["page"] = serde_json::json!(page);
-            context.print_json(&value)?;
-        } else {
-            context.print(&report.text())?;
-            context.print(&format!("\nwith charts: {}\n", page.display()))?;
-        }
+        tell(context, &report, self.html.as_deref())?;
         Ok(Exit::Done)
     }
+}
+
+/// Writes the page, and prints the report with its place.
+fn tell(context: &Context, report: &Report, html: Option<&Path>) -> anyhow::Result<()> {
+    let page = write_page(&page::html(report, env!("CARGO_PKG_VERSION"))?, html)?;
+    if context.json {
+        let mut value = serde_json::to_value(report)?;
+        value["page"] = serde_json::json!(page);
+        context.print_json(&value)?;
+    } else {
+        context.print(&report.text())?;
+        context.print(&format!("\nwith charts: {}\n", page.display()))?;
+    }
+    Ok(())
 }
 
 /// The policy of a file, if it is sound and moves something; what is wrong is printed.
