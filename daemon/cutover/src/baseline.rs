@@ -6,7 +6,7 @@
 //! Reading refuses what was edited, cut off, or written in another layout: a baseline that nobody can vouch for is none.
 //!
 //! A cutover that stands on a baseline takes what it needs of it along ([`Given`]); before it starts, the source as it is
-//! now is held against it ([`drift()`]). Nothing here opens files: the text is an argument. [`file`] reads what others
+//! now is held against it ([`drift()`]). Nothing here opens files: the text is an argument. [`file`](mod@file) reads what others
 //! have counted (CSV, JSON).
 
 mod drift;

@@ -1,6 +1,6 @@
 //! A policy tried out on a recorded service before it is trusted: the real core and the real judge, many times.
 //!
-//! What is real: [`cutover::decide`] with its judge, tripwires, budgets and windows, event by event as the daemon sends
+//! What is real: [`cutover::decide()`] with its judge, tripwires, budgets and windows, event by event as the daemon sends
 //! them. What is simulated: virtual time ([`world`]), and the traffic of a [`service`] that behaves as its baseline was
 //! recorded ([`traffic`], [`shape`], [`wander`]), with a target that is as good as the source or has a [`fault`].
 //! [`mod@study`] does it many times and counts; [`told`] says it in words, and [`page`] draws it.
