@@ -36,6 +36,15 @@ fn no_healthy_world_is_reverted_more_often_than_allowed() {
     assert_eq!(told.len(), 14);
 }
 
+/// Proves the same of the cell that is worst of all by the tables: pauses of one side's garbage collector, at a rate at which
+/// a minute has enough requests to show them and too few to know them.
+#[test]
+fn the_worst_cell_of_the_tables_is_within_what_is_allowed() {
+    let tally = tally("heavy-gc-8-x5", 50.0, 400);
+    let (_, most) = limit::clopper_pearson(tally.reverted, tally.cutovers, 2.0 * CONFIDENCE - 1.0);
+    assert!(most <= ALPHA, "{} of {}, at most {most:.3}", tally.reverted, tally.cutovers);
+}
+
 /// Proves that what every operator would call a regression is found, and about when.
 #[test]
 fn plain_regressions_are_found_in_time() {
