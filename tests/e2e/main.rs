@@ -20,4 +20,5 @@ mod refusals;
 mod reverts;
 mod schema;
 mod share;
+mod simulate;
 mod support;

@@ -110,7 +110,7 @@ fn the_commands_of_the_readme_work() {
         match words[0].as_str() {
             "tidegate" => {
                 check(command, &words[1..]);
-                // A simulation needs a baseline that the reader has recorded; `readme.rs` runs whole ones.
+                // A simulation needs a baseline that the reader has recorded; `simulate.rs` runs whole ones.
                 if words[1] == "policy" && words[2] != "simulate" {
                     let mut arguments: Vec<&str> = words[1..].iter().map(String::as_str).collect();
                     let files: Vec<String> =

@@ -179,11 +179,15 @@ fn chart(title: &str, caption: &str, mut curves: Vec<Curve>) -> Option<Chart> {
         span if span < 4.0 * 3_600.0 => ("min", 60.0),
         _ => ("h", 3_600.0),
     };
-    let along = move |at: f64| format!("{:.0} {unit}", at / seconds);
+    // In the unit that is written, so that the axis has round numbers.
+    for point in curves.iter_mut().flat_map(|curve| &mut curve.points) {
+        point.0 /= seconds;
+    }
+    let along = move |at: f64| format!("{} {unit}", (at * 10.0).round() / 10.0);
     (!curves.is_empty()).then(|| Chart {
         title: title.to_owned(),
         caption: caption.to_owned(),
         legend: curves.iter().map(|curve| (curve.name.clone(), variable(curve.color), curve.dashed)).collect(),
-        svg: draw("%", Scale::To(100.0), &curves, &[], span, &along),
+        svg: draw("%", Scale::To(100.0), &curves, &[], span / seconds, &along),
     })
 }

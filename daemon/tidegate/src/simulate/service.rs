@@ -37,6 +37,8 @@ pub(super) struct Wanders {
     pub(super) errors: Wander,
     /// Answers with 4XX.
     pub(super) client_errors: Wander,
+    /// Answers with 3XX.
+    pub(super) redirects: Wander,
     /// Answers in each part above the median.
     pub(super) latency: [Wander; TIERS - 1],
     /// The same of whole exchanges.
@@ -70,7 +72,6 @@ impl Service {
         let requests = counts.requests.max(1) as f64;
         let part = |count: u64| count as f64 / requests;
         let week = (record.depth() == Depth::Week).then(|| record.week());
-        let client_errors = (normal.bad - normal.errors).max(0.0);
         let hours = (0..HOURS)
             .map(|hour| {
                 let hour = HourOfWeek::try_from(hour).expect("a week has as many hours as it counts to");
@@ -79,7 +80,7 @@ impl Service {
                     Level {
                         per_second: normal.requests / 60.0,
                         errors: normal.errors,
-                        client_errors,
+                        client_errors: normal.client_errors,
                         latency: [1.0; TIERS - 1],
                         exchange: [1.0; TIERS - 1],
                     },
@@ -94,18 +95,18 @@ impl Service {
             })
             .collect();
         let durations = |histogram: &Histogram| (histogram.clone(), part(histogram.total()).min(1.0));
-        let errors = Wander::of(normal.errors_phi, normal.errors, normal.requests);
-        let bad = Wander::of(normal.bad_phi, normal.bad, normal.requests);
+        let wander = |phi, share| Wander::of(phi, share, normal.requests);
         let arrivals = Phi { minute: record.arrivals_phi, longest: record.arrivals_phi };
         Self {
             hours,
             failed: counts.failed as f64 / counts.errors().max(1) as f64,
-            redirects: part(counts.status_3xx),
+            redirects: normal.redirects,
             abandoned: part(counts.abandoned),
             wanders: Wanders {
                 demand: demand(arrivals, normal.requests),
-                errors,
-                client_errors: bad.part(normal.bad, client_errors, normal.errors.powi(2) * errors.variance),
+                errors: wander(normal.errors_phi, normal.errors),
+                client_errors: wander(normal.client_errors_phi, normal.client_errors),
+                redirects: wander(normal.redirects_phi, normal.redirects),
                 latency: slow(normal.latency_phi, normal.latency_slow, normal.requests),
                 exchange: slow(normal.exchange_phi, normal.exchange_slow, normal.requests),
             },

@@ -93,9 +93,11 @@ impl<'a> Setting<'a> {
         let tiers = |wanders: &[Wander; TIERS - 1], states: &[f64; TIERS - 1], level: &[f64; TIERS - 1]| {
             std::array::from_fn(|tier| level[tier] * wanders[tier].factor(states[tier]))
         };
+        let redirects = (self.service.redirects * wanders.redirects.factor(luck.redirects)).min(0.95);
         let mut shares = Shares {
             errors,
             client_errors,
+            redirects,
             latency: tiers(&wanders.latency, &luck.latency, &level.latency),
             exchange: tiers(&wanders.exchange, &luck.exchange, &level.exchange),
             ..Shares::default()
@@ -132,6 +134,8 @@ impl<'a> Setting<'a> {
 struct Shares {
     errors: f64,
     client_errors: f64,
+    /// Of the answers that are no errors.
+    redirects: f64,
     latency: [f64; TIERS - 1],
     exchange: [f64; TIERS - 1],
     /// What a fault does: of all requests, no answer; of the sound answers, server errors, 4XX and redirects.
@@ -154,6 +158,7 @@ impl Shares {
 struct Luck {
     errors: f64,
     client_errors: f64,
+    redirects: f64,
     latency: [f64; TIERS - 1],
     exchange: [f64; TIERS - 1],
 }
@@ -263,6 +268,7 @@ impl<'a> Traffic<'a> {
             Luck {
                 errors: Wander::begin(rng),
                 client_errors: Wander::begin(rng),
+                redirects: Wander::begin(rng),
                 latency: std::array::from_fn(|_| Wander::begin(rng)),
                 exchange: std::array::from_fn(|_| Wander::begin(rng)),
             }
@@ -292,6 +298,7 @@ impl<'a> Traffic<'a> {
             for (luck, rng) in self.luck.iter_mut().zip(&mut self.streams) {
                 luck.errors = wanders.errors.next(luck.errors, rng);
                 luck.client_errors = wanders.client_errors.next(luck.client_errors, rng);
+                luck.redirects = wanders.redirects.next(luck.redirects, rng);
                 for (state, wander) in luck.latency.iter_mut().zip(&wanders.latency) {
                     *state = wander.next(*state, rng);
                 }
@@ -503,7 +510,7 @@ impl Setting<'_> {
         let added_client_errors = binomial(rng, sound, shares.added_client_errors);
         sound -= added_client_errors;
         let abandoned = binomial(rng, sound, service.abandoned);
-        let redirects = binomial(rng, sound - abandoned, service.redirects);
+        let redirects = binomial(rng, sound - abandoned, shares.redirects);
         let added_redirects = binomial(rng, sound - abandoned - redirects, shares.added_redirects);
         let drawn = |durations: &Durations, factors, rng: &mut Stream| {
             let measured = binomial(rng, answered, durations.share);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use cutover::baseline::Given;
 use cutover::policy::Policy;
-use judge::record::Depth;
+use judge::record::{Depth, Record};
 
 use super::check;
 use crate::cli::{Context, Exit};
@@ -122,18 +122,8 @@ impl Simulate {
         let mut progress = Progress::new();
         let studies = study(&policies, &faults, extent, &mut |done, of| progress.tell(done, of));
         progress.end();
-        let (least, most) = service.requests_per_second_between();
         let report = Report {
-            baseline: BaselineTold {
-                file: shown,
-                service: read.document.service.clone(),
-                seconds: record.to.saturating_sub(record.from) as f64 / 1_000.0,
-                by_hour: record.depth() == Depth::Week,
-                requests_per_second: service.requests_per_second(),
-                requests_per_second_min: least,
-                requests_per_second_max: most,
-                errors: record.baseline.normal().errors,
-            },
+            baseline: told(shown, &read.document.service, record, &service),
             cutovers: extent.healthy,
             cutovers_per_fault: extent.faulty,
             seed: extent.seed,
@@ -148,23 +138,32 @@ impl Simulate {
                 })
                 .collect(),
         };
-        tell(context, &report, self.html.as_deref())?;
+        let page = write_page(&page::html(&report, env!("CARGO_PKG_VERSION"))?, self.html.as_deref())?;
+        if context.json {
+            let mut value = serde_json::to_value(&report)?;
+            value["page"] = serde_json::json!(page);
+            context.print_json(&value)?;
+        } else {
+            context.print(&report.text())?;
+            context.print(&format!("\nwith charts: {}\n", page.display()))?;
+        }
         Ok(Exit::Done)
     }
 }
 
-/// Writes the page, and prints the report with its place.
-fn tell(context: &Context, report: &Report, html: Option<&Path>) -> anyhow::Result<()> {
-    let page = write_page(&page::html(report, env!("CARGO_PKG_VERSION"))?, html)?;
-    if context.json {
-        let mut value = serde_json::to_value(report)?;
-        value["page"] = serde_json::json!(page);
-        context.print_json(&value)?;
-    } else {
-        context.print(&report.text())?;
-        context.print(&format!("\nwith charts: {}\n", page.display()))?;
+/// The baseline as the report tells it.
+fn told(file: String, service: &str, record: &Record, drawn: &Service) -> BaselineTold {
+    let (least, most) = drawn.requests_per_second_between();
+    BaselineTold {
+        file,
+        service: service.to_owned(),
+        seconds: record.to.saturating_sub(record.from) as f64 / 1_000.0,
+        by_hour: record.depth() == Depth::Week,
+        requests_per_second: drawn.requests_per_second(),
+        requests_per_second_min: least,
+        requests_per_second_max: most,
+        errors: record.baseline.normal().errors,
     }
-    Ok(())
 }
 
 /// The policy of a file, if it is sound and moves something; what is wrong is printed.
@@ -257,7 +256,7 @@ mod tests {
     use cutover::Timestamp;
     use cutover::baseline::{self, Class, Document, Origin};
     use judge::Counts;
-    use judge::record::{Record, Row};
+    use judge::record::Row;
 
     use super::*;
 
