@@ -1,4 +1,4 @@
-//! `worlds --count N --seed S [--mutant NAME|list]`: simulated cutovers against the oracle.
+//! `worlds --count N --seed S [--skip N] [--mutant NAME|list]`: simulated cutovers against the oracle.
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program for the command line")]
 
@@ -13,22 +13,25 @@ use tidegate_tests::sim::{Coverage, Fault, Mutant, Outcome, coverage, run};
 struct Args {
     count: u64,
     seed: u64,
+    /// How many worlds of the seed are left out: to see one of a long run again.
+    skip: u64,
     mutant: Option<Mutant>,
     verbose: bool,
 }
 
 /// How to call it.
-const USAGE: &str = "usage: worlds [--count N] [--seed S] [--mutant NAME|list] [--verbose]";
+const USAGE: &str = "usage: worlds [--count N] [--seed S] [--skip N] [--mutant NAME|list] [--verbose]";
 
 /// Reads the command line; `Ok(None)` when everything is said already.
 fn parse() -> Result<Option<Args>, String> {
-    let mut args = Args { count: 20_000, seed: 1, mutant: None, verbose: false };
+    let mut args = Args { count: 20_000, seed: 1, skip: 0, mutant: None, verbose: false };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} needs a value\n{USAGE}"));
         match word.as_str() {
             "--count" => args.count = number(&value()?)?,
             "--seed" => args.seed = number(&value()?)?,
+            "--skip" => args.skip = number(&value()?)?,
             "--verbose" => args.verbose = true,
             "--mutant" => match value()?.as_str() {
                 "list" => {
@@ -117,7 +120,7 @@ fn all(args: &Args) -> Tally {
                     let mut tally = Tally::default();
                     let mut coverage = Coverage::default();
                     for index in (thread..args.count).step_by(threads as usize) {
-                        let seed = args.seed.wrapping_mul(1_000_000_007).wrapping_add(index);
+                        let seed = args.seed.wrapping_mul(1_000_000_007).wrapping_add(args.skip).wrapping_add(index);
                         let outcome = run(seed, args.mutant, &mut coverage);
                         tally.add(seed, outcome);
                     }
@@ -158,7 +161,8 @@ fn print(args: &Args, tally: &Tally, took: Duration) {
     }
     for (seed, outcome) in tally.violations.iter().take(SHOWN) {
         if let Some(violation) = &outcome.violation {
-            println!("seed {seed}: `{}`: {}", violation.check, violation.text);
+            let again = seed.wrapping_sub(args.seed.wrapping_mul(1_000_000_007));
+            println!("seed {seed} (--skip {again}): `{}`: {}", violation.check, violation.text);
             if args.verbose {
                 println!("  faults {:?}", outcome.faults.iter().collect::<Vec<_>>());
                 for line in &outcome.trace {

@@ -369,11 +369,17 @@ fn step_back(turn: &mut Turn, text: String) {
         turn.halt(HaltKind::Timeout, text);
         return;
     };
+    let share = turn.step_share(last_good);
+    // A step back only ever takes traffic from the target: where somebody has put back less, it would be a rise on nothing.
+    let rises = |now: Share| share.reads > now.reads || share.writes > now.writes;
+    if turn.next.configured.as_ref().is_none_or(|reading| rises(reading.share)) {
+        turn.halt(HaltKind::Timeout, format!("{text}; a step back to {share} would give the target more than it has"));
+        return;
+    }
     turn.next.stepped_back.insert(step);
     // What stood may still be on its way to somewhere; a read that shows it again is no drift.
     let stood = turn.next.desired;
     turn.remember_late(stood);
-    let share = turn.step_share(last_good);
     turn.next.budgets.hold = Duration::ZERO;
     turn.next.budgets.bake = Duration::ZERO;
     shift::begin(turn, last_good, share, "step_back", format!("{text}; back to {share}"));

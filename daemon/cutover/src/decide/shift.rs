@@ -291,8 +291,10 @@ fn shown(turn: &mut Turn, reading: &Reading) {
     let Phase::Shifting { step, attempts, reads } = turn.next.phase else { return };
     let desired = turn.next.desired;
     // With no write under way (it was given up, refused, or asked by a daemon that is gone) an attempt of ours may have
-    // landed all the same; it must have settled, too.
-    let settled = turn.next.write.is_some() || turn.next.budgets.write >= turn.next.policy.shift.settle;
+    // landed all the same; it must have settled, too, before the read was begun.
+    let begun_ago = turn.now.since(reading.begun);
+    let settled =
+        turn.next.write.is_some() || turn.next.budgets.write >= turn.next.policy.shift.settle.saturating_add(begun_ago);
     if reading.share == desired && reading.disagreeing.is_empty() && attempts > 0 && settled {
         confirmed(turn, step);
         return;

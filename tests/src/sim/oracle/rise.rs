@@ -81,7 +81,10 @@ impl Oracle {
             self.accuse("evidence", format!("{share} is no step of the policy"));
             return;
         };
-        let from = self.asked;
+        // Weight that somebody else gave and that was adopted is what was baked.
+        let read = self.last_read.as_ref().map_or(self.asked, |reading| reading.share);
+        let adopts = self.policy.drift == DriftPolicy::Adopt && read.raises(self.asked);
+        let from = if adopts { read } else { self.asked };
         let below = steps.iter().rposition(|&step| !step.raises(from));
         let first = below.is_none();
         let next = below.map_or(0, |step| step + 1);
