@@ -8,35 +8,17 @@
 
 use std::time::Duration;
 
-use judge::{Baseline, Block, Context, Counts, Guard, GuardKind, Guards, Judge};
+use judge::{Baseline, Context, Guards, Judge};
+
+#[path = "../tests/drawn/mod.rs"]
+mod drawn;
+
+use drawn::{all_guards, blocks};
 
 /// Intervals a cutover is judged for in one round.
 const INTERVALS: usize = 2_000;
 /// Rounds, of which the quickest counts: whatever else the machine did only makes a round slower.
 const ROUNDS: usize = 7;
-
-/// A second of one side.
-fn side(rng: &mut fastrand::Rng, requests: u64) -> Counts {
-    let mut counts = Counts { requests, ..Counts::default() };
-    for _ in 0..requests {
-        match rng.u16(0..1_000) {
-            0 => counts.status_5xx += 1,
-            1..=20 => counts.status_4xx += 1,
-            21..=50 => counts.status_3xx += 1,
-            _ => counts.status_2xx += 1,
-        }
-        // Some sixty buckets around 60 ms, most requests near the middle.
-        let bucket = 220 + rng.u16(0..20) + rng.u16(0..20) + rng.u16(0..20);
-        counts.latency.add(bucket, 1);
-        counts.exchange.add(bucket + 2, 1);
-    }
-    counts
-}
-
-fn blocks(millis: u64, count: usize) -> Vec<Block> {
-    let mut rng = fastrand::Rng::with_seed(5);
-    (0..count).map(|_| Block { millis, source: side(&mut rng, 400), target: side(&mut rng, 100) }).collect()
-}
 
 /// Processor time of this thread so far, as Linux counts it: other work on the machine is not in it.
 fn processor_time() -> Duration {
@@ -58,20 +40,8 @@ fn quickest(mut round: impl FnMut()) -> Duration {
 fn main() {
     let baseline = Baseline::from_blocks(&blocks(60_000, 60), 30);
     let seconds = blocks(1_000, INTERVALS);
-    let mut all = Guards::default();
-    all.guards.extend(
-        [
-            GuardKind::ClientErrors,
-            GuardKind::Redirects,
-            GuardKind::LatencyBody,
-            GuardKind::LatencyTail,
-            GuardKind::LatencySlow,
-            GuardKind::Exchange,
-        ]
-        .map(Guard::usual),
-    );
     println!("500 requests a second, intervals of a second, {INTERVALS} intervals, the quickest of {ROUNDS} rounds");
-    for (name, guards) in [("usual guards", Guards::default()), ("all guards", all)] {
+    for (name, guards) in [("usual guards", Guards::default()), ("all guards", all_guards())] {
         for worded in [false, true] {
             let time = quickest(|| {
                 let mut judge = Judge::new(guards.clone(), baseline.clone(), 5);

@@ -7,6 +7,8 @@
 //! The mixtures are those of Howard, Ramdas, `McAuliffe` and Sekhon (Annals of Statistics 2021, arXiv 1810.08240), as in
 //! their library `confseq`, whose numbers they reproduce.
 
+use std::cmp::Ordering;
+
 use statrs::function::beta::{beta_reg, ln_beta};
 use statrs::function::gamma::{gamma_ur, ln_gamma};
 
@@ -119,13 +121,39 @@ pub fn bernoulli_interval(hits: f64, requests: f64, alpha: f64, requests_opt: f6
     }
     let seen = hits / requests;
     let threshold = -alpha.ln();
-    let over = |p: f64| {
-        let (spread, s) = (p * (1.0 - p), (seen - p) * requests);
-        beta_binomial_log_mixture(s, spread * requests, spread * requests_opt, p, 1.0 - p, false) - threshold
-    };
+    let over = |p: f64| log_against(seen, requests, requests_opt, p) - threshold;
     let low = if seen > 0.0 { rising_root(|p| if p <= 0.0 { -1.0 } else { -over(p) }, 0.0, seen) } else { 0.0 };
     let high = if seen < 1.0 { rising_root(|p| if p >= 1.0 { 1.0 } else { over(p) }, seen, 1.0) } else { 1.0 };
     (low, high)
+}
+
+/// Where that interval lies against a share `p` (0 to 1): above it whole, at or below it whole, or with `p` inside. The same
+/// as making the interval and comparing its ends, at a hundredth of the price.
+///
+/// ```
+/// use std::cmp::Ordering;
+/// // 3 of 100 at 1 %: really between 0.05 % and 20.6 %.
+/// let against = |p| judge::interval::bernoulli_against(3.0, 100.0, 0.01, 1000.0, p);
+/// assert_eq!([0.0004, 0.0006, 0.2, 0.21].map(against), [Ordering::Greater, Ordering::Equal, Ordering::Equal, Ordering::Less]);
+/// ```
+pub fn bernoulli_against(hits: f64, requests: f64, alpha: f64, requests_opt: f64, p: f64) -> Ordering {
+    if !(requests > 0.0 && hits >= 0.0 && hits <= requests) {
+        return if p >= 1.0 { Ordering::Less } else { Ordering::Equal };
+    }
+    let seen = hits / requests;
+    let outside = || log_against(seen, requests, requests_opt, p) >= -alpha.ln();
+    match seen.total_cmp(&p) {
+        _ if p >= 1.0 => Ordering::Less,
+        Ordering::Greater if p <= 0.0 || outside() => Ordering::Greater,
+        Ordering::Less if outside() => Ordering::Less,
+        _ => Ordering::Equal,
+    }
+}
+
+/// How strongly a share of `seen` among `requests` speaks against a true share of `p`, as the log of a factor.
+fn log_against(seen: f64, requests: f64, requests_opt: f64, p: f64) -> f64 {
+    let (spread, s) = (p * (1.0 - p), (seen - p) * requests);
+    beta_binomial_log_mixture(s, spread * requests, spread * requests_opt, p, 1.0 - p, false)
 }
 
 /// Where a function that goes from below zero at `low` to above zero at `high` is zero, to the last digits, relative
@@ -143,7 +171,25 @@ fn rising_root(f: impl Fn(f64) -> f64, mut low: f64, mut high: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_share_lies_against_the_interval_as_against_its_ends(
+            requests in 1u32..100_000, part in 0.0f64..1.0, p in 0.0f64..1.2,
+        ) {
+            let hits = (part * f64::from(requests)).floor();
+            let (low, high) = bernoulli_interval(hits, f64::from(requests), SHOWN_ALPHA, SHOWN_OPT);
+            let ends = match () {
+                () if low > p => Ordering::Greater,
+                () if high <= p => Ordering::Less,
+                () => Ordering::Equal,
+            };
+            prop_assert_eq!(bernoulli_against(hits, f64::from(requests), SHOWN_ALPHA, SHOWN_OPT, p), ends);
+        }
+    }
 
     #[test]
     fn no_requests_mean_no_knowledge() {

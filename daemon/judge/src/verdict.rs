@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::GuardKind;
-use crate::interval::{SHOWN_OPT, bernoulli_interval};
+use crate::interval::{SHOWN_ALPHA, SHOWN_OPT, bernoulli_interval};
 use crate::world::{Standing, World};
 
 /// What the evidence proves. Unknown is never a pass.
@@ -89,6 +89,11 @@ impl GuardVerdict {
             interval(self.reference_value, self.reference_requests)?,
             interval(self.target_value, self.target_requests)?,
         ])
+    }
+
+    /// The intervals that are shown, of a guard that judges: [`intervals`](Self::intervals) at [`SHOWN_ALPHA`].
+    pub fn shown_intervals(&self) -> Option<[(f64, f64); 2]> {
+        self.intervals(SHOWN_ALPHA).filter(|_| self.on)
     }
 }
 

@@ -4,19 +4,18 @@
 //! call asks a second question: is the trouble shared? Here the source of this step is held against its own record from
 //! before the shift. It moves no verdict; it explains one.
 //!
-//! The comparison stands on intervals that may be looked at at any time ([`bernoulli_interval`]): *worse* is said when the
+//! The comparison stands on intervals that may be looked at at any time ([`bernoulli_against`]): *worse* is said when the
 //! whole interval lies beyond what the record allows, *as recorded* when the whole interval lies within it, and otherwise
 //! that there are too few requests to tell. As in every shown interval, errors that come in clusters make it too narrow.
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 
-use crate::interval::{SHOWN_ALPHA, SHOWN_OPT, bernoulli_interval};
+use crate::interval::{SHOWN_ALPHA, SHOWN_OPT, bernoulli_against, bernoulli_interval};
 use crate::words::{count, millis, share};
-use crate::{Counts, Histogram};
+use crate::{Counts, Guard, GuardKind, Histogram};
 
-/// How many times its recorded share of errors the source may have and still be as recorded, and what may come on top:
-/// the tolerance of the guard against the baseline.
-const ERRORS: (f64, f64) = (1.5, 0.0002);
 /// How many buckets of 2^(1/16) an answer may take longer than nine of ten in the record and still be as recorded: half as
 /// long again and a little more, since hours of a day differ by as much.
 const SLOWER_BUCKETS: u16 = 10;
@@ -44,8 +43,8 @@ pub struct World {
     pub standing: Standing,
     /// Share of the source's requests that end in a server error on this step (0 to 1).
     pub errors: Option<f64>,
-    /// Between what and what that share really lies, at every look of the step together but with chance 5 %.
-    pub errors_interval: Option<(f64, f64)>,
+    /// Of how many requests.
+    pub requests: u64,
     /// Above which share the source is worse than recorded.
     pub errors_bound: Option<f64>,
     /// All of it in one sentence for a person, without a full stop.
@@ -73,7 +72,7 @@ pub(crate) struct Recorded<'a> {
 
 impl World {
     fn unknown(sentence: String) -> Self {
-        Self { standing: Standing::Unknown, errors: None, errors_interval: None, errors_bound: None, sentence }
+        Self { standing: Standing::Unknown, errors: None, requests: 0, errors_bound: None, sentence }
     }
 
     /// Holds the source's counts of a step against its record.
@@ -87,8 +86,10 @@ impl World {
             return Self::unknown("the source has had no request on this step".to_owned());
         }
         let (hits, requests) = (source.errors() as f64, source.requests as f64);
-        let (low, high) = bernoulli_interval(hits, requests, SHOWN_ALPHA, SHOWN_OPT);
-        let bound = (ERRORS.0 * recorded.errors_high + ERRORS.1).min(1.0);
+        // What the target may have against the record, the source may have as well.
+        let tolerance = Guard::usual(GuardKind::Baseline);
+        let bound = (tolerance.ratio * recorded.errors_high + tolerance.margin).min(1.0);
+        let failing = bernoulli_against(hits, requests, SHOWN_ALPHA, SHOWN_OPT, bound);
         let slower = slower(recorded.latency, &source.latency);
         let compared = format!(
             "{} of the source's requests end in a server error ({} of {}), {} in the baseline",
@@ -97,11 +98,11 @@ impl World {
             count(source.requests),
             share(recorded.errors),
         );
-        let (standing, sentence) = match (low > bound, high <= bound, slower) {
-            (true, ..) => {
+        let (standing, sentence) = match (failing, slower) {
+            (Ordering::Greater, _) => {
                 (Standing::Worse, format!("the source itself fails more than it was recorded to: {compared}"))
             }
-            (false, _, Slower::Yes { now, then }) => (
+            (_, Slower::Yes { now, then }) => (
                 Standing::Worse,
                 format!(
                     "the source itself is slower than it was recorded: nine of ten answers begin within {}, {} in the baseline",
@@ -109,7 +110,7 @@ impl World {
                     millis(then)
                 ),
             ),
-            (false, true, Slower::No) => {
+            (Ordering::Less, Slower::No) => {
                 (Standing::AsRecorded, format!("the source itself is as recorded: {compared}"))
             }
             _ => (
@@ -117,13 +118,15 @@ impl World {
                 format!("too few requests to tell whether the source itself is as recorded: {compared}"),
             ),
         };
-        Self {
-            standing,
-            errors: Some(hits / requests),
-            errors_interval: Some((low, high)),
-            errors_bound: Some(bound),
-            sentence,
-        }
+        Self { standing, errors: Some(hits / requests), requests: source.requests, errors_bound: Some(bound), sentence }
+    }
+
+    /// Between what and what the source's share of errors really lies, at every look of the step together but with
+    /// chance 5 %; for showing, since making it costs more than all verdicts of an interval.
+    pub fn errors_interval(&self) -> Option<(f64, f64)> {
+        let requests = self.requests as f64;
+        // A count is the share times the requests, to the nearest.
+        self.errors.map(|share| bernoulli_interval((share * requests).round(), requests, SHOWN_ALPHA, SHOWN_OPT))
     }
 }
 
@@ -144,11 +147,11 @@ fn slower(recorded: &Histogram, seen: &Histogram) -> Slower {
         return if recorded.total() == 0 { Slower::No } else { Slower::Unknown };
     };
     let above = seen.above(usual.saturating_add(SLOWER_BUCKETS)) as f64;
-    let (low, high) = bernoulli_interval(above, seen.total() as f64, SHOWN_ALPHA, SHOWN_OPT);
-    match (low > SLOW, high <= SLOW_TIMES * SLOW) {
-        (true, _) => Slower::Yes { now: now / 1_000.0, then: Histogram::upper_micros(usual) / 1_000.0 },
-        (false, true) => Slower::No,
-        (false, false) => Slower::Unknown,
+    let against = |share| bernoulli_against(above, seen.total() as f64, SHOWN_ALPHA, SHOWN_OPT, share);
+    match (against(SLOW), against(SLOW_TIMES * SLOW)) {
+        (Ordering::Greater, _) => Slower::Yes { now: now / 1_000.0, then: Histogram::upper_micros(usual) / 1_000.0 },
+        (_, Ordering::Less) => Slower::No,
+        _ => Slower::Unknown,
     }
 }
 

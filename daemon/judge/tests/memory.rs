@@ -4,44 +4,11 @@
 //! the histograms of a step alone grow while durations appear in buckets that had none, a few times in all.
 
 use allocation_counter::measure;
-use judge::{Baseline, Block, Context, Counts, Guard, GuardKind, Guards, Judge, Verdict};
+use judge::{Baseline, Context, Judge, Verdict};
 
-/// A side with a few errors and latencies in a hundred buckets, drawn.
-fn side(rng: &mut fastrand::Rng, requests: u64) -> Counts {
-    let mut counts = Counts { requests, ..Counts::default() };
-    for _ in 0..requests {
-        match rng.u16(0..1_000) {
-            0 => counts.status_5xx += 1,
-            1..=20 => counts.status_4xx += 1,
-            21..=50 => counts.status_3xx += 1,
-            _ => counts.status_2xx += 1,
-        }
-        let bucket = 200 + rng.u16(0..50) + rng.u16(0..50);
-        counts.latency.add(bucket, 1);
-        counts.exchange.add(bucket + 3, 1);
-    }
-    counts
-}
+mod drawn;
 
-/// All guards that there are.
-fn all_guards() -> Guards {
-    let kinds = [
-        GuardKind::ClientErrors,
-        GuardKind::Redirects,
-        GuardKind::LatencyBody,
-        GuardKind::LatencyTail,
-        GuardKind::LatencySlow,
-        GuardKind::Exchange,
-    ];
-    let mut guards = Guards::default();
-    guards.guards.extend(kinds.map(Guard::usual));
-    guards
-}
-
-fn blocks(millis: u64, count: usize) -> Vec<Block> {
-    let mut rng = fastrand::Rng::with_seed(11);
-    (0..count).map(|_| Block { millis, source: side(&mut rng, 400), target: side(&mut rng, 100) }).collect()
-}
+use drawn::{all_guards, blocks};
 
 fn context(at: usize) -> Context {
     Context { new_step: at.is_multiple_of(1_000), weight: 200, next_weight: Some(500), source_live: true }

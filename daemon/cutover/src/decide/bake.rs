@@ -371,8 +371,7 @@ fn step_back(turn: &mut Turn, text: String) {
     };
     let share = turn.step_share(last_good);
     // A step back only ever takes traffic from the target: where somebody has put back less, it would be a rise on nothing.
-    let rises = |now: Share| share.reads > now.reads || share.writes > now.writes;
-    if turn.next.configured.as_ref().is_none_or(|reading| rises(reading.share)) {
+    if turn.next.configured.as_ref().is_none_or(|reading| share.raises(reading.share)) {
         turn.halt(HaltKind::Timeout, format!("{text}; a step back to {share} would give the target more than it has"));
         return;
     }

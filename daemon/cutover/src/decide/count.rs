@@ -217,11 +217,11 @@ fn judge(turn: &mut Turn, observation: &Observation, step: Option<usize>) {
             judgement.alarms.iter().filter(|alarm| alarm.act == judge::Act::Revert).map(|alarm| alarm.sentence.clone()),
         )
         .next();
-    let diagnosis = judgement.diagnosis();
+    let diagnosis = failed.then(|| judgement.diagnosis());
     let evidence_now = judgement.evidence;
     let evidence_max = judgement.evidence_max;
     turn.next.evidence.judgement = Some(Arc::new(judgement));
-    if failed {
+    if let Some(diagnosis) = diagnosis {
         let text = why.unwrap_or_else(|| {
             format!(
                 "all guards together: evidence against the target is {evidence_now:.1}, and {evidence_max:.0} reverts"

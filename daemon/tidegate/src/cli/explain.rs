@@ -1,7 +1,7 @@
 //! `tidegate explain`: why a cutover is where it is, in sentences: each guard with its numbers, and what is missing.
 
 use judge::interval::SHOWN_ALPHA;
-use judge::{GuardVerdict, Reference};
+use judge::{GuardVerdict, Reference, World};
 
 use super::api::Api;
 use super::status::next;
@@ -33,7 +33,7 @@ impl Explain {
                     "outlook": cutover.outlook,
                     "blockers": cutover.blockers,
                     "diagnosis": judgement.map(|judgement| judgement.diagnosis()),
-                    "world": judgement.map(|judgement| &judgement.world),
+                    "world": judgement.map(|judgement| world(&judgement.world)),
                     "guards": judgement.map(|judgement| &judgement.guards),
                     "intervals": judgement.map(|judgement| {
                         judgement.guards.iter().map(intervals).collect::<Vec<_>>()
@@ -71,9 +71,16 @@ impl Explain {
     }
 }
 
+/// What is known of the source itself, with the interval of its share of errors.
+fn world(world: &World) -> serde_json::Value {
+    let mut told = serde_json::json!(world);
+    told["errors_interval"] = serde_json::json!(world.errors_interval());
+    told
+}
+
 /// Between what and what the shares behind a verdict really lie, for programs; `null` for latency and without requests.
 fn intervals(guard: &GuardVerdict) -> serde_json::Value {
-    let sides = guard.intervals(SHOWN_ALPHA).filter(|_| guard.on);
+    let sides = guard.shown_intervals();
     sides.map_or(serde_json::Value::Null, |[reference, target]| {
         serde_json::json!({ "guard": guard.guard, "reference": reference, "target": target, "chance_of_error": SHOWN_ALPHA })
     })
@@ -81,7 +88,7 @@ fn intervals(guard: &GuardVerdict) -> serde_json::Value {
 
 /// The same for a person.
 fn lies(guard: &GuardVerdict) -> Option<String> {
-    let [reference, target] = guard.intervals(SHOWN_ALPHA).filter(|_| guard.on)?;
+    let [reference, target] = guard.shown_intervals()?;
     let between = |(low, high): (f64, f64)| format!("between {} and {}", format::share(low), format::share(high));
     let whose = match guard.reference {
         Reference::Source => "the source",

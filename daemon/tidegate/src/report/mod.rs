@@ -14,7 +14,6 @@ mod tests;
 use std::time::Duration;
 
 use cutover::{Command, Cutover, Event, Phase, Timestamp, price};
-use judge::interval::SHOWN_ALPHA;
 use judge::{GuardVerdict, Side};
 use minijinja::{AutoEscape, Environment, context};
 use serde::Serialize;
@@ -307,16 +306,13 @@ fn command(command: &Command) -> Option<String> {
 }
 
 fn row(guard: &GuardVerdict) -> Row {
-    let lies = |which: usize| {
-        let intervals = guard.intervals(SHOWN_ALPHA).filter(|_| guard.on);
-        intervals.map_or_else(
-            || "-".to_owned(),
-            |of| format!("{} to {}", format::share(of[which].0), format::share(of[which].1)),
-        )
-    };
+    let lies = guard
+        .shown_intervals()
+        .map(|sides| sides.map(|(low, high)| format!("{} to {}", format::share(low), format::share(high))));
+    let [reference_lies, target_lies] = lies.unwrap_or_else(|| ["-", "-"].map(str::to_owned));
     Row {
-        reference_lies: lies(0),
-        target_lies: lies(1),
+        reference_lies,
+        target_lies,
         guard: format::guard(guard.guard),
         against: match guard.reference {
             judge::Reference::Source => "source",

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::fault::{Kind, Onset};
 use super::study::Faulty;
-use super::told::{PolicyTold, Report, between, by, dash, long, plain, share};
+use super::told::{PolicyTold, Report, cells, dash, long, plain, share};
 use crate::report::plot::{Chart, Curve, FAINT, INK, LIMIT, MARK, SOURCE, Scale, TARGET, draw, variable};
 use crate::report::{ReportError, STYLE, pages};
 use crate::screen::format::count;
@@ -91,21 +91,9 @@ fn shown(policy: &PolicyTold) -> Shown {
 }
 
 fn row(fault: &Faulty) -> [String; 11] {
-    let after = |of: fn(super::study::Spread) -> f64| fault.seconds.map_or_else(dash, |seconds| long(of(seconds)));
-    let bad = |of: fn(super::study::Spread) -> f64| fault.bad_answers.map_or_else(dash, |bad| count(of(bad) as u64));
-    [
-        fault.fault.to_string(),
-        fault.words.clone(),
-        between(fault.detected),
-        plain(fault.stopped),
-        plain(fault.missed),
-        after(|seconds| seconds.median),
-        after(|seconds| seconds.p90),
-        fault.share_at_revert.map_or_else(dash, |at| share(at.median / 1_000.0)),
-        bad(|bad| bad.median),
-        bad(|bad| bad.p90),
-        by(&fault.reverted_by),
-    ]
+    let [detected, stopped, missed, after, after_p90, at, bad, bad_p90, by] = cells(fault);
+    let (name, words) = (fault.fault.to_string(), fault.words.clone());
+    [name, words, detected, stopped, missed, after, after_p90, at, bad, bad_p90, by]
 }
 
 /// How long healthy cutovers take, and how soon each kind of fault is seen; the second policy's lines are dashed.

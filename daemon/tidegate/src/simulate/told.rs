@@ -147,6 +147,24 @@ fn healthy(policy: &PolicyTold, cutovers: u32) -> String {
     text + &table(&rows)
 }
 
+/// What became of one fault, in the order of the tables: how often it is reverted, stops and goes through; after how long,
+/// usually and at most times; at which share; how many bad answers, usually and at most times; and what saw it.
+pub(super) fn cells(fault: &Faulty) -> [String; 9] {
+    let after = |of: fn(Spread) -> f64| fault.seconds.map_or_else(dash, |seconds| long(of(seconds)));
+    let bad = |of: fn(Spread) -> f64| fault.bad_answers.map_or_else(dash, |bad| count(of(bad) as u64));
+    [
+        between(fault.detected),
+        plain(fault.stopped),
+        plain(fault.missed),
+        after(|seconds| seconds.median),
+        after(|seconds| seconds.p90),
+        fault.share_at_revert.map_or_else(dash, |at| share(at.median / 1_000.0)),
+        bad(|bad| bad.median),
+        bad(|bad| bad.p90),
+        by(&fault.reverted_by),
+    ]
+}
+
 /// What becomes of targets that are worse.
 fn faults(faults: &[Faulty], cutovers: u32) -> String {
     if faults.is_empty() {
@@ -169,20 +187,9 @@ fn faults(faults: &[Faulty], cutovers: u32) -> String {
         .map(str::to_owned),
     ];
     for fault in faults {
-        let after = |of: fn(Spread) -> f64| fault.seconds.map_or_else(dash, |seconds| long(of(seconds)));
-        let bad = |of: fn(Spread) -> f64| fault.bad_answers.map_or_else(dash, |bad| count(of(bad) as u64));
-        rows.push([
-            fault.fault.to_string(),
-            between(fault.detected),
-            plain(fault.stopped),
-            plain(fault.missed),
-            after(|seconds| seconds.median),
-            after(|seconds| seconds.p90),
-            fault.share_at_revert.map_or_else(dash, |at| share(at.median / 1_000.0)),
-            bad(|bad| bad.median),
-            bad(|bad| bad.p90),
-            by(&fault.reverted_by),
-        ]);
+        let [detected, stopped, missed, after, after_p90, at, bad, bad_p90, by] = cells(fault);
+        let name = fault.fault.to_string();
+        rows.push([name, detected, stopped, missed, after, after_p90, at, bad, bad_p90, by]);
     }
     text.push_str(&table(&rows));
     text.push('\n');
