@@ -156,7 +156,8 @@ fn a_full_disk_lets_nothing_rise_and_still_reverts() {
     });
     std::thread::sleep(Duration::from_secs(3));
     assert_eq!(world.weight(), 100, "nothing rises without a journal:\n{}", daemon.process.log());
-    daemon.say(&["revert", SERVICE, "--yes", "--reason", "the disk is full"]).expect(0);
+    let said = daemon.say(&["revert", SERVICE, "--yes", "--reason", "the disk is full"]).expect(0);
+    assert!(said.out.contains("would forget this order"), "{}", said.out);
     wait_for_weight(&world, &daemon, 0);
     daemon.wait_for("reverted", 0);
     let unwritten = world.verify();

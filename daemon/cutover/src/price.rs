@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::cutover::Cutover;
+use crate::cutover::{Cutover, Phase};
 use crate::policy::BalancerPolicy;
 use crate::units::Timestamp;
 
@@ -35,8 +35,10 @@ pub fn price(cutover: &Cutover, now: Timestamp) -> Price {
     let reads_among_them = match cutover.policy.balancer {
         BalancerPolicy::Listener { .. } => false,
     };
+    let reverted = matches!(cutover.phase, Phase::Reverting { .. } | Phase::Stuck { .. } | Phase::Reverted);
+    let (loses, is) = if reverted { ("the revert loses", "the revert is") } else { ("a revert loses", "a revert is") };
     let text = match cutover.writes_since {
-        None => "a revert loses nothing: no write went to the target alone".to_owned(),
+        None => format!("{loses} nothing: no write went to the target alone"),
         Some(since) => {
             let seconds = counted_to.since(since).as_secs();
             let what = if reads_among_them { "requests (reads among them)" } else { "writes" };
@@ -49,11 +51,11 @@ pub fn price(cutover: &Cutover, now: Timestamp) -> Price {
             };
             if writes == 0 && gaps == 0 {
                 format!(
-                    "a revert loses nothing so far: no {what} went to the target alone since {since}, counted for {seconds} s"
+                    "{loses} nothing so far: no {what} went to the target alone since {since}, counted for {seconds} s"
                 )
             } else {
                 format!(
-                    "a revert is lossy: {least}{writes} {what} went to the target alone since {since}, counted for {seconds} s{missing}"
+                    "{is} lossy: {least}{writes} {what} went to the target alone since {since}, counted for {seconds} s{missing}"
                 )
             }
         }

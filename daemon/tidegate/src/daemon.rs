@@ -125,6 +125,16 @@ pub struct OrderAnswer {
     pub entry: Option<u64>,
 }
 
+/// What the one who ordered is told. An order is obeyed though the journal cannot be written, and must not be taken for
+/// one that a restart knows.
+fn answer_text(view: &View) -> String {
+    let text = &view.reason.text;
+    if view.accepted && view.entry.is_none() {
+        return format!("{text}; the journal cannot be written, so a restart before it can would forget this order");
+    }
+    text.clone()
+}
+
 /// Why something asked for was not done.
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
@@ -462,7 +472,7 @@ impl Daemon {
         Ok(OrderAnswer {
             accepted: view.accepted,
             kind: view.reason.kind.clone(),
-            text: view.reason.text.clone(),
+            text: answer_text(&view),
             cutover: view.cutover.id.clone(),
             phase: view.cutover.phase.name().to_owned(),
             entry: view.entry,

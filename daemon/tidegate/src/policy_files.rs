@@ -112,8 +112,7 @@ pub fn files_in(directory: &Path) -> io::Result<Vec<PathBuf>> {
 /// The shared defaults alone (`.../defaults.toml`) are checked as a layer and give no policy.
 ///
 /// # Errors
-/// When the file, or the shared defaults beside it, cannot be read as UTF-8 text. What is wrong *in* them is in
-/// [`Loaded::problems`].
+/// When the file, or the shared defaults beside it, cannot be read. What is wrong *in* them is in [`Loaded::problems`].
 pub fn load(file: &Path, environment: &[(String, String)]) -> io::Result<Loaded> {
     let mut layers = vec![policy::builtin().clone()];
     let shared = file.with_file_name(DEFAULTS);
@@ -139,9 +138,9 @@ pub fn load(file: &Path, environment: &[(String, String)]) -> io::Result<Loaded>
 }
 
 fn read_layer(file: &Path) -> io::Result<Layer> {
-    let text = fs::read_to_string(file)
+    let bytes = fs::read(file)
         .map_err(|error| io::Error::new(error.kind(), format!("cannot read policy `{}`: {error}", file.display())))?;
-    Ok(policy::parse(&text, &file.display().to_string()))
+    Ok(policy::parse_bytes(&bytes, &file.display().to_string()))
 }
 
 /// The keys that a variable's name means. Variables cannot spell `-`, so names that the layers below already know are
@@ -311,6 +310,23 @@ bake_min = "7m"
         assert_eq!(policy.shift.steps.len(), 3);
         assert!(policy.windows.freeze);
         assert_eq!(policy.source.headers["X-Dotted.Name"], "a");
+    }
+
+    #[test]
+    fn a_file_in_another_encoding_is_refused_with_the_place() {
+        // Proves: a letter of a file saved as Latin-1 is found by line and column, like every other problem.
+        let (_directory, file) = directory("");
+        let mut bytes = SERVICE.as_bytes().to_vec();
+        bytes.extend(b"# f\xfcr die Suche\n");
+        fs::write(&file, bytes).unwrap();
+        let loaded = load(&file, &[]).unwrap();
+        assert!(!loaded.is_sound());
+        let told = loaded.problems[0].to_string();
+        let line = SERVICE.lines().count() + 1;
+        assert!(
+            told.ends_with(&format!(":{line}:4: byte 0xfc is no UTF-8 text (hint: save the file as UTF-8)")),
+            "{told}"
+        );
     }
 
     #[test]

@@ -19,8 +19,7 @@ use tokio::task::JoinSet;
 use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::daemon::Daemon;
-use crate::http::limit::Limited;
-use crate::http::{App, guarded, router};
+use crate::http::{App, accept, guarded, router};
 use crate::port::PortError;
 use crate::run::{RunError, Shared, own_proxy};
 use crate::secret::{self, SecretError};
@@ -157,29 +156,20 @@ async fn ended(own: Option<&proxy::Handle>) {
     }
 }
 
-async fn listen(
-    config: &Config,
-    app: &App,
-    stopped: &watch::Receiver<bool>,
-) -> Result<JoinSet<std::io::Result<()>>, ServeError> {
+async fn listen(config: &Config, app: &App, stopped: &watch::Receiver<bool>) -> Result<JoinSet<()>, ServeError> {
     let mut servers = JoinSet::new();
-    let end = |mut stopped: watch::Receiver<bool>| async move { drop(stopped.wait_for(|stopped| *stopped).await) };
     let socket = bind(&config.http.socket).await?;
-    let service = router(app.clone()).into_make_service();
-    servers
-        .spawn(axum::serve(Limited::new(socket), service).with_graceful_shutdown(end(stopped.clone())).into_future());
+    servers.spawn(accept::serve(socket, router(app.clone()), accept::HEAD_MAX, stopped.clone()));
     if let Some(address) = config.http.listen {
         let reference = config.http.token.as_deref().unwrap_or_default();
-        let service = guarded(app.clone(), secret::read(reference)?).into_make_service();
+        let router = guarded(app.clone(), secret::read(reference)?);
         let listener = TcpListener::bind(address)
             .await
             .map_err(|error| ServeError::Listen { at: address.to_string(), why: format!("{error}; {ELSEWHERE}") })?;
         if let Ok(bound) = listener.local_addr() {
             tracing::info!(address = %bound, "the control API listens on TCP");
         }
-        servers.spawn(
-            axum::serve(Limited::new(listener), service).with_graceful_shutdown(end(stopped.clone())).into_future(),
-        );
+        servers.spawn(accept::serve(listener, router, accept::HEAD_MAX, stopped.clone()));
     }
     Ok(servers)
 }

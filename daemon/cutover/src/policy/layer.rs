@@ -123,6 +123,21 @@ impl Layer {
     }
 }
 
+/// Reads what a file holds: like [`parse`], and where it is no UTF-8 that is a problem of its own, with its place.
+pub fn parse_bytes(bytes: &[u8], name: &str) -> Layer {
+    let error = match std::str::from_utf8(bytes) {
+        Ok(text) => return parse(text, name),
+        Err(error) => error,
+    };
+    let mut layer = parse(&String::from_utf8_lossy(bytes), name);
+    let at = error.valid_up_to();
+    let what = bytes.get(at).map_or_else(String::new, |byte| format!("byte 0x{byte:02x} is no UTF-8 text"));
+    let place = at..at + char::REPLACEMENT_CHARACTER.len_utf8();
+    let hint = "save the file as UTF-8".to_owned();
+    layer.problems.insert(0, layer.problem_at(place, Severity::Error, what, hint));
+    layer
+}
+
 /// Reads one layer from its text. Never panics, whatever the text; what is wrong is in [`Layer::problems`].
 ///
 /// `name` is the file's name as problems shall print it.

@@ -23,7 +23,7 @@ mod shape;
 mod tests;
 mod words;
 
-pub use layer::{BUILTIN, Layer, builtin, join, parse, parse_variable};
+pub use layer::{BUILTIN, Layer, builtin, join, parse, parse_bytes, parse_variable};
 pub use problem::{Problem, Severity};
 pub use resolve::{Resolved, merge, resolve};
 pub use shape::schema;

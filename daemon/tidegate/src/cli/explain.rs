@@ -64,7 +64,7 @@ impl Explain {
                 lines.push("What stands in the way of the next step:".to_owned());
                 lines.extend(cutover.blockers.iter().map(|blocker| format!("- {}", blocker.text)));
             }
-            lines.extend(detail.price.iter().map(|price| format!("What a revert costs: {}.", price.text)));
+            lines.extend(detail.price.iter().map(|price| format!("The price: {}.", price.text)));
             context.print(&(lines.join("\n") + "\n"))?;
             Ok(Exit::Done)
         })

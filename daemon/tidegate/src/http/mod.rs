@@ -3,8 +3,8 @@
 //! Over a Unix socket its permissions decide who may order; over TCP every call needs the token. [`api`] has the calls,
 //! [`stream`] the live view, [`metrics`] what Prometheus reads.
 
+pub mod accept;
 pub mod api;
-pub mod limit;
 pub mod metrics;
 pub mod stream;
 #[cfg(test)]

@@ -299,7 +299,7 @@ fn safety(view: &View<'_>, width: usize) -> Vec<(Rank, Line<'static>)> {
     };
     let cost = price(cutover, view.now).text;
     let sentence = match cutover.phase {
-        Phase::Reverted => format!("done, {armed}; {}", cost.trim_start_matches("a revert is lossy: ")),
+        Phase::Reverted => format!("done, {armed}; {}", cost.trim_start_matches("the revert is lossy: ")),
         _ => format!("{back}, {armed}; {cost}"),
     };
     let mut lines = Vec::new();
