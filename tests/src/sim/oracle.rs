@@ -72,7 +72,9 @@ pub struct Oracle {
     target_requests: u64,
     counted_to: Option<Timestamp>,
     checks: Vec<Check>,
-    checks_begun: Option<Timestamp>,
+    /// When the last read and the last checks that came in were begun, in true time.
+    read_begun: i64,
+    checks_begun: i64,
     open_gates: BTreeSet<(String, usize)>,
     standing: bool,
     journal_writable: bool,
@@ -80,6 +82,8 @@ pub struct Oracle {
     /// Since when this revert is tried; a confirmed one that was undone begins anew.
     reverting_since: Option<i64>,
     ended_by_abort: bool,
+    /// Whether an abort is on disk; one that is not, because the disk was full, is forgotten by a restart.
+    aborted_on_disk: bool,
     foreign_at: Option<i64>,
     foreign_landed: bool,
     worse_since: Option<i64>,
@@ -117,6 +121,8 @@ pub struct Oracle {
 pub struct Step<'a> {
     /// What happened.
     pub event: &'a Event,
+    /// When a reply began on its way, in true time; else now.
+    pub begun: i64,
     /// The cutover before it.
     pub before: &'a Cutover,
     /// And after it.
@@ -153,13 +159,15 @@ impl Oracle {
             target_requests: 0,
             counted_to: None,
             checks: Vec::new(),
-            checks_begun: None,
+            read_begun: i64::MIN,
+            checks_begun: i64::MIN,
             open_gates: BTreeSet::new(),
             standing: false,
             journal_writable: true,
             restoring: None,
             reverting_since: None,
             ended_by_abort: false,
+            aborted_on_disk: false,
             foreign_at: None,
             foreign_landed: false,
             worse_since: None,
@@ -272,6 +280,7 @@ impl Oracle {
     /// The daemon came back with what was on disk: what it did since then without an entry is unknown to it.
     pub fn restarted(&mut self, cutover: &Cutover) {
         self.journal_writable = true;
+        self.ended_by_abort &= self.aborted_on_disk;
         self.last_read = None;
         if !matches!(cutover.phase, Phase::Reverting { .. } | Phase::Reverted | Phase::Stuck { .. }) {
             // A revert that was carried out while the journal was unwritable is not on disk.
@@ -345,8 +354,9 @@ impl Oracle {
 
     /// One event was answered: what came in, what follows, what is on disk.
     pub fn answered(&mut self, step: &Step<'_>) {
-        let &Step { event, before, after, disk, commands, accepted, journal, now } = step;
-        self.take_in(event, before, accepted, now);
+        let &Step { event, begun, before, after, disk, commands, accepted, journal, now } = step;
+        self.take_in(event, begun, before, accepted, now);
+        self.aborted_on_disk |= matches!(disk.phase, Phase::Aborted);
         self.limits(after, commands);
         self.place(event, before, after, journal);
         for command in commands {
@@ -426,13 +436,13 @@ impl Oracle {
     }
 
     /// Keeps the books of what came in.
-    fn take_in(&mut self, event: &Event, before: &Cutover, accepted: bool, now: Timestamp) {
+    fn take_in(&mut self, event: &Event, begun: i64, before: &Cutover, accepted: bool, now: Timestamp) {
         match event {
             Event::Read(reading) => {
-                let newer =
-                    !self.steady_clock || self.last_read.as_ref().is_none_or(|last| last.begun <= reading.begun);
-                if newer {
+                // The clock of the daemon may step; true time does not. What claims to be of the future nobody believes.
+                if reading.begun <= now && begun >= self.read_begun {
                     self.last_read = Some(reading.clone());
+                    self.read_begun = begun;
                 }
                 self.confirmed |= self.shows(reading, self.asked);
             }
@@ -462,12 +472,9 @@ impl Oracle {
                     self.counted_to = Some(observation.window.to);
                 }
             }
-            Event::Checked { checks, begun } => {
-                let newer = !self.steady_clock || self.checks_begun.is_none_or(|last| last <= *begun);
-                if newer {
-                    self.checks.clone_from(checks);
-                    self.checks_begun = Some(*begun);
-                }
+            Event::Checked { checks, begun: claimed } if *claimed <= now && begun >= self.checks_begun => {
+                self.checks.clone_from(checks);
+                self.checks_begun = begun;
             }
             Event::Armed => self.armed |= self.arming,
             Event::GateAnswered { gate, step, answer: GateAnswer::Yes } => {

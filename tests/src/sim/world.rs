@@ -60,8 +60,8 @@ pub struct Outcome {
 /// Something that will happen.
 #[derive(Clone, Debug)]
 enum Item {
-    /// An event reaches the daemon that had this incarnation.
-    Deliver(Box<Event>, u32),
+    /// An event reaches the daemon that had this incarnation; and when it began on its way, in true time.
+    Deliver(Box<Event>, u32, i64),
     /// A write reaches the balancer.
     Land(Value, Share),
     /// The daemon asked to be woken.
@@ -137,8 +137,8 @@ struct World<'a> {
     /// Until when what is wrong.
     switches: BTreeMap<Fault, i64>,
     ambushes: Vec<Ambush>,
-    /// The last reply of each kind to this run of the daemon.
-    replies: BTreeMap<&'static str, Event>,
+    /// The last reply of each kind to this run of the daemon, and when it began.
+    replies: BTreeMap<&'static str, (Event, i64)>,
     /// The faults that really happened.
     met: Faults,
     /// A shot of the proxies that no daemon has heard of.
@@ -234,7 +234,7 @@ impl<'a> World<'a> {
 
     /// Delivers `event` to the daemon as it is now, in `delay`.
     fn deliver(&mut self, delay: i64, event: Event) {
-        let item = Item::Deliver(Box::new(event), self.incarnation);
+        let item = Item::Deliver(Box::new(event), self.incarnation, self.now);
         self.plan(self.now + delay, item);
     }
 
@@ -293,7 +293,7 @@ impl<'a> World<'a> {
     /// One thing happens.
     fn happen(&mut self, item: Item) {
         match item {
-            Item::Deliver(event, incarnation) => {
+            Item::Deliver(event, incarnation, begun) => {
                 if incarnation == self.incarnation && self.alive {
                     if let Event::Written { generation, .. } | Event::Failed { generation: Some(generation), .. } =
                         &*event
@@ -302,12 +302,12 @@ impl<'a> World<'a> {
                         self.write_under_way = None;
                     }
                     if self.faults.has(Fault::ReorderedReply) {
-                        self.replies.insert(super::coverage::name(&event), Event::clone(&event));
+                        self.replies.insert(super::coverage::name(&event), (Event::clone(&event), begun));
                     }
                     if matches!(*event, Event::Fired { .. }) {
                         self.unheard = None;
                     }
-                    self.step(&event);
+                    self.step_begun(&event, begun);
                 }
             }
             Item::Land(action, share) => self.land(action, share),
@@ -354,9 +354,10 @@ impl<'a> World<'a> {
                 self.plan(self.now + length / 8, Item::Order(Verb::Revert));
             }
             Item::Again(kind) => {
-                if let Some(event) = self.replies.get(kind).filter(|_| self.alive && !self.healed).cloned() {
+                let again = self.replies.get(kind).filter(|_| self.alive && !self.healed).cloned();
+                if let Some((event, begun)) = again {
                     self.met.add(Fault::ReorderedReply);
-                    self.step(&event);
+                    self.step_begun(&event, begun);
                 }
             }
             Item::Heal => self.heal(),
@@ -527,8 +528,13 @@ impl<'a> World<'a> {
         self.truth.push(next);
     }
 
-    /// One event: decide, journal, carry out. In that order, always.
+    /// One event that begins now.
     fn step(&mut self, event: &Event) {
+        self.step_begun(event, self.now);
+    }
+
+    /// One event that began at `begun`: decide, journal, carry out. In that order, always.
+    fn step_begun(&mut self, event: &Event, begun: i64) {
         let now = self.clock();
         let decision = answer(self.mutant, &self.cutover, event, now);
         self.decisions += 1;
@@ -559,6 +565,7 @@ impl<'a> World<'a> {
         }
         self.oracle.answered(&Step {
             event,
+            begun,
             before: &before,
             after: &self.cutover,
             disk: &self.disk,

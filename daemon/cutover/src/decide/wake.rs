@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::turn::Turn;
-use super::{bake, count, preflight, shift};
+use super::{bake, count, gate, preflight, shift};
 use crate::command::Command;
 use crate::cutover::{GateState, Phase};
 
@@ -54,10 +54,12 @@ pub(super) fn ask(turn: &mut Turn) {
     if preflight::checks(&next.phase) && next.check_asked.is_none() {
         within(preflight::check_every(&next.phase).saturating_sub(next.budgets.check));
     }
-    for gate in next.gates.values() {
-        if let GateState::Later { again } = gate {
-            within(again.since(turn.now));
-        }
+    // The one gate that waits, and where gates wait: a time of another one has long passed and would wake for nothing.
+    if let Phase::Gated { step } = next.phase
+        && let Some(gate) = gate::waiting(next, step)
+        && let Some(GateState::Later { again }) = next.gates.get(&gate.name)
+    {
+        within(again.since(turn.now));
     }
     for left in bake::budgets_left(next) {
         within(left);

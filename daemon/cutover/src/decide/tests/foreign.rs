@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::stage::{Stage, baking, both, order, policy};
+use super::stage::{Stage, asked_gate, baking, both, order, policy};
+use crate::command::Command;
 use crate::cutover::{HaltKind, Phase};
-use crate::event::{Event, Verb};
+use crate::event::{Event, GateAnswer, Verb};
 use crate::policy::{DriftPolicy, WeightedStart};
 use crate::units::Share;
 
@@ -40,6 +41,28 @@ fn weights_changed_before_the_first_write_begin_preflight_anew() {
     stage.pass(MINUTE);
     assert_eq!(stage.cutover.phase, Phase::Pending, "the target has weight, so the start is refused");
     assert!(stage.journal.contains(&"changed_before_start".to_owned()));
+}
+
+#[test]
+fn a_gate_that_said_later_wakes_nobody_once_preflight_begins_anew() {
+    // Proves that the time of a gate that nobody waits for any more does not make the loop spin.
+    let mut policy = policy();
+    policy.gates = vec![asked_gate()];
+    policy.shift.on_weighted_start = WeightedStart::Adopt;
+    let mut stage = Stage::started(policy);
+    stage.gate = GateAnswer::Later;
+    stage.reach("gated");
+    stage.share = both(10);
+    stage.reach("preflight");
+    stage.send(&order(Verb::Hold));
+    stage.pass(MINUTE);
+    assert_eq!(stage.cutover.phase, Phase::Preflight);
+    let decision = stage.send(&Event::Tick);
+    let wake = decision.commands.iter().find_map(|command| match command {
+        Command::WakeAt(at) => Some(at.since(stage.now)),
+        _ => None,
+    });
+    assert!(wake.is_some_and(|wait| wait >= Duration::from_secs(1)), "the next look is in {wake:?}");
 }
 
 #[test]

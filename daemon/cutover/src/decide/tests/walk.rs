@@ -64,8 +64,10 @@ fn the_price_grows_after_done_and_a_revert_is_possible_until_close() {
     assert!(closed.send(&order(Verb::Close)).accepted);
     assert!(!closed.send(&order(Verb::Revert)).accepted);
     assert!(stage.send(&order(Verb::Revert)).accepted);
+    assert!(crate::price(&closed.cutover, closed.now).text.starts_with("a revert is lossy: "));
     stage.reach("reverted");
     assert_eq!(stage.share, Share::NONE);
+    assert!(crate::price(&stage.cutover, stage.now).text.starts_with("the revert is lossy: "), "it was done");
 }
 
 #[test]
