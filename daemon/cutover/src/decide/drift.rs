@@ -43,7 +43,7 @@ pub(super) fn check(turn: &mut Turn) {
         changed_before_start(turn, reading.share);
         return;
     }
-    if revert::original_shown(&turn.next, &reading) {
+    if revert::original_read(&turn.next, &reading) {
         original_back(turn);
         return;
     }

@@ -65,9 +65,15 @@ pub(super) fn restore(turn: &mut Turn) {
 
 /// Whether a read shows the recorded original, whole and everywhere.
 pub(super) fn original_shown(cutover: &Cutover, reading: &Reading) -> bool {
-    cutover.original.as_ref().is_some_and(|original| {
-        original.share == reading.share && original.action == reading.action && reading.disagreeing.is_empty()
-    })
+    original_read(cutover, reading) && reading.disagreeing.is_empty()
+}
+
+/// Whether what answered has the recorded original, whole. Some parts of the balancer may not have answered.
+pub(super) fn original_read(cutover: &Cutover, reading: &Reading) -> bool {
+    cutover
+        .original
+        .as_ref()
+        .is_some_and(|original| original.share == reading.share && original.action == reading.action)
 }
 
 /// A believed read while the original is, or should be, back.

@@ -301,8 +301,7 @@ fn shown(turn: &mut Turn, reading: &Reading) {
     }
     // The first step begins at the original; where a later one finds it with no write of ours under way, someone has
     // reverted.
-    if step > 0 && turn.next.write.is_none() && reading.share != desired && revert::original_shown(&turn.next, reading)
-    {
+    if step > 0 && turn.next.write.is_none() && reading.share != desired && revert::original_read(&turn.next, reading) {
         drift::original_back(turn);
         return;
     }

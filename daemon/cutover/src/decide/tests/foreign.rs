@@ -107,7 +107,8 @@ fn adopted_weight_may_not_stand_above_what_is_earned() {
 
 #[test]
 fn a_revert_that_nobody_knows_of_is_not_written_over() {
-    // Proves that the recorded original, found where a step stood, halts under every policy: it is somebody's revert.
+    // Proves that the recorded original, found where a step stood, halts under every policy: it is somebody's revert, and
+    // a proxy that does not answer makes it no foreign share.
     for drift in [DriftPolicy::Halt, DriftPolicy::Adopt, DriftPolicy::Enforce] {
         let mut policy = policy();
         policy.drift = drift;
@@ -117,6 +118,10 @@ fn a_revert_that_nobody_knows_of_is_not_written_over() {
         (stage.share, stage.note) = (Share::NONE, "as it was".to_owned());
         stage.restart();
         stage.pass(5 * MINUTE);
+        let mut reading = stage.reading();
+        reading.disagreeing = vec!["proxy-2".to_owned()];
+        stage.send(&Event::Read(reading));
+        stage.pass(MINUTE);
         assert_eq!(stage.cutover.halt.as_ref().map(|halt| halt.kind), Some(HaltKind::Drift), "{drift:?}");
         assert_eq!(stage.writes.len(), writes, "{drift:?}");
     }
