@@ -7,11 +7,14 @@
 //! A fight with another controller ends: each share that is answered is counted, whatever the policy, and neither a
 //! confirmed write nor an adoption resets the count. Only evidence that earns more does, or an operator who goes on.
 
+use std::sync::Arc;
+
 use super::turn::Turn;
 use super::{bake, count, order, preflight, revert, shift};
 use crate::cutover::{Cutover, HaltKind, Phase};
+use crate::event::Reading;
 use crate::policy::DriftPolicy;
-use crate::units::Share;
+use crate::units::{Generation, Share};
 
 /// Whether `share` cannot be from us: neither wanted, nor late, nor the original, nor a step that was earned.
 pub(super) fn foreign(cutover: &Cutover, share: Share) -> bool {
@@ -26,21 +29,15 @@ pub(super) fn foreign(cutover: &Cutover, share: Share) -> bool {
 /// Compares a believed read with what we want, outside of a move.
 pub(super) fn check(turn: &mut Turn) {
     let Some(reading) = turn.next.configured.clone() else { return };
+    if turn.next.generation == Generation::default() {
+        before_start(turn, &reading);
+        return;
+    }
     if reading.share == turn.next.desired {
         if turn.next.halt.as_ref().is_some_and(|halt| halt.kind == HaltKind::Drift) {
             turn.next.halt = None;
             turn.because("drift_over", format!("the balancer gives the target {} again", reading.share));
         }
-        // Until we write, the original is what stands: a changed stickiness must survive a revert, too.
-        if turn.next.generation == crate::Generation::default()
-            && turn.next.original.as_ref().is_none_or(|original| original.action != reading.action)
-        {
-            turn.next.original = Some(reading);
-        }
-        return;
-    }
-    if turn.next.generation == crate::Generation::default() {
-        changed_before_start(turn, reading.share);
         return;
     }
     if revert::original_read(&turn.next, &reading) {
@@ -53,6 +50,17 @@ pub(super) fn check(turn: &mut Turn) {
         return;
     }
     found(turn, reading.share);
+}
+
+/// A read before our first write. Until we write, the original is what stands: a changed stickiness must survive a
+/// revert, too. With other weights the checks and the record no longer speak of what stands.
+pub(super) fn before_start(turn: &mut Turn, reading: &Reading) {
+    let original = turn.next.original.as_deref();
+    if original.is_some_and(|original| original.share != reading.share) {
+        changed_before_start(turn, reading.share);
+    } else if original.is_none_or(|original| original.action != reading.action) {
+        turn.next.original = Some(Arc::new(reading.clone()));
+    }
 }
 
 /// The weights were changed before our first write: what is recorded as the original is none any more.
@@ -79,10 +87,6 @@ pub(super) fn original_back(turn: &mut Turn) {
 
 /// Someone else gave the target `share`.
 pub(super) fn found(turn: &mut Turn, share: Share) {
-    if turn.next.generation == crate::Generation::default() {
-        changed_before_start(turn, share);
-        return;
-    }
     let desired = turn.next.desired;
     let what = format!("someone else gave the target {share}; ours was {desired}");
     match turn.next.policy.drift {

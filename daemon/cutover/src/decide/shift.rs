@@ -289,6 +289,10 @@ pub(super) fn read(turn: &mut Turn, reading: &Reading) {
 /// A believed read while a share is being moved.
 fn shown(turn: &mut Turn, reading: &Reading) {
     let Phase::Shifting { step, attempts, reads } = turn.next.phase else { return };
+    if turn.next.generation == Generation::default() {
+        drift::before_start(turn, reading);
+        return;
+    }
     let desired = turn.next.desired;
     // With no write under way (it was given up, refused, or asked by a daemon that is gone) an attempt of ours may have
     // landed all the same; it must have settled, too, before the read was begun.

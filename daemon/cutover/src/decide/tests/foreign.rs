@@ -44,6 +44,29 @@ fn weights_changed_before_the_first_write_begin_preflight_anew() {
 }
 
 #[test]
+fn an_action_changed_while_the_proxies_are_armed_is_what_a_revert_puts_back() {
+    // Proves that until the first write went out, the original is what stands: with the same weights its rest is taken
+    // anew, and with other weights preflight begins anew.
+    let mut stage = Stage::started(policy());
+    stage.mute.insert("arm");
+    stage.reach("shifting");
+    let mut weighted = stage.clone();
+    stage.note = "someone was here".to_owned();
+    stage.restart();
+    stage.pass(MINUTE);
+    stage.mute.clear();
+    stage.bake(0);
+    stage.send(&order(Verb::Revert));
+    stage.reach("reverted");
+    assert_eq!(stage.note, "someone was here");
+    weighted.share = both(100);
+    weighted.restart();
+    weighted.pass(MINUTE);
+    assert!(weighted.journal.contains(&"changed_before_start".to_owned()), "{:?}", weighted.journal);
+    assert!(weighted.writes.is_empty(), "the share of the first step, given by someone else, is not ours");
+}
+
+#[test]
 fn a_gate_that_said_later_wakes_nobody_once_preflight_begins_anew() {
     // Proves that the time of a gate that nobody waits for any more does not make the loop spin.
     let mut policy = policy();
