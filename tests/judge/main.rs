@@ -45,6 +45,15 @@ fn the_worst_cell_of_the_tables_is_within_what_is_allowed() {
     assert!(most <= ALPHA, "{} of {}, at most {most:.3}", tally.reverted, tally.cutovers);
 }
 
+/// Proves the same where pauses are so long that every answer that waits for one is slower than all others: three such minutes
+/// in a row on the target are no rarity and no regression.
+#[test]
+fn a_service_that_pauses_as_a_habit_is_not_reverted_for_it() {
+    let tally = tally("heavy-gc-long-pauses", 50.0, 200);
+    let (_, most) = limit::clopper_pearson(tally.reverted, tally.cutovers, 2.0 * CONFIDENCE - 1.0);
+    assert!(most <= ALPHA, "{} of {}, at most {most:.3}", tally.reverted, tally.cutovers);
+}
+
 /// Proves that what every operator would call a regression is found, and about when.
 #[test]
 fn plain_regressions_are_found_in_time() {

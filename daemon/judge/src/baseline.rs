@@ -260,6 +260,22 @@ impl Baseline {
         &self.counts
     }
 
+    /// Whether the slowest hundredth of the answers came in bursts, by the time to their first byte.
+    pub fn latency_pauses(&self) -> bool {
+        let Normal { latency_phi: [.., phi], latency_slow: [.., share], .. } = &self.normal;
+        phi.comes_in_bursts(share * self.a_minute(self.counts.latency.total()))
+    }
+
+    /// The same by the time to their last byte.
+    pub fn exchange_pauses(&self) -> bool {
+        let Normal { exchange_phi: [.., phi], exchange_slow: [.., share], .. } = &self.normal;
+        phi.comes_in_bursts(share * self.a_minute(self.counts.exchange.total()))
+    }
+
+    fn a_minute(&self, count: u64) -> f64 {
+        count as f64 * 60_000.0 / self.millis.max(1) as f64
+    }
+
     /// What was normal, as the evidence uses it.
     pub fn normal(&self) -> &Normal {
         &self.normal

@@ -31,6 +31,9 @@ const LATELY_CLIP: f64 = 1.5;
 const CALM_SHARE: f64 = 0.2;
 /// ... the past is forgotten by this much a burst.
 const CALM_KEEP: f64 = 0.9;
+/// From this squared coefficient of variation on, a share is not one that wanders but one that comes in bursts: it is far
+/// above its mean in a few minutes and below it in all others.
+const BURSTS_VARIATION: f64 = 0.15;
 /// Fewer pairs of neighbouring blocks than this say nothing about dispersion.
 const PAIRS_MIN: usize = 12;
 
@@ -41,6 +44,25 @@ pub struct Phi {
     pub minute: f64,
     /// `phiL`, the greatest over longer stretches.
     pub longest: f64,
+}
+
+impl Phi {
+    /// Whether what was counted comes in minutes of its own, as answers do that wait for a garbage collector, where there
+    /// are so many of them in a minute on average.
+    ///
+    /// Counts whose mean `m` is itself drawn each minute, with a coefficient of variation `c`, have a dispersion of
+    /// `1 + m c²` (the negative binomial's), so `c²` does not depend on how much traffic there is. Latency that wanders
+    /// has a `c²` of about 0.01; one minute in fifty with pauses does not show; one in twelve gives 0.4.
+    ///
+    /// ```
+    /// use judge::dispersion::Phi;
+    /// // c² = (15 - 1) / 30 = 0.47, and (2.5 - 1) / 300 = 0.005.
+    /// assert!(Phi { minute: 15.0, longest: 65.0 }.comes_in_bursts(30.0));
+    /// assert!(!Phi { minute: 2.5, longest: 54.0 }.comes_in_bursts(300.0));
+    /// ```
+    pub fn comes_in_bursts(&self, hits_a_minute: f64) -> bool {
+        hits_a_minute > 0.0 && (self.minute - 1.0) / hits_a_minute > BURSTS_VARIATION
+    }
 }
 
 /// Dispersion of `hits` among `requests` over consecutive minutes of one side; `None` with fewer than twelve usable

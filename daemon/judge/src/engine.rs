@@ -25,6 +25,9 @@ use crate::{Guard, GuardKind, Guards};
 const CAP_FAILURES: f64 = 3.0;
 /// The same for latency and baseline.
 const CAP_OTHERS: f64 = 2.5;
+/// The same for slow tails of a service that has them in bursts anyway. Which side the next such minute belongs to is
+/// then a coin's toss: seven in a row must fall on the target before they revert, where three would at [`CAP_OTHERS`].
+const CAP_PAUSES: f64 = 1.0;
 /// No guard has more alternatives than latency.
 const ALTERNATIVES_MAX: usize = MOVED_ANY.end;
 /// Requests that the baseline's share of errors counts for in the guess of the source's share.
@@ -187,6 +190,19 @@ impl Engine {
             phis: Phis::default(),
             log_evidence: 0.0,
             log_evidence_max: 0.0,
+        }
+    }
+
+    /// Says that the source's slowest answers come in bursts ([`Phi::comes_in_bursts`]), to the first byte, to the last or
+    /// both. To be said before the first block.
+    pub fn expect_pauses(&mut self, latency: bool, exchange: bool) {
+        for Component { guard, wealth, .. } in &mut self.components {
+            match guard.kind {
+                GuardKind::Latency if latency => wealth.hold(MOVED_BODY.end, CAP_PAUSES),
+                GuardKind::Exchange if exchange => wealth.hold(MOVED_BODY.end, CAP_PAUSES),
+                GuardKind::LatencyTail | GuardKind::LatencySlow if latency => wealth.hold(0, CAP_PAUSES),
+                _ => {}
+            }
         }
     }
 

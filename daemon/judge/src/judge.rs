@@ -174,7 +174,8 @@ pub struct Judge {
 impl Judge {
     /// A judge that has seen nothing. `steps` is how many steps the ladder has: they share the evidence's head start.
     pub fn new(guards: Guards, baseline: Baseline, steps: u32) -> Self {
-        let engine = Engine::new(&guards, baseline.normal(), steps);
+        let mut engine = Engine::new(&guards, baseline.normal(), steps);
+        engine.expect_pauses(baseline.latency_pauses(), baseline.exchange_pauses());
         let thin = baseline.is_thin();
         let latency = Binning::new(&baseline.counts().latency, thin);
         let exchange = Binning::new(&baseline.counts().exchange, thin);

@@ -89,22 +89,30 @@ pub struct Wealth {
     logs: Vec<f64>,
     /// How much log evidence each alternative may still take in.
     levels: Vec<f64>,
-    /// The capacity of `levels`, which comes back once a burst.
-    cap: f64,
+    /// The capacities of `levels`, which come back once a burst.
+    caps: Vec<f64>,
 }
 
 impl Wealth {
     /// Nothing won and nothing staked, for so many alternatives. One burst can add no more log evidence than `cap`: so
     /// a single bad minute of a single instance cannot revert.
     pub fn new(alternatives: usize, cap: f64) -> Self {
-        Self { logs: vec![LOG_ZERO; alternatives], levels: vec![cap; alternatives], cap }
+        Self { logs: vec![LOG_ZERO; alternatives], levels: vec![cap; alternatives], caps: vec![cap; alternatives] }
+    }
+
+    /// Lets one burst add no more than `cap` to the alternatives from `from` on. To be said before the first block.
+    pub fn hold(&mut self, from: usize, cap: f64) {
+        for (level, most) in self.levels.iter_mut().zip(&mut self.caps).skip(from) {
+            *most = most.min(cap);
+            *level = level.min(cap);
+        }
     }
 
     /// Lays down a stake (its log) and takes in one block's log evidence per alternative, in the order of the
     /// alternatives. `bursts` is how long the block is, in bursts.
     pub fn take(&mut self, evidence: impl IntoIterator<Item = f64>, log_stake: f64, bursts: f64) {
-        for ((log, level), evidence) in self.logs.iter_mut().zip(&mut self.levels).zip(evidence) {
-            *log = log_add_exp(*log, log_stake) + dampened(evidence, level, self.cap, bursts);
+        for (((log, level), &cap), evidence) in self.logs.iter_mut().zip(&mut self.levels).zip(&self.caps).zip(evidence) {
+            *log = log_add_exp(*log, log_stake) + dampened(evidence, level, cap, bursts);
         }
     }
 
@@ -158,6 +166,14 @@ mod tests {
             let taken: f64 = evidence.iter().map(|&e| dampened(e, &mut level, 3.0, 1.0 / 60.0).max(0.0)).sum();
             prop_assert!(taken <= 6.0 + 1e-9);
         }
+    }
+
+    #[test]
+    fn alternatives_that_are_held_take_in_less_of_a_burst() {
+        let mut wealth = Wealth::new(2, 2.5);
+        wealth.hold(1, 1.0);
+        wealth.take([9.0, 9.0], 0.0, 1.0);
+        assert_eq!(wealth.logs(), [2.5, 1.0]);
     }
 
     #[test]
