@@ -13,9 +13,14 @@ const CONFIDENCE: f64 = 0.95;
 
 /// What `cutovers` cutovers of a row come to for our judge, in blocks of a minute.
 fn tally(row: &str, rate: f64, cutovers: u64) -> Tally {
+    tallies(row, rate, cutovers, &[JudgeKind::Ours]).remove(0)
+}
+
+/// The same for several judges, which watch the same cutovers.
+fn tallies(row: &str, rate: f64, cutovers: u64, judges: &[JudgeKind]) -> Vec<Tally> {
     let rows = names::rows(row).expect("the test names a row of the tables");
     let plan = Plan { row: &rows[0], rate, millis: 60_000, alpha: ALPHA, seed: 20_260 };
-    cell::cells(&plan, &[JudgeKind::Ours], cutovers).remove(0).tally
+    cell::cells(&plan, judges, cutovers).into_iter().map(|cell| cell.tally).collect()
 }
 
 /// Proves that in every healthy world the chance of a false revert is at most what was allowed: the upper end of its exact
@@ -72,6 +77,18 @@ fn plain_regressions_are_found_in_time() {
         let median = tally.median_seconds.unwrap_or(f64::MAX) / 60.0;
         assert!(median <= minutes, "{row} at {rate} requests a second: {median} min");
     }
+}
+
+/// Proves that the guard on steady slowness is worth its part of the risk: it finds a small shift of all answers minutes sooner,
+/// and does not revert a target that is just within tolerance and wanders.
+#[test]
+fn steady_slowness_is_found_sooner_by_the_guard_on_it() {
+    let both = tallies("mean-10", 50.0, 60, &[JudgeKind::Ours, JudgeKind::OursSteady]);
+    let [ours, steady] = [0, 1].map(|at: usize| both[at].median_seconds.unwrap_or(f64::MAX) / 60.0);
+    assert!(steady <= ours - 2.0, "{steady} min with it, {ours} without");
+    let benign = tallies("benign", 500.0, 200, &[JudgeKind::OursSteady]).remove(0);
+    let (_, most) = limit::clopper_pearson(benign.reverted, benign.cutovers, 2.0 * CONFIDENCE - 1.0);
+    assert!(most <= ALPHA, "{} of {}, at most {most:.3}", benign.reverted, benign.cutovers);
 }
 
 /// Proves that the comparison can tell judges apart: the peers' rules do what their tables say of them.

@@ -301,6 +301,7 @@ fn evidence_time(policy: &Policy, assumed: &Assumed, traffic: &Traffic, next: We
             | GuardKind::LatencyBody
             | GuardKind::LatencyTail
             | GuardKind::LatencySlow
+            | GuardKind::LatencySteady
             | GuardKind::Exchange => {
                 let budgets = policy.pass.latency_budgets;
                 let quantiles = [(0.5, budgets[0]), (0.1, budgets[1]), (0.01, budgets[2])];

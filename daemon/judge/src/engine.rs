@@ -17,6 +17,7 @@ use crate::evidence::{BAD_RATIOS, BASELINE_RATIOS, ERROR_RATIOS, Pair, Tolerance
 use crate::gate::{AllKnown, Gate, Ground, Known};
 use crate::latency::{MOVED_ANY, MOVED_BODY, MOVED_SLOW, MOVED_TAIL, Part, SLOW, log_e_bins};
 use crate::numbers::{LOG_ZERO, log_add_exp, log_sum_exp};
+use crate::steady::{Steady, WAYS};
 pub use crate::table::{Latencies, Normal, Table};
 use crate::wealth::{Stakes, Wealth};
 use crate::{Guard, GuardKind, Guards};
@@ -134,6 +135,8 @@ pub struct Engine {
     redirects: Class,
     latency: [Class; 3],
     exchange: [Class; 3],
+    #[serde(default)]
+    steady: Steady,
     gate: Gate,
     /// The source's errors and requests, fading.
     source: (f64, f64),
@@ -160,6 +163,7 @@ impl Engine {
                 GuardKind::LatencyBody => (MOVED_BODY.len(), CAP_OTHERS),
                 GuardKind::LatencyTail => (MOVED_TAIL.len(), CAP_OTHERS),
                 GuardKind::LatencySlow => (MOVED_SLOW.len(), CAP_OTHERS),
+                GuardKind::LatencySteady => (WAYS, CAP_OTHERS),
                 GuardKind::Baseline => (BASELINE_RATIOS.len(), CAP_OTHERS),
             };
             components.push(Component {
@@ -185,6 +189,7 @@ impl Engine {
             redirects: failures(normal.redirects_phi, normal.redirects, GUESS_OTHERS),
             latency: Class::slow(normal.latency_phi, normal.requests),
             exchange: Class::slow(normal.exchange_phi, normal.requests),
+            steady: Steady::default(),
             gate,
             source: (0.0, 0.0),
             phis: Phis::default(),
@@ -226,7 +231,10 @@ impl Engine {
         let stake = self.stakes.lay(minutes, table.new_step);
         let log_stake = if stake > 0.0 { stake.ln() } else { LOG_ZERO };
         for index in 0..self.components.len() {
-            let evidence = self.evidence(&self.components[index].guard, table);
+            let mut evidence = self.evidence(&self.components[index].guard, table);
+            if self.components[index].guard.kind == GuardKind::LatencySteady {
+                evidence[..WAYS].copy_from_slice(&self.steady(table));
+            }
             self.components[index].wealth.take(evidence, log_stake, bursts);
         }
         self.log_evidence = self.weigh();
@@ -234,6 +242,14 @@ impl Engine {
         let ground = Ground { guards: &self.guards, normal: &self.normal, known: self.known() };
         self.gate.observe(table, &ground, bursts);
         self.learn(table, minutes);
+    }
+
+    /// Log evidence of a target that is a little slower all the time; nothing but at the end of a burst.
+    fn steady(&mut self, table: &Table<'_>) -> [f64; WAYS] {
+        let Some(latencies) = &table.latency else { return [0.0; WAYS] };
+        let [.., target] = &latencies.target_parts;
+        let (millis, burst) = (table.millis, self.guards.burst_millis);
+        self.steady.observe(latencies.shape, target, &latencies.source, millis, burst, table.new_step)
     }
 
     /// The dispersions for a block.
@@ -290,6 +306,8 @@ impl Engine {
             GuardKind::LatencySlow => {
                 slower(&mut evidence, table.latency.as_ref(), Some(2), MOVED_SLOW, &phis.latency);
             }
+            // Has a memory, and is asked where that can be written to.
+            GuardKind::LatencySteady => {}
             GuardKind::Exchange => slower(&mut evidence, table.exchange.as_ref(), None, MOVED_ANY, &phis.exchange),
             GuardKind::Baseline => {
                 let Pair { target_hits, target, .. } = table.errors;

@@ -223,7 +223,7 @@ fn stands_against(kind: GuardKind, claim: Claim) -> bool {
         GuardKind::Success => claim == Claim::Bad,
         GuardKind::ClientErrors => claim == Claim::ClientErrors,
         GuardKind::Redirects => claim == Claim::Redirects,
-        GuardKind::Latency => matches!(claim, Claim::Latency(_)),
+        GuardKind::Latency | GuardKind::LatencySteady => matches!(claim, Claim::Latency(_)),
         GuardKind::LatencyBody => claim == Claim::Latency(0),
         GuardKind::LatencyTail => matches!(claim, Claim::Latency(1 | 2)),
         GuardKind::LatencySlow => claim == Claim::Latency(2),

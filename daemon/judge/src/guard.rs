@@ -25,6 +25,8 @@ pub enum GuardKind {
     LatencyTail,
     /// The same, looking only for a share of answers that became very slow.
     LatencySlow,
+    /// The same, burst by burst ([`steady`](crate::steady)): a target that is a little slower all the time.
+    LatencySteady,
     /// Time to the last response byte, against the source.
     Exchange,
     /// Server errors against the recorded baseline, counted only while the source is itself normal.
@@ -35,7 +37,12 @@ impl GuardKind {
     /// Whether it looks at how long answers take, and so has a ratio of durations and no margin.
     pub fn is_timed(self) -> bool {
         match self {
-            Self::Latency | Self::LatencyBody | Self::LatencyTail | Self::LatencySlow | Self::Exchange => true,
+            Self::Latency
+            | Self::LatencyBody
+            | Self::LatencyTail
+            | Self::LatencySlow
+            | Self::LatencySteady
+            | Self::Exchange => true,
             Self::Errors | Self::Success | Self::ClientErrors | Self::Redirects | Self::Baseline => false,
         }
     }
@@ -58,7 +65,7 @@ pub struct Guard {
 impl Guard {
     /// The guard as the measured method has it: the tolerance and weight its error rates were measured with.
     ///
-    /// `ClientErrors`, `Redirects`, `Exchange` and the three parts of `Latency` are not in the default set. The first
+    /// `ClientErrors`, `Redirects`, `Exchange`, `LatencySteady` and the three parts of `Latency` are not in the default set. The first
     /// two have a wide tolerance, since a misbehaving client on one side or another answer to a conditional request
     /// moves them without anyone's fault; `Exchange` has latency's tolerance and half of its weight, and the parts have
     /// the part of latency's weight that their alternatives have in it.
@@ -73,6 +80,7 @@ impl Guard {
             GuardKind::LatencyBody => (tau, 0.0, 0.225),
             GuardKind::LatencyTail => (tau, 0.0, 0.135),
             GuardKind::LatencySlow => (tau, 0.0, 0.09),
+            GuardKind::LatencySteady => (tau, 0.0, 0.20),
             GuardKind::Exchange => (tau, 0.0, 0.225),
             GuardKind::Baseline => (1.5, 0.0002, 0.08),
         };

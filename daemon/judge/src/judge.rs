@@ -18,8 +18,9 @@ use crate::world::{Recorded, World};
 use crate::{Act, Alarm, AlarmKind, Baseline, Block, Counts, Guard, GuardKind, GuardVerdict, Guards, Histogram};
 use crate::{Judgement, Reference, Verdict};
 
-/// The guards that look at one part of the latency distribution, in the order of [`Latencies::target_parts`].
-const LATENCY_PARTS: [GuardKind; 3] = [GuardKind::LatencyBody, GuardKind::LatencyTail, GuardKind::LatencySlow];
+/// The guards that look at latency in a way of their own, in the order of [`Latencies::target_parts`].
+const LATENCY_PARTS: [GuardKind; 4] =
+    [GuardKind::LatencyBody, GuardKind::LatencyTail, GuardKind::LatencySlow, GuardKind::LatencySteady];
 
 /// A reference histogram that is gathered during the cutover stops growing here: it is known well enough.
 const REFERENCE_MAX: u64 = 200_000;
@@ -109,7 +110,7 @@ struct Moved {
     /// For the guard on all of the distribution.
     all: u16,
     /// For those on body, tail and slow answers, where the policy has them.
-    parts: [Option<u16>; 3],
+    parts: [Option<u16>; 4],
     /// For the gate to the next step.
     passing: u16,
 }
@@ -313,7 +314,7 @@ impl Judge {
 
     fn moved_exchange(&self) -> Option<Moved> {
         let all = self.tolerated(GuardKind::Exchange)?;
-        Some(Moved { all, parts: [None; 3], passing: self.passing(all) })
+        Some(Moved { all, parts: [None; 4], passing: self.passing(all) })
     }
 
     /// The verdict after the last block, the same as [`verdict`](Self::verdict) gives, without the words: it takes no
@@ -481,7 +482,7 @@ impl Judge {
                 Some(hour) => Seen::shares(guard, Counts::errors, &hour.counts(), target),
                 None => Seen::shares(guard, Counts::errors, self.baseline.counts(), target),
             },
-            GuardKind::Latency | GuardKind::LatencyBody | GuardKind::LatencyTail => {
+            GuardKind::Latency | GuardKind::LatencyBody | GuardKind::LatencyTail | GuardKind::LatencySteady => {
                 self.seen_latency(guard, &source.latency, &target.latency)
             }
             GuardKind::LatencySlow => Seen::slow(guard, &source.latency, &target.latency),

@@ -8,7 +8,8 @@
 //! normal before), [`record`] (the same by hour of the week). What comes out: [`verdict`]. Between them [`judge`] follows
 //! one cutover, and [`engine`] is the method, on the counts of a [`table`]: [`evidence`] and [`latency`] (what one block
 //! says), [`dispersion`] (what it is divided by), [`wealth`] (what is staked), [`pass`] (what opens the next step),
-//! [`share`] (whether the split is as configured).
+//! [`share`] (whether the split is as configured). [`steady`] is a
+//! second look at latency that a policy may ask for.
 //!
 //! # The method in five sentences
 //! For each guard and block a number is computed that a target within tolerance cannot be expected to win: a bet at
@@ -46,6 +47,7 @@ pub mod pass;
 pub mod record;
 mod sentence;
 pub mod share;
+pub mod steady;
 pub mod table;
 pub mod verdict;
 mod watch;

@@ -49,9 +49,9 @@ pub struct Latencies<'a> {
     pub shape: &'a Shape,
     /// The target's bins, their edges moved up by the tolerance of the guard on all of them.
     pub target: Bins,
-    /// The same for the guards on body, tail and slow answers, which have tolerances of their own; without bins where
-    /// the policy has no such guard.
-    pub target_parts: [Bins; 3],
+    /// The same for the guards on body, tail, slow answers and steadiness, which have tolerances of their own; without
+    /// bins where the policy has no such guard.
+    pub target_parts: [Bins; 4],
     /// The source's bins.
     pub source: Bins,
     /// Both sides' answers above the reference's median, 90 % and 99 % quantile.

@@ -211,6 +211,7 @@ fn any_guards() -> impl Strategy<Value = Guards> {
                 GuardKind::LatencyBody,
                 GuardKind::LatencyTail,
                 GuardKind::LatencySlow,
+                GuardKind::LatencySteady,
                 GuardKind::Exchange,
                 GuardKind::Baseline,
             ];

@@ -17,8 +17,8 @@ usage: judged [--judge NAMES] [--world NAME|all|table-b|file:PATH] [--rate RPS] 
 Simulates cutovers over a ladder of 5, 10, 20, 35, 50, 75 and 95 %, ten minutes a step, after a baseline of 24 hours, and
 says how often and when the judge reverts them: a line for each cell, the worst cell again as the last line.
 
-  --judge     ours (default), flagger, argo, kayenta, kayenta-1.1 (with an allowed increase of 10 %), all, or several with
-              commas; they watch the same cutovers
+  --judge     ours (default), ours-steady (with the guard `latency_steady`), flagger, argo, kayenta, kayenta-1.1 (with an
+              allowed increase of 10 %), all, or several with commas; they watch the same cutovers
   --world     a row of the tables in lower case with dashes: all (default) is every healthy service, table-b every
               regression; `--world list` names them. file:PATH judges a given stream of counts (golden_stream.json) with
               ours and prints M and the verdict after each block

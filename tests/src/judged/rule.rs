@@ -1,6 +1,6 @@
 //! What a judge is to the simulation: blocks in, "revert" out.
 
-use judge::{Baseline, Block, Context, Guards, Judge, Verdict};
+use judge::{Baseline, Block, Context, Guard, GuardKind, Guards, Judge, Verdict};
 
 use super::peers::argo::Argo;
 use super::peers::flagger::Flagger;
@@ -17,6 +17,8 @@ pub trait Rule {
 pub enum JudgeKind {
     /// Tidegate's.
     Ours,
+    /// The same with the guard on steady slowness, which a policy may ask for.
+    OursSteady,
     /// Flagger's threshold count.
     Flagger,
     /// Argo Rollouts' failure limit.
@@ -29,12 +31,14 @@ pub enum JudgeKind {
 
 impl JudgeKind {
     /// All of them, in the order of the tables.
-    pub const ALL: [Self; 5] = [Self::Ours, Self::Kayenta, Self::KayentaAllowed, Self::Flagger, Self::Argo];
+    pub const ALL: [Self; 6] =
+        [Self::Ours, Self::OursSteady, Self::Kayenta, Self::KayentaAllowed, Self::Flagger, Self::Argo];
 
     /// How it is named on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ours => "ours",
+            Self::OursSteady => "ours-steady",
             Self::Flagger => "flagger",
             Self::Argo => "argo",
             Self::Kayenta => "kayenta",
@@ -49,13 +53,14 @@ impl JudgeKind {
 
     /// Whether it needs a baseline.
     pub fn needs_baseline(self) -> bool {
-        self == Self::Ours
+        matches!(self, Self::Ours | Self::OursSteady)
     }
 
     /// A judge that has seen nothing; `baseline`, `alpha` and `steps` are for ours alone.
     pub fn begin(self, baseline: &Baseline, alpha: f64, steps: u32) -> Box<dyn Rule> {
         match self {
             Self::Ours => Box::new(Ours::new(baseline.clone(), alpha, steps)),
+            Self::OursSteady => Box::new(Ours::steady(baseline.clone(), alpha, steps)),
             Self::Flagger => Box::new(Minutes::new(Flagger::default())),
             Self::Argo => Box::new(Minutes::new(Argo::default())),
             Self::Kayenta => Box::new(Minutes::new(Kayenta::new(1.0))),
@@ -74,6 +79,16 @@ impl Ours {
     /// A judge that has seen nothing but the baseline. `alpha` is the greatest chance of a false revert.
     pub fn new(baseline: Baseline, alpha: f64, steps: u32) -> Self {
         let guards = Guards { false_revert_max: alpha, ..Guards::default() };
+        Self { judge: Judge::new(guards, baseline, steps) }
+    }
+
+    /// The same with `latency_steady` on, as the policy's comment on it says: it takes its part of the risk from `latency`.
+    pub fn steady(baseline: Baseline, alpha: f64, steps: u32) -> Self {
+        let mut guards = Guards { false_revert_max: alpha, ..Guards::default() };
+        for guard in guards.guards.iter_mut().filter(|guard| guard.kind == GuardKind::Latency) {
+            guard.weight = 0.35;
+        }
+        guards.guards.push(Guard::usual(GuardKind::LatencySteady));
         Self { judge: Judge::new(guards, baseline, steps) }
     }
 

@@ -194,6 +194,9 @@ pub struct Guards {
     pub latency_tail: Guard,
     /// Time to the first response byte, looking only for a share of answers that became very slow.
     pub latency_slow: Guard,
+    /// Time to the first response byte, minute for minute: finds a target that is a little slower all the time, sooner than
+    /// `latency` does.
+    pub latency_steady: Guard,
     /// Time to the last response byte: sees a target that answers at once and then drips.
     pub exchange: Guard,
     /// Server errors against the recorded baseline instead of the source of this minute.

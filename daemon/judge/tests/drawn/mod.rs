@@ -28,6 +28,7 @@ pub(crate) fn all_guards() -> Guards {
         GuardKind::LatencyBody,
         GuardKind::LatencyTail,
         GuardKind::LatencySlow,
+        GuardKind::LatencySteady,
         GuardKind::Exchange,
     ];
     let mut guards = Guards::default();

@@ -64,6 +64,7 @@ pub fn guard(guard: GuardKind) -> &'static str {
         GuardKind::LatencyBody => "latency body",
         GuardKind::LatencyTail => "latency tail",
         GuardKind::LatencySlow => "very slow",
+        GuardKind::LatencySteady => "latency steady",
         GuardKind::Exchange => "exchange",
         GuardKind::Baseline => "vs baseline",
     }

@@ -41,6 +41,7 @@ impl Resolver<'_> {
             (Kind::LatencyBody, "latency_body", &guards.latency_body),
             (Kind::LatencyTail, "latency_tail", &guards.latency_tail),
             (Kind::LatencySlow, "latency_slow", &guards.latency_slow),
+            (Kind::LatencySteady, "latency_steady", &guards.latency_steady),
             (Kind::Exchange, "exchange", &guards.exchange),
             (Kind::Baseline, "baseline", &guards.baseline),
         ];
@@ -190,6 +191,7 @@ impl Resolver<'_> {
             (Kind::LatencyBody, "latency_body", "latency", resolved.latency_ratio),
             (Kind::LatencyTail, "latency_tail", "latency", resolved.latency_ratio),
             (Kind::LatencySlow, "latency_slow", "latency", resolved.latency_ratio),
+            (Kind::LatencySteady, "latency_steady", "latency", resolved.latency_ratio),
             (Kind::Exchange, "exchange", "latency", resolved.latency_ratio),
         ];
         for (kind, own, name, passed) in pairs {
