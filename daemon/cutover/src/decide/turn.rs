@@ -51,10 +51,11 @@ impl Turn {
         self.because("refused", text);
     }
 
-    /// Stays until someone acts. A halt that stands is not replaced by one of the same kind, so that its age is true.
+    /// Stays until someone acts. A halt that stands is not replaced by one of the same kind, so that its age is true; nor by
+    /// the news that time ran out, since that was halted for already and the two would take turns at every read.
     pub(super) fn halt(&mut self, kind: HaltKind, text: impl Into<String>) {
         let text = text.into();
-        if self.next.halt.as_ref().is_some_and(|halt| halt.kind == kind) {
+        if self.next.halt.as_ref().is_some_and(|halt| halt.kind == kind || kind == HaltKind::Timeout) {
             return;
         }
         self.because(

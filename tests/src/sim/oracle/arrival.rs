@@ -102,8 +102,11 @@ impl Oracle {
                 self.insist(told(Some(Severity::Critical)), "revert", || "stuck and no human was called".to_owned());
             }
             Phase::Done => {
+                // Someone else may have given the target everything once that was earned, and it was taken as ours.
+                let read = self.last_read.as_ref().map(|reading| reading.share);
+                let adopted = self.policy.drift == DriftPolicy::Adopt && read == Some(Share::ALL);
                 let asked = self.asked;
-                self.insist(asked == Share::ALL, "evidence", || format!("done at {asked}"));
+                self.insist(asked == Share::ALL || adopted, "evidence", || format!("done at {asked}"));
                 self.insist(told(None), "orders", || "done and nobody was told".to_owned());
                 self.drained();
             }

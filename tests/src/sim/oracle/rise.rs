@@ -31,7 +31,10 @@ impl Oracle {
         // A share that was adopted, and was ours before, is no rung and may be written again.
         let adopted =
             !self.policy.shift.steps.contains(&share) && (!share.raises(self.highest) || !share.raises(known));
-        if share.raises(self.asked) && !adopted {
+        // Someone else may have given the target more than this: to take some of it back is no rise. That no more than
+        // was earned is taken as ours then is for `wanted`.
+        let takes_back = !share.raises(known) && known != self.asked;
+        if share.raises(self.asked) && !adopted && !takes_back {
             let on_disk = disk.generation >= generation && disk.desired == share && disk.original.is_some();
             self.insist(on_disk, "journal", || format!("a rise to {share} went out before it was on disk"));
             self.insist(self.journal_writable, "journal", || format!("a rise to {share} with the journal unwritable"));

@@ -101,6 +101,19 @@ fn drift_halts_and_resume_writes_ours_again() {
 }
 
 #[test]
+fn drift_past_the_hold_budget_is_told_once() {
+    // Proves that a cutover which waits for a person writes no entry a read: drift is what it waits on, and that time ran
+    // out meanwhile is no other reason.
+    let mut stage = baking();
+    stage.share = both(300);
+    stage.run(MINUTE, |cutover| cutover.halt.is_some());
+    stage.pass(30 * MINUTE);
+    assert_eq!(stage.cutover.halt.as_ref().map(|halt| halt.kind), Some(HaltKind::Drift));
+    let told = stage.journal.iter().filter(|kind| ["drift", "timeout"].contains(&kind.as_str())).count();
+    assert_eq!(told, 1, "{:?}", stage.journal);
+}
+
+#[test]
 fn drift_that_goes_away_ends_its_halt() {
     // Proves that a halt for drift ends when the world is as it was.
     let mut stage = baking();
