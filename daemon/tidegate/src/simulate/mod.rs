@@ -9,6 +9,7 @@
 
 mod chance;
 pub mod fault;
+mod ledger;
 pub mod page;
 pub mod service;
 mod shape;

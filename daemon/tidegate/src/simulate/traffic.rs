@@ -1,20 +1,20 @@
 //! What clients sent and how it ended, moment by moment, in virtual time.
 //!
 //! Time is made in *pieces*, each with one share, one hour and one minute's luck, and each drawn once: the judged windows
-//! and the tripwires' glances are sums of the same pieces. A piece is as long as nothing changes and no tripwire could
+//! and the tripwires' glances are sums of the same pieces ([`Ledger`]). A piece is as long as nothing changes and no tripwire could
 //! fire in it ([`Traffic::alert_until`]); where one could, pieces are as short as the daemon's own glances.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use cutover::policy::{GuardPolicy, Tripwire, TripwireKind};
 use cutover::{Observation, Share, Timestamp, Weight, Window};
-use judge::{Block, Counts, GuardKind, Side};
+use judge::{Block, Counts, GuardKind};
 
 use super::chance::{Purpose, Stream, binomial, poisson, stream};
 use super::fault::{Fault, Kind, Size};
+use super::ledger::{Ended, Ledger, Parts};
 use super::service::{Level, Service};
-use super::shape::{CELLS, Cells, LIMITS_MAX, Shape, Slower, TIERS, above};
+use super::shape::{CELLS, LIMITS_MAX, Shape, Slower, TIERS, above};
 use super::wander::Wander;
 
 /// How often the daemon looks at the last moments, in milliseconds.
@@ -163,58 +163,6 @@ struct Luck {
     exchange: [f64; TIERS - 1],
 }
 
-/// One side's requests in one piece.
-#[derive(Clone, Copy, Debug, Default)]
-struct Ended {
-    requests: u64,
-    redirects: u64,
-    client_errors: u64,
-    server_errors: u64,
-    failed: u64,
-    abandoned: u64,
-    latency: Cells,
-    exchange: Cells,
-}
-
-impl Ended {
-    /// Its numbers, for whoever treats them alike.
-    fn parts(&mut self) -> impl Iterator<Item = &mut u64> {
-        [&mut self.redirects, &mut self.client_errors, &mut self.server_errors, &mut self.failed, &mut self.abandoned]
-            .into_iter()
-            .chain(&mut self.latency)
-            .chain(&mut self.exchange)
-    }
-
-    fn add(&mut self, mut other: Self) {
-        self.requests += other.requests;
-        for (ours, theirs) in self.parts().zip(other.parts()) {
-            *ours += *theirs;
-        }
-    }
-
-    fn sound(&self) -> u64 {
-        self.requests - self.client_errors - self.server_errors - self.failed - self.abandoned - self.redirects
-    }
-
-    fn failing(&self) -> u64 {
-        self.server_errors + self.failed
-    }
-
-    /// Takes the requests of the first `share` of its time out.
-    fn cut(&mut self, share: f64, rng: &mut Stream) -> Self {
-        let mut first = Self::default();
-        let sound = binomial(rng, self.sound(), share);
-        for (first, all) in first.parts().zip(self.parts()) {
-            *first = binomial(rng, *all, share);
-            *all -= *first;
-        }
-        first.requests =
-            sound + first.redirects + first.client_errors + first.server_errors + first.failed + first.abandoned;
-        self.requests -= first.requests;
-        first
-    }
-}
-
 /// What [`Traffic::alert_until`] was asked for: while none of it changes, neither does the answer.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Asked {
@@ -225,24 +173,11 @@ struct Asked {
     filled: usize,
 }
 
-/// A stretch of time in which nothing changed.
-#[derive(Clone, Debug)]
-struct Piece {
-    from: i64,
-    to: i64,
-    /// Whether the target had its fault.
-    faulty: bool,
-    source: Ended,
-    target: Ended,
-}
-
 /// The traffic of one cutover.
 pub(super) struct Traffic<'a> {
     setting: &'a Setting<'a>,
     seed: u64,
-    pieces: VecDeque<Piece>,
-    /// Up to when pieces are made.
-    made_to: i64,
+    ledger: Ledger,
     /// The minute whose luck is known.
     minute: i64,
     luck: [Luck; 2],
@@ -277,8 +212,7 @@ impl<'a> Traffic<'a> {
         Self {
             setting,
             seed,
-            pieces: VecDeque::new(),
-            made_to: start.0,
+            ledger: Ledger::new(start.0),
             minute,
             luck,
             demand,
@@ -328,18 +262,17 @@ impl<'a> Traffic<'a> {
 
     /// Makes the traffic up to `to`, at one share and one state of the target.
     pub(super) fn make(&mut self, to: Timestamp, share: Share, faulty: bool) {
-        while self.made_to < to.0 {
-            let from = self.made_to;
+        while self.ledger.to() < to.0 {
+            let from = self.ledger.to();
             let end = to.0.min((from.div_euclid(MINUTE) + 1) * MINUTE);
             self.wander(from);
-            let piece = self.draw(from, end, share, faulty);
-            self.pieces.push_back(piece);
-            self.made_to = end;
+            let [source, target] = self.draw(from, end, share, faulty);
+            self.ledger.push(end, faulty, source, target);
         }
     }
 
-    /// Draws one piece.
-    fn draw(&mut self, from: i64, to: i64, share: Share, faulty: bool) -> Piece {
+    /// Draws one piece: what the source had, and the target.
+    fn draw(&mut self, from: i64, to: i64, share: Share, faulty: bool) -> [Ended; 2] {
         let setting = self.setting;
         let level = setting.service.at(from);
         let mut rng = stream(self.seed, Purpose::Requests, from);
@@ -356,7 +289,7 @@ impl<'a> Traffic<'a> {
         let (source, _) = side(1.0 - weight, &shares[0], false);
         let (target, spoiled) = side(weight, &shares[1], faulty);
         self.spoiled += spoiled;
-        Piece { from, to, faulty, source, target }
+        [source, target]
     }
 
     /// Until when, from `now` on, a tripwire could fire on what is being made: nobody has to glance after that. `since` is
@@ -417,11 +350,7 @@ impl<'a> Traffic<'a> {
             if windows.contains(&window) {
                 continue;
             }
-            let sum = self.sum(window, Side::Target);
-            let target = sum[0].iter().chain(&sum[1]).fold(Ended::default(), |mut all, ended| {
-                all.add(*ended);
-                all
-            });
+            let target = self.sums(window)[1].both();
             if setting.may_fire(tripwire, &target) {
                 windows.push(window);
             }
@@ -429,37 +358,10 @@ impl<'a> Traffic<'a> {
         windows
     }
 
-    /// One side's requests in a window, of the healthy and of the faulty time; pieces at its edges are cut.
-    fn sum(&mut self, window: Window, side: Side) -> [Option<Ended>; 2] {
-        self.cut(window.from.0);
-        self.cut(window.to.0);
-        let mut sums = [None, None];
-        let first = self.pieces.partition_point(|piece| piece.from < window.from.0);
-        for piece in self.pieces.range(first..).take_while(|piece| piece.to <= window.to.0) {
-            let (ended, faulty) = match side {
-                Side::Source => (&piece.source, false),
-                Side::Target => (&piece.target, piece.faulty),
-            };
-            sums[usize::from(faulty)].get_or_insert_with(Ended::default).add(*ended);
-        }
-        sums
-    }
-
-    /// Cuts the piece that goes on over `at` in two.
-    fn cut(&mut self, at: i64) {
-        let index = self.pieces.partition_point(|piece| piece.to <= at);
-        let Some(piece) = self.pieces.get_mut(index).filter(|piece| piece.from < at) else { return };
-        let share = (at - piece.from) as f64 / (piece.to - piece.from) as f64;
-        let mut rng = stream(self.seed, Purpose::Cut, at);
-        let first = Piece {
-            from: piece.from,
-            to: at,
-            faulty: piece.faulty,
-            source: piece.source.cut(share, &mut rng),
-            target: piece.target.cut(share, &mut rng),
-        };
-        piece.from = at;
-        self.pieces.insert(index, first);
+    /// What both sides had in a window; pieces at its edges are cut.
+    fn sums(&mut self, window: Window) -> [Parts; 2] {
+        let seed = self.seed;
+        self.ledger.sums(window, &mut |at| stream(seed, Purpose::Cut, at))
     }
 
     /// What both sides did in a window.
@@ -467,14 +369,10 @@ impl<'a> Traffic<'a> {
         // A glance may begin where a judged window does: each has its own luck inside of the cells.
         let named = window.from.0.wrapping_mul(31).wrapping_add(window.to.0);
         let mut rng = stream(self.seed, Purpose::Latencies, named);
-        let [source, target] = [Side::Source, Side::Target].map(|side| {
-            let sums = self.sum(window, side);
+        let [source, target] = self.sums(window).map(|Parts { healthy, faulty }| {
             let mut counts = Counts::default();
-            for (faulty, ended) in [(false, sums[0]), (true, sums[1])] {
-                if let Some(ended) = ended {
-                    self.setting.tell(&ended, faulty, &mut rng, &mut counts);
-                }
-            }
+            self.setting.tell(&healthy, false, &mut rng, &mut counts);
+            self.setting.tell(&faulty, true, &mut rng, &mut counts);
             counts
         });
         let millis = u64::try_from(window.length().as_millis()).unwrap_or(u64::MAX);
@@ -484,9 +382,7 @@ impl<'a> Traffic<'a> {
 
     /// Forgets what ended before `moment`.
     pub(super) fn forget(&mut self, moment: Timestamp) {
-        while self.pieces.front().is_some_and(|piece| piece.to <= moment.0) {
-            self.pieces.pop_front();
-        }
+        self.ledger.forget(moment.0);
     }
 
     /// The longest window of a tripwire: so much must not be forgotten.
