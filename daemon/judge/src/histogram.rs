@@ -70,6 +70,11 @@ impl Histogram {
             return;
         }
         let bucket = bucket.min(BUCKETS as u16 - 1);
+        // Most histograms are filled from below.
+        if self.buckets.last().is_none_or(|&(last, _)| last < bucket) {
+            self.buckets.push((bucket, count));
+            return;
+        }
         match self.buckets.binary_search_by_key(&bucket, |&(b, _)| b) {
             Ok(at) => self.buckets[at].1 = self.buckets[at].1.saturating_add(count),
             Err(at) => self.buckets.insert(at, (bucket, count)),
@@ -83,8 +88,16 @@ impl Histogram {
 
     /// Adds every bucket of `other`.
     pub fn merge(&mut self, other: &Self) {
+        let mut at = 0;
         for &(bucket, count) in &other.buckets {
-            self.add(bucket, count);
+            // Both ascend: what is looked for lies at the place of the one before, or after it.
+            while self.buckets.get(at).is_some_and(|&(ours, _)| ours < bucket) {
+                at += 1;
+            }
+            match self.buckets.get_mut(at) {
+                Some((ours, sum)) if *ours == bucket => *sum = sum.saturating_add(count),
+                Some(_) | None => self.buckets.insert(at, (bucket, count)),
+            }
         }
     }
 
