@@ -129,9 +129,9 @@ impl Ledger {
     }
 
     /// Adds what came up to `to`, from a target that is faulty or not.
-    pub(super) fn push(&mut self, to: i64, faulty: bool, source: Ended, target: Ended) {
+    pub(super) fn push(&mut self, to: i64, faulty: bool, source: &Ended, target: &Ended) {
         let last = self.last();
-        let totals = [last.totals[0].plus(&source), last.totals[1].plus(&target)];
+        let totals = [last.totals[0].plus(source), last.totals[1].plus(target)];
         let from = last.to;
         if faulty {
             self.faulty.get_or_insert(from);
@@ -215,9 +215,9 @@ mod tests {
     #[test]
     fn windows_side_by_side_add_up() {
         let mut ledger = Ledger::new(0);
-        ledger.push(1_000, false, ended(900, 1), ended(100, 2));
-        ledger.push(1_700, true, ended(700, 0), ended(60, 40));
-        ledger.push(3_000, true, ended(1_300, 0), ended(130, 50));
+        ledger.push(1_000, false, &ended(900, 1), &ended(100, 2));
+        ledger.push(1_700, true, &ended(700, 0), &ended(60, 40));
+        ledger.push(3_000, true, &ended(1_300, 0), &ended(130, 50));
         let mut sum = [Parts::default(); 2];
         for (from, to) in [(0, 300), (300, 1_000), (1_000, 1_001), (1_001, 2_500), (2_500, 3_000)] {
             for (sum, part) in sum.iter_mut().zip(ledger.sums(window(from, to), &mut chance)) {
@@ -235,8 +235,8 @@ mod tests {
     #[test]
     fn a_window_is_the_same_each_time() {
         let mut ledger = Ledger::new(0);
-        ledger.push(1_000, false, ended(500, 0), ended(500, 0));
-        ledger.push(2_000, true, ended(500, 0), ended(0, 500));
+        ledger.push(1_000, false, &ended(500, 0), &ended(500, 0));
+        ledger.push(2_000, true, &ended(500, 0), &ended(0, 500));
         let first = ledger.sums(window(400, 1_600), &mut chance);
         assert_eq!(ledger.sums(window(400, 1_600), &mut chance), first);
         let target = first[1];

@@ -3,10 +3,11 @@
 //! A baseline knows one class of requests, the one that is judged. What it does not know is not made up: writes that wait
 //! for the last step are no part of a simulated cutover.
 
-use judge::Histogram;
+use cutover::policy::GuardPolicy;
 use judge::dispersion::Phi;
 use judge::latency::SLOW;
 use judge::record::{Depth, HOURS, HourOfWeek, Record};
+use judge::{GuardKind, Histogram};
 
 use super::fault::{Fault, Kind, Size};
 use super::shape::TIERS;
@@ -60,8 +61,10 @@ pub struct Service {
     pub(super) wanders: Wanders,
     /// Time to the first byte, as recorded, and the share of requests that has one.
     pub(super) latency: (Histogram, f64),
-    /// Time to the last byte, and the share of requests that has one.
+    /// Time to the last byte, and the share of requests that has one; where none were recorded, as to the first byte.
     pub(super) exchange: (Histogram, f64),
+    /// Whether times to the last byte were recorded.
+    pub(super) exchange_recorded: bool,
 }
 
 impl Service {
@@ -72,6 +75,9 @@ impl Service {
         let requests = counts.requests.max(1) as f64;
         let part = |count: u64| count as f64 / requests;
         let week = (record.depth() == Depth::Week).then(|| record.week());
+        // An imported baseline has no times of whole exchanges. A real source has some all the same, and without any a
+        // guard on them would hold each simulated step for ever.
+        let exchange_recorded = counts.exchange.total() > 0;
         let hours = (0..HOURS)
             .map(|hour| {
                 let hour = HourOfWeek::try_from(hour).expect("a week has as many hours as it counts to");
@@ -84,18 +90,28 @@ impl Service {
                         latency: [1.0; TIERS - 1],
                         exchange: [1.0; TIERS - 1],
                     },
-                    |own| Level {
-                        per_second: own.requests_a_minute / 60.0,
-                        errors: own.errors,
-                        client_errors: (own.bad - own.errors).max(0.0),
-                        latency: parts(own.latency_slow, normal.latency_slow),
-                        exchange: parts(own.exchange_slow, normal.exchange_slow),
+                    |own| {
+                        let latency = parts(own.latency_slow, normal.latency_slow);
+                        let exchange = parts(own.exchange_slow, normal.exchange_slow);
+                        Level {
+                            per_second: own.requests_a_minute / 60.0,
+                            errors: own.errors,
+                            client_errors: (own.bad - own.errors).max(0.0),
+                            latency,
+                            exchange: if exchange_recorded { exchange } else { latency },
+                        }
                     },
                 )
             })
             .collect();
         let durations = |histogram: &Histogram| (histogram.clone(), part(histogram.total()).min(1.0));
         let wander = |phi, share| Wander::of(phi, share, normal.requests);
+        let latency_wanders = slow(normal.latency_phi, normal.latency_slow, normal.requests);
+        let exchange_wanders = if exchange_recorded {
+            slow(normal.exchange_phi, normal.exchange_slow, normal.requests)
+        } else {
+            latency_wanders
+        };
         let arrivals = Phi { minute: record.arrivals_phi, longest: record.arrivals_phi };
         Self {
             hours,
@@ -107,12 +123,29 @@ impl Service {
                 errors: wander(normal.errors_phi, normal.errors),
                 client_errors: wander(normal.client_errors_phi, normal.client_errors),
                 redirects: wander(normal.redirects_phi, normal.redirects),
-                latency: slow(normal.latency_phi, normal.latency_slow, normal.requests),
-                exchange: slow(normal.exchange_phi, normal.exchange_slow, normal.requests),
+                latency: latency_wanders,
+                exchange: exchange_wanders,
             },
             latency: durations(&counts.latency),
-            exchange: durations(&counts.exchange),
+            exchange: durations(if exchange_recorded { &counts.exchange } else { &counts.latency }),
+            exchange_recorded,
         }
+    }
+
+    /// What a policy with these guards judges and the baseline does not have, if anything, and what that means.
+    pub fn lacks(&self, guards: &[GuardPolicy]) -> Option<&'static str> {
+        let any = |kinds: &[GuardKind]| guards.iter().any(|guard| kinds.contains(&guard.guard.kind));
+        let timed = [GuardKind::Latency, GuardKind::LatencyBody, GuardKind::LatencyTail, GuardKind::LatencySlow];
+        if self.latency.0.total() == 0 && any(&timed) {
+            return Some(
+                "judges latency and the baseline has none, so no simulated step can end; record the baseline from the \
+                 proxies, or import it with columns `le_25ms` and the like",
+            );
+        }
+        (!self.exchange_recorded && any(&[GuardKind::Exchange])).then_some(
+            "judges whole exchanges and the baseline has no times of them, so they are simulated with those to the first \
+             byte",
+        )
     }
 
     /// How the hour of a moment (milliseconds since 1970) is.

@@ -53,6 +53,9 @@ struct Cell {
     mass: f64,
     /// Its buckets, and the share of the cell up to and with each.
     buckets: Vec<(u16, f64)>,
+    /// The same as a table of which any place is as likely as another (Walker 1977): what lies below this part of a place
+    /// is an answer of its own bucket, the rest one of another's.
+    table: Vec<(f64, usize)>,
 }
 
 impl Shape {
@@ -99,6 +102,7 @@ impl Shape {
                 kept.1 += if same { next.1 } else { 0.0 };
                 same
             });
+            let table = table(&buckets, mass);
             let mut up_to = 0.0;
             for (_, share) in &mut buckets {
                 up_to += *share / mass;
@@ -106,7 +110,7 @@ impl Shape {
             }
             let (tier, above) = (index / (LIMITS_MAX + 1), index % (LIMITS_MAX + 1));
             tiers[tier] += mass;
-            cells.push(Cell { index, tier, above, mass, buckets });
+            cells.push(Cell { index, tier, above, mass, buckets, table });
         }
         Some(Self { cells, tiers })
     }
@@ -156,7 +160,7 @@ impl Shape {
     /// Draws the buckets of the answers in each cell into `histogram`.
     pub(super) fn fill(&self, cells: &Cells, rng: &mut Stream, histogram: &mut Histogram) {
         /// Up to so many answers for each bucket, one draw an answer is quicker than one draw a bucket.
-        const ONE_BY_ONE: u64 = 8;
+        const ONE_BY_ONE: u64 = 16;
         let mut drawn: Vec<u64> = Vec::new();
         for cell in &self.cells {
             let answers = cells[cell.index];
@@ -166,10 +170,12 @@ impl Shape {
             drawn.clear();
             drawn.resize(cell.buckets.len(), 0);
             if answers <= ONE_BY_ONE * cell.buckets.len() as u64 {
-                let last = cell.buckets.len() - 1;
+                let (places, last) = (cell.table.len() as f64, cell.table.len() - 1);
                 for _ in 0..answers {
-                    let point = uniform(rng);
-                    drawn[cell.buckets.partition_point(|&(_, up_to)| up_to < point).min(last)] += 1;
+                    let point = uniform(rng) * places;
+                    let place = (point as usize).min(last);
+                    let (own, other) = cell.table[place];
+                    drawn[if point - (place as f64) < own { place } else { other }] += 1;
                 }
             } else {
                 let (mut left, mut below) = (answers, 0.0);
@@ -186,6 +192,23 @@ impl Shape {
             }
         }
     }
+}
+
+/// The table of buckets that hold these parts of `mass`, made as Vose does (1991).
+fn table(buckets: &[(u16, f64)], mass: f64) -> Vec<(f64, usize)> {
+    let mut left: Vec<f64> = buckets.iter().map(|&(_, part)| part / mass * buckets.len() as f64).collect();
+    let (mut small, mut large): (Vec<usize>, Vec<usize>) = (0..left.len()).partition(|&at| left[at] < 1.0);
+    let mut table: Vec<(f64, usize)> = (0..left.len()).map(|at| (1.0, at)).collect();
+    while let (Some(&from), Some(at)) = (large.last(), small.pop()) {
+        table[at] = (left[at], from);
+        left[from] -= 1.0 - left[at];
+        if left[from] < 1.0 {
+            large.pop();
+            small.push(from);
+        }
+    }
+    // What rounding leaves on either side is a whole place of its own.
+    table
 }
 
 /// How many answers of `cells` lie above the `limit`th limit (from 0).

@@ -8,7 +8,7 @@ use cutover::baseline::{self, Class, Document, Given, Origin};
 use cutover::policy::{Policy, Tripwire, TripwireKind};
 use cutover::{Command, Cutover, Decision, Event, Timestamp, decide};
 use judge::record::{Record, Row};
-use judge::{Guard, GuardKind, Histogram};
+use judge::{Counts, Guard, GuardKind, Histogram};
 
 use super::chance::seed_of;
 use super::service::{Level, Wanders};
@@ -39,6 +39,7 @@ fn service(per_second: f64, errors: f64) -> Service {
         wanders: Wanders::default(),
         latency: (latency.clone(), 1.0),
         exchange: (latency, 1.0),
+        exchange_recorded: true,
     }
 }
 
@@ -407,4 +408,30 @@ fn a_drawn_service_shows_what_was_recorded() {
     for q in [0.1, 0.5, 0.9, 0.99] {
         near(quantile(&first, q), quantile(&second, q), 0.05, "latency");
     }
+}
+
+/// Proves that a policy that judges whole exchanges can be tried out on a baseline that has no times of them, which is said,
+/// and that a baseline without any times is said to be no use to it.
+#[test]
+fn a_baseline_without_exchanges_is_simulated_and_says_so() {
+    let recorded_service = service(100.0, 0.001);
+    let policy = policy(&format!("{POLICY}\n[guards.exchange]\nenabled = true\n"));
+    let imported = |timed: u64| {
+        let row = |minute: i64| {
+            let mut counts = Counts { requests: 12_000, status_2xx: 11_988, status_5xx: 12, ..Counts::default() };
+            for (micros, part) in [(8_000, 2), (20_000, 5), (60_000, 4), (200_000, 1)] {
+                counts.latency.record(micros, timed * part);
+            }
+            Row { from: MONDAY + minute * 60_000, millis: 60_000, counts }
+        };
+        Service::of(&Record::of(&(0..120).map(row).collect::<Vec<_>>()).expect("the rows are sound"))
+    };
+    let service = imported(1_000);
+    let lacks = service.lacks(&policy.guards).expect("it is said");
+    assert!(lacks.contains("judges whole exchanges and the baseline has no times of them"), "{lacks}");
+    assert_eq!(live(&case(&policy, &service, None), 5).end, End::Done);
+    let untimed = imported(0);
+    let lacks = untimed.lacks(&policy.guards).expect("it is said");
+    assert!(lacks.contains("judges latency and the baseline has none"), "{lacks}");
+    assert_eq!(recorded_service.lacks(&policy.guards), None);
 }

@@ -267,7 +267,7 @@ impl<'a> Traffic<'a> {
             let end = to.0.min((from.div_euclid(MINUTE) + 1) * MINUTE);
             self.wander(from);
             let [source, target] = self.draw(from, end, share, faulty);
-            self.ledger.push(end, faulty, source, target);
+            self.ledger.push(end, faulty, &source, &target);
         }
     }
 
@@ -298,7 +298,8 @@ impl<'a> Traffic<'a> {
     /// What is left out is bounded by the large-deviation bound for binomial counts (Chernoff 1952): n requests reach a
     /// share `limit` with a chance of at most `exp(-n KL(limit, p))`. For the fewest requests n that a tripwire needs,
     /// that is one bound; averaged over a Poisson number of them with the mean m it is `exp(-m (1 - exp(-KL)))`, another,
-    /// once the target has had traffic for a whole window.
+    /// once the target has had traffic for a whole window. Where few requests come, two more are sharper: that so many
+    /// come at all as a tripwire needs, and that so many of them are hits ([`rarity`]).
     pub(super) fn alert_until(&mut self, now: Timestamp, share: Share, faulty: bool, since: Timestamp) -> Timestamp {
         // The luck of a new minute may only come once the minute before is made.
         if self.minute < now.0.div_euclid(MINUTE) {
@@ -319,8 +320,8 @@ impl<'a> Traffic<'a> {
             let demand = level.per_second * setting.service.wanders.demand.factor(self.demand);
             let per_second = demand * share.reads.fraction();
             let windows = setting.tripwires.iter().filter_map(|tripwire| {
-                let mean = if filled(tripwire) { per_second * tripwire.window.as_secs_f64() } else { 0.0 };
-                setting.thinkable(tripwire, &shares, faulty, mean).then_some(tripwire.window)
+                let mean = per_second * tripwire.window.as_secs_f64();
+                setting.thinkable(tripwire, &shares, faulty, mean, filled(tripwire)).then_some(tripwire.window)
             });
             self.asked = Some((asked, windows.max().filter(|_| share.reads > Weight::NONE)));
         }
@@ -451,8 +452,8 @@ impl Setting<'_> {
     }
 
     /// Whether a tripwire might fire on a target with these shares and `mean` requests in its window, beyond what is
-    /// [`UNTHINKABLE`].
-    fn thinkable(&self, tripwire: &Tripwire, shares: &Shares, faulty: bool, mean: f64) -> bool {
+    /// [`UNTHINKABLE`]; `filled` when the target has had its traffic for a whole window.
+    fn thinkable(&self, tripwire: &Tripwire, shares: &Shares, faulty: bool, mean: f64, filled: bool) -> bool {
         let (share, limit) = match tripwire.kind {
             TripwireKind::Errors => (shares.failing(), tripwire.limit),
             TripwireKind::Unanswered => {
@@ -465,9 +466,28 @@ impl Setting<'_> {
                 (above, BEYOND)
             }
         };
-        let divergence = divergence(limit, share);
-        let fewest = tripwire.requests_min.max(1) as f64 * divergence;
-        share >= limit || fewest.max(mean * -(-divergence).exp_m1()) < UNTHINKABLE
+        let divergence = if share < limit { divergence(limit, share) } else { 0.0 };
+        let fewest = tripwire.requests_min.max(1) as f64;
+        let full = if filled { mean } else { 0.0 };
+        [
+            fewest * divergence,
+            full * -(-divergence).exp_m1(),
+            // Too few requests come at all, or too few of those that it counts.
+            rarity(fewest, mean),
+            rarity(self.hits_min(tripwire, fewest), mean * share),
+        ]
+        .iter()
+        .all(|&unlikely| unlikely < UNTHINKABLE)
+    }
+
+    /// How many hits among `requests` a tripwire needs at least.
+    fn hits_min(&self, tripwire: &Tripwire, requests: f64) -> f64 {
+        /// Of the durations that are expected, at least so many are measured.
+        const MEASURED: f64 = 0.9;
+        match tripwire.kind {
+            TripwireKind::Errors | TripwireKind::Unanswered => (tripwire.limit * requests).max(1.0),
+            TripwireKind::Latency => (BEYOND * requests * self.latency.share * MEASURED).floor() + 1.0,
+        }
     }
 
     /// Whether a tripwire may fire on the target's requests of its window.
@@ -488,6 +508,16 @@ impl Setting<'_> {
 
 /// The share of answers beyond the quantile that a latency tripwire looks at.
 const BEYOND: f64 = 0.01;
+
+/// Minus the logarithm of a bound on the chance that a Poisson number with this mean reaches `least`: the same large
+/// deviations, `least ln(least / mean) - least + mean`; 0 where that is no wonder.
+fn rarity(least: f64, mean: f64) -> f64 {
+    match mean {
+        mean if mean >= least => 0.0,
+        mean if mean <= 0.0 => f64::INFINITY,
+        mean => least * (least / mean).ln() - least + mean,
+    }
+}
 
 /// The Kullback-Leibler divergence of a share `q` from a share `p` below it; infinite where `p` is 0.
 fn divergence(q: f64, p: f64) -> f64 {

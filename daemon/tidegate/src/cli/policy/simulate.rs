@@ -81,6 +81,9 @@ impl Simulate {
             }
             let record = read.document.record_for(policy.shift.writes).map_err(anyhow::Error::msg)?;
             let service = Arc::new(Service::of(record));
+            if let Some(lacks) = service.lacks(&policy.guards) {
+                warnings.push(format!("`{}` {lacks}", file.display()));
+            }
             subjects.push((file, Subject { policy: Arc::new(policy), given: Some(given), service }));
             records.push(record);
         }
