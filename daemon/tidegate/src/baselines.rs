@@ -4,7 +4,7 @@
 //! What a document means is [`cutover::baseline`]'s business; this only opens files.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use cutover::Policy;
@@ -61,14 +61,25 @@ pub struct Sent {
 /// When the file cannot be read, or holds no baseline of ours.
 pub fn read(file: &Path) -> Result<Read, BaselineError> {
     let name = file.display().to_string();
-    let unreadable = |why: String| BaselineError::Unreadable { file: name.clone(), why };
-    let length = fs::metadata(file).map_err(|error| unreadable(error.to_string()))?.len();
-    if length > TEXT_BYTES_MAX as u64 {
-        // Before it is read: it may be anything.
-        return Err(unreadable(format!("{length} bytes are more than a baseline can have ({TEXT_BYTES_MAX})")));
-    }
-    let text = fs::read_to_string(file).map_err(|error| unreadable(error.to_string()))?;
+    let text = text(file, TEXT_BYTES_MAX)
+        .map_err(|error| BaselineError::Unreadable { file: name.clone(), why: error.to_string() })?;
     Ok(baseline::read(&text, &name)?)
+}
+
+/// The text of a file, if it has no more than `bytes_max` bytes: a device or a pipe says no length before it is read, and
+/// may have no end.
+///
+/// # Errors
+/// When it cannot be read, is longer, or is no UTF-8.
+pub fn text(file: &Path, bytes_max: usize) -> io::Result<String> {
+    let mut bytes = Vec::new();
+    fs::File::open(file)?.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;
+    if bytes.len() > bytes_max {
+        return Err(io::Error::other(format!(
+            "it has more than the {bytes_max} bytes that are read; is this the right file?"
+        )));
+    }
+    String::from_utf8(bytes).map_err(|error| io::Error::other(format!("it is no text: {error}")))
 }
 
 /// Writes a baseline; who reads the file sees the old one or the new one, never a part.
@@ -166,6 +177,18 @@ pub(crate) mod tests {
         assert_eq!((&named.digest, &named.baseline), (&filed.digest, &filed.baseline));
         let kept = read(&folder.join(KEPT).join(format!("{}.json", named.digest))).unwrap();
         assert_eq!((kept.document, kept.digest), (document(), named.digest));
+    }
+
+    #[test]
+    fn what_has_no_end_is_refused() {
+        // Proves: a device that says no length is read no further than a baseline can be long.
+        let endless = read(Path::new("/dev/zero")).unwrap_err().to_string();
+        assert!(endless.contains("`/dev/zero`: it has more than the"), "{endless}");
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("bytes.json");
+        fs::write(&file, [0xff, 0xfe]).unwrap();
+        let bytes = read(&file).unwrap_err().to_string();
+        assert!(bytes.contains("it is no text"), "{bytes}");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use cutover::baseline::{Class, Document, Origin};
 
 use super::{Output, refused, tool};
 use crate::cli::{Context, Exit};
-use crate::clock;
+use crate::{baselines, clock};
 
 /// The arguments of `tidegate baseline import`.
 ///
@@ -44,12 +44,7 @@ impl Import {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<Exit> {
         self.output.check()?;
         let name = self.file.display().to_string();
-        let length = std::fs::metadata(&self.file).with_context(|| format!("cannot read `{name}`"))?.len();
-        anyhow::ensure!(
-            length <= IMPORT_BYTES_MAX as u64,
-            "cannot read `{name}`: {length} bytes are more than is read ({IMPORT_BYTES_MAX}); leave the oldest rows out"
-        );
-        let text = std::fs::read_to_string(&self.file).with_context(|| format!("cannot read `{name}`"))?;
+        let text = baselines::text(&self.file, IMPORT_BYTES_MAX).with_context(|| format!("cannot read `{name}`"))?;
         let totals = if self.totals { Totals::Running } else { Totals::Each };
         let record = record(&text, &name, &self.service, totals).map_err(|refusals| refused(&refusals))?;
         let document = Document {

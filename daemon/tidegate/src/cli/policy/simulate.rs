@@ -95,7 +95,13 @@ impl Simulate {
                 .collect::<Result<Vec<Fault>, _>>()
                 .map_err(anyhow::Error::msg)?
         } else {
+            // Named twice is meant once.
             self.faults
+                .iter()
+                .enumerate()
+                .filter(|(at, fault)| !self.faults[..*at].contains(fault))
+                .map(|(_, f)| *f)
+                .collect()
         };
         if record.depth() == Depth::Thin {
             warnings.push(
