@@ -43,10 +43,11 @@ pub(super) enum Known {
     Trailer,
     TransferEncoding,
     Upgrade,
+    UserAgent,
 }
 
 impl Known {
-    /// By its name, in any case.
+    /// By its name, which is a token, in any case.
     pub(super) fn of(name: &[u8]) -> Option<Self> {
         // The first letter tells most others of the same length apart; `| 0x20` makes it small.
         let (spelled, known): (&[u8], Self) = match (name.len(), name.first()? | 0x20) {
@@ -57,6 +58,7 @@ impl Known {
             (7, b'u') => (b"upgrade", Self::Upgrade),
             (10, b'c') => (b"connection", Self::Connection),
             (10, b'k') => (b"keep-alive", Self::KeepAlive),
+            (10, b'u') => (b"user-agent", Self::UserAgent),
             (12, b'm') => (b"max-forwards", Self::MaxForwards),
             (14, b'c') => (b"content-length", Self::ContentLength),
             (14, b'h') => (b"http2-settings", Self::Http2Settings),
@@ -64,7 +66,7 @@ impl Known {
             (17, b't') => (b"transfer-encoding", Self::TransferEncoding),
             _ => return None,
         };
-        name.eq_ignore_ascii_case(spelled).then_some(known)
+        is_spelled(name, spelled).then_some(known)
     }
 
     /// Whether it is about this connection alone, so that it is not sent on (RFC 9110 7.6.1, RFC 9112 3.3 and C.2.2).
@@ -80,6 +82,22 @@ impl Known {
     /// sender must not put there are merely never merged into the head by anyone here.
     pub(super) fn forbidden_trailer(self) -> bool {
         self.hop_by_hop() || matches!(self, Self::ContentLength | Self::TransferEncoding | Self::Host | Self::Trailer)
+    }
+}
+
+/// Whether a token is, in any case, what is `spelled` in small letters, digits and hyphens, and as long. Setting the bit
+/// that makes letters small turns no other byte of a token into one of these, so eight can be compared together.
+fn is_spelled(token: &[u8], spelled: &[u8]) -> bool {
+    const SMALL: u64 = 0x2020_2020_2020_2020;
+    let same = |token: &[u8; 8], spelled: &[u8; 8]| u64::from_le_bytes(*token) | SMALL == u64::from_le_bytes(*spelled);
+    match (token.first_chunk(), spelled.first_chunk(), token.last_chunk(), spelled.last_chunk()) {
+        // The chunks overlap, and between them are all bytes of up to sixteen.
+        (Some(first), Some(begins), Some(last), Some(ends)) => {
+            same(first, begins)
+                && same(last, ends)
+                && (token.len() <= 16 || token[8..].eq_ignore_ascii_case(&spelled[8..]))
+        }
+        _ => token.iter().zip(spelled).all(|(byte, spelled)| byte | 0x20 == *spelled),
     }
 }
 
@@ -236,4 +254,41 @@ pub(super) fn decimal(digits: &[u8]) -> Option<u64> {
         let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
         number.checked_mul(10)?.checked_add(digit)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Proves that names are known in any case, and that no other token is taken for one of them: each byte of each name
+    /// is replaced by every byte that a token may have.
+    #[test]
+    fn known_names_are_known_in_any_case_and_no_others() {
+        let names = [
+            "te",
+            "host",
+            "expect",
+            "trailer",
+            "upgrade",
+            "connection",
+            "keep-alive",
+            "user-agent",
+            "max-forwards",
+            "content-length",
+            "http2-settings",
+            "proxy-connection",
+            "transfer-encoding",
+        ];
+        let plainly = |name: &[u8]| names.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()));
+        for name in names {
+            assert!(Known::of(name.to_uppercase().as_bytes()).is_some(), "{name}");
+            for place in 0..name.len() {
+                for byte in (0..=u8::MAX).filter(|&byte| is_token_byte(byte)) {
+                    let mut other = name.as_bytes().to_vec();
+                    other[place] = byte;
+                    assert_eq!(Known::of(&other).is_some(), plainly(&other), "{}", other.escape_ascii());
+                }
+            }
+        }
+    }
 }

@@ -30,6 +30,11 @@ impl Part {
         &head[self.range()]
     }
 
+    /// A line together with the CRLF behind it.
+    pub(super) const fn with_crlf(self) -> Self {
+        Self { from: self.from, to: self.to + 2 }
+    }
+
     /// How many bytes it has.
     pub const fn len(self) -> usize {
         (self.to - self.from) as usize
@@ -171,6 +176,12 @@ impl RequestHead {
     /// The value of the first field of that name (any case), out of the head's bytes.
     pub fn field<'h>(&self, head: &'h [u8], name: &str) -> Option<&'h [u8]> {
         field(&self.fields, head, name)
+    }
+
+    /// The value of the first User-Agent, out of the head's bytes: asked of every request, so it is known without
+    /// looking for its name.
+    pub fn user_agent<'h>(&self, head: &'h [u8]) -> Option<&'h [u8]> {
+        self.fields.iter().find(|field| field.known == Some(Known::UserAgent)).map(|field| field.value.of(head))
     }
 }
 

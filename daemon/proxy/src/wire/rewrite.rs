@@ -12,7 +12,7 @@
 //! - what the operator set.
 
 use super::fields::{Known, is_token};
-use super::head::{Body, Field, Method, RequestHead, ResponseHead, TargetForm, Version};
+use super::head::{Body, Field, Method, Part, RequestHead, ResponseHead, TargetForm, Version};
 
 /// Header fields that a side gets instead of the client's own: credentials, Host.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -113,9 +113,16 @@ pub struct ResponseRewrite<'a> {
 /// head.
 pub fn upstream_head(bytes: &[u8], head: &RequestHead, how: &RequestRewrite<'_>, out: &mut Vec<u8>) {
     out.reserve(bytes.len() + 64);
-    request_line(bytes, head, out);
+    let mut as_it_came = Run::default();
+    let stays = matches!(head.form, TargetForm::Origin | TargetForm::Asterisk);
+    if stays && head.line.of(bytes).ends_with(b" HTTP/1.1") {
+        as_it_came.add(head.line.with_crlf(), bytes, out);
+    } else {
+        request_line(bytes, head, out);
+    }
     let host: &[u8] = head.host.map_or(how.host.as_bytes(), |host| host.of(bytes));
     if !head.fields.iter().any(|field| field.known == Some(Known::Host)) && !how.overrides.sets(b"host") {
+        as_it_came.end(bytes, out);
         line(out, b"Host", host);
     }
     let mut encoding_is_due = head.body == Body::Chunked;
@@ -125,20 +132,26 @@ pub fn upstream_head(bytes: &[u8], head: &RequestHead, how: &RequestRewrite<'_>,
             continue;
         }
         match field.known {
-            Some(Known::Host) if matches!(head.form, TargetForm::Absolute { .. }) => line(out, name, host),
+            Some(Known::Host) if matches!(head.form, TargetForm::Absolute { .. }) => {
+                as_it_came.end(bytes, out);
+                line(out, name, host);
+            }
             Some(Known::TransferEncoding) => {
                 if std::mem::take(&mut encoding_is_due) {
+                    as_it_came.end(bytes, out);
                     transfer_encoding(out, field.line.of(bytes));
                 }
             }
             Some(Known::MaxForwards) if head.max_forwards.is_some() => {
                 let left = head.max_forwards.unwrap_or(0).saturating_sub(1);
+                as_it_came.end(bytes, out);
                 line(out, name, left.to_string().as_bytes());
             }
             None if matches!(how.forwarded, Forwarded::Replace { .. }) && is_forwarded(name) => {}
-            _ => out.extend_from_slice(field.line.of(bytes)),
+            _ => as_it_came.add(field.line, bytes, out),
         }
     }
+    as_it_came.end(bytes, out);
     for (name, value) in &how.overrides.fields {
         line(out, name.as_bytes(), value.as_bytes());
     }
@@ -220,24 +233,37 @@ pub fn client_head(bytes: &[u8], head: &ResponseHead, how: &ResponseRewrite<'_>,
         return sent;
     }
     out.reserve(bytes.len() + 32);
-    out.extend_from_slice(b"HTTP/1.1 ");
-    out.extend_from_slice(&bytes[9..12]);
-    out.push(b' ');
-    out.extend_from_slice(head.reason.of(bytes));
-    out.extend_from_slice(b"\r\n");
+    let mut as_it_came = Run::default();
+    // A line of 13 bytes and more has the space behind its status.
+    if bytes.starts_with(b"HTTP/1.1 ") && head.line.len() >= 13 {
+        as_it_came.add(head.line.with_crlf(), bytes, out);
+    } else {
+        out.extend_from_slice(b"HTTP/1.1 ");
+        out.extend_from_slice(&bytes[9..12]);
+        out.push(b' ');
+        out.extend_from_slice(head.reason.of(bytes));
+        out.extend_from_slice(b"\r\n");
+    }
     let mut encoding_is_due = true;
     for field in sent_on(&head.fields, &head.dropped) {
         match field.known {
             // A response to HEAD may name it too.
             Some(Known::TransferEncoding) => {
                 if !http10 && std::mem::take(&mut encoding_is_due) {
+                    as_it_came.end(bytes, out);
                     transfer_encoding(out, field.line.of(bytes));
                 }
             }
             Some(Known::Trailer) if http10 => {}
-            _ => response_field(bytes, field, out),
+            _ if bytes[field.name.range().end] == b':' => as_it_came.add(field.line, bytes, out),
+            _ => {
+                as_it_came.end(bytes, out);
+                out.extend_from_slice(field.name.of(bytes));
+                out.extend_from_slice(field.line.of(bytes)[field.name.len()..].trim_ascii_start());
+            }
         }
     }
+    as_it_came.end(bytes, out);
     if head.tunnel {
         if head.status == 101 {
             out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\n");
@@ -251,16 +277,24 @@ pub fn client_head(bytes: &[u8], head: &ResponseHead, how: &ResponseRewrite<'_>,
     sent
 }
 
-/// The field as it came, but for white space before its colon.
-fn response_field(bytes: &[u8], field: &Field, out: &mut Vec<u8>) {
-    let line = field.line.of(bytes);
-    let behind_name = &line[field.name.len()..];
-    let spaces = behind_name.iter().take_while(|&&byte| byte != b':').count();
-    if spaces == 0 {
-        out.extend_from_slice(line);
-    } else {
-        out.extend_from_slice(field.name.of(bytes));
-        out.extend_from_slice(&behind_name[spaces..]);
+/// Lines that follow one another and are sent on as they came: most are, and are copied together.
+#[derive(Default)]
+struct Run(Part);
+
+impl Run {
+    /// Adds a line, after what was added before.
+    fn add(&mut self, line: Part, bytes: &[u8], out: &mut Vec<u8>) {
+        if self.0.to != line.from {
+            self.end(bytes, out);
+            self.0.from = line.from;
+        }
+        self.0.to = line.to;
+    }
+
+    /// Copies what was added; due before anything else is put behind it.
+    fn end(&mut self, bytes: &[u8], out: &mut Vec<u8>) {
+        out.extend_from_slice(self.0.of(bytes));
+        self.0.from = self.0.to;
     }
 }
 

@@ -60,6 +60,11 @@ fn sound(bytes: &[u8]) -> usize {
 impl Scan {
     /// Looks for the end of the next line among the first `bytes_max` bytes of `input`, which is what the whole head may
     /// have.
+    #[expect(
+        clippy::inline_always,
+        reason = "once for each line of each head: the calls would cost as much as the work"
+    )]
+    #[inline(always)]
     pub(super) fn line(&mut self, input: &[u8], bytes_max: usize) -> Result<Found, Refusal> {
         let seen = &input[..input.len().min(bytes_max)];
         self.at += sound(&seen[self.at..]);
@@ -102,36 +107,37 @@ pub(super) enum Sender {
 }
 
 /// Splits a field line, which is neither empty nor holds a control character.
+#[expect(clippy::inline_always, reason = "once for each line of each head: the calls would cost as much as the work")]
+#[inline(always)]
 pub(super) fn field(input: &[u8], from: usize, to: usize, sender: Sender) -> Result<Field, Refusal> {
     let line = &input[from..to];
-    if matches!(line.first(), Some(b' ' | b'\t')) {
-        return Err(Refusal::Folded);
-    }
-    let name = line.iter().take_while(|&&byte| is_token_byte(byte)).count();
-    let mut colon = name;
+    let name_bytes = line.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(line.len());
+    let (name, mut rest) = line.split_at(name_bytes);
     if sender == Sender::Upstream {
-        colon += line[name..].iter().take_while(|&&byte| is_space(byte)).count();
+        rest = without_space(rest);
     }
-    if name == 0 || line.get(colon) != Some(&b':') {
-        return Err(Refusal::FieldLine);
-    }
-    let mut value = colon + 1..line.len();
-    while value.start < value.end && is_space(line[value.start]) {
-        value.start += 1;
-    }
-    while value.start < value.end && is_space(line[value.end - 1]) {
-        value.end -= 1;
+    let (false, Some(rest)) = (name.is_empty(), rest.strip_prefix(b":")) else {
+        let is_folded = matches!(line, [b' ' | b'\t', ..]);
+        return Err(if is_folded { Refusal::Folded } else { Refusal::FieldLine });
+    };
+    let mut value = without_space(rest);
+    let value_from = to - value.len();
+    while let [before @ .., b' ' | b'\t'] = value {
+        value = before;
     }
     Ok(Field {
-        name: Part::new(from, from + name),
-        value: Part::new(from + value.start, from + value.end),
+        name: Part::new(from, from + name_bytes),
+        value: Part::new(value_from, value_from + value.len()),
         line: Part::new(from, to + 2),
-        known: Known::of(&line[..name]),
+        known: Known::of(name),
     })
 }
 
-fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t')
+fn without_space(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', after @ ..] = bytes {
+        bytes = after;
+    }
+    bytes
 }
 
 #[cfg(test)]
