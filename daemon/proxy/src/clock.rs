@@ -2,7 +2,7 @@
 
 use std::{
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -25,17 +25,27 @@ pub(crate) fn unix_millis() -> i64 {
 /// so it is left to fire early and only then set to where the deadline is by now.
 pub(crate) struct Timer {
     sleep: Option<Pin<Box<Sleep>>>,
+    /// Whom it wakes.
+    waker: Option<Waker>,
 }
 
 impl Timer {
     /// A timer that is not armed.
     pub(crate) const fn new() -> Self {
-        Self { sleep: None }
+        Self { sleep: None, waker: None }
     }
 
     /// Ready once `deadline` is past.
     pub(crate) fn poll_until(&mut self, cx: &mut Context<'_>, deadline: Instant) -> Poll<()> {
         let deadline = deadline.into();
+        if let (Some(sleep), Some(waker)) = (&self.sleep, &self.waker)
+            && sleep.deadline() <= deadline
+            && !sleep.is_elapsed()
+            && waker.will_wake(cx.waker())
+        {
+            return Poll::Pending;
+        }
+        self.waker.get_or_insert_with(|| cx.waker().clone()).clone_from(cx.waker());
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         if sleep.deadline() > deadline {
             sleep.as_mut().reset(deadline);

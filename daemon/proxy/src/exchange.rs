@@ -26,7 +26,10 @@ use crate::{
 /// What follows an exchange.
 pub(crate) enum Next {
     /// The connection carries another request.
-    Request,
+    Request {
+        /// When this exchange was over.
+        ended: Instant,
+    },
     /// The client has its answer, and the connection ends.
     Close,
     /// The connection is cut: whatever the client has is no whole answer.
@@ -73,9 +76,8 @@ impl Drop for Belonging<'_> {
     }
 }
 
-/// Serves the request whose head is the first `head_bytes` bytes of the guest's input.
-pub(crate) async fn exchange(worker: &Worker, guest: &mut Guest, head_bytes: usize) -> Next {
-    let began = clock::now();
+/// Serves the request whose head is the first `head_bytes` bytes of the guest's input; `began` is when they were there.
+pub(crate) async fn exchange(worker: &Worker, guest: &mut Guest, head_bytes: usize, began: Instant) -> Next {
     let config = &worker.state.config;
     let mut kept = worker.spare_held();
     kept.head_bytes = head_bytes;
@@ -97,7 +99,7 @@ pub(crate) async fn exchange(worker: &Worker, guest: &mut Guest, head_bytes: usi
         return answer_ourselves(worker, guest, status, asked).await;
     }
     let probe = head
-        .field(bytes, "user-agent")
+        .user_agent(bytes)
         .is_some_and(|agent| config.probe_agents.iter().any(|probe| agent.starts_with(probe.as_bytes())));
     let request = Request { class, counted: !probe, asked, began };
     if probe {
@@ -152,7 +154,9 @@ async fn attempt(
         guest.must_break = false;
         compose(worker, guest, kept, &upstream);
         upstream.reader.expect(request.asked);
-        let mut relay = Relay::new(worker, guest, &mut upstream, kept, belonging.flight, request.began);
+        // A connection that was not in the pool was made only now.
+        let ready = since.max(upstream.idle_since);
+        let mut relay = Relay::new(worker, guest, &mut upstream, kept, belonging.flight, request.began, ready);
         let finish = poll_fn(|cx| relay.poll(cx)).await;
 
         worker.over(side, endpoint);
@@ -214,12 +218,12 @@ async fn attempt(
                 } else {
                     let rest = std::mem::take(&mut guest.request.ready);
                     consume(&mut guest.input, rest);
-                    Next::Request
+                    Next::Request { ended: now }
                 }
             }
             Finish::Tunnel => {
                 worker.tally.upgraded(side);
-                Next::Tunnel(Box::new(upstream))
+                Next::Tunnel(upstream)
             }
             _ => Next::Break,
         };
@@ -292,7 +296,7 @@ async fn answer_ourselves(
     match guest.send_head(worker).await {
         Err(_) => Next::Break,
         Ok(()) if close => Next::Close,
-        Ok(()) => Next::Request,
+        Ok(()) => Next::Request { ended: clock::now() },
     }
 }
 
@@ -392,7 +396,7 @@ async fn reach(
     side: SideName,
     using: Using,
     since: Instant,
-) -> Result<Connection, Unreached> {
+) -> Result<Box<Connection>, Unreached> {
     let mut shunned = Vec::new();
     loop {
         let endpoint = worker.choose(side, &shunned, since);

@@ -58,6 +58,15 @@ impl Drop for Guest {
     }
 }
 
+/// When what is known of the next head became known.
+#[derive(Clone, Copy)]
+struct Times {
+    /// Since when it is awaited; from its first byte on, since then.
+    since: Instant,
+    /// When its last bytes came, or the exchange before it ended, if they were there by then.
+    came: Instant,
+}
+
 /// What a client does next.
 enum Wanted {
     /// A request, whose head has so many bytes.
@@ -84,7 +93,7 @@ impl Guest {
         read
     }
 
-    fn poll_wanted(&mut self, cx: &mut Context<'_>, worker: &Worker, since: &mut Instant) -> Poll<Wanted> {
+    fn poll_wanted(&mut self, cx: &mut Context<'_>, worker: &Worker, times: &mut Times) -> Poll<Wanted> {
         loop {
             let input = self.input.as_ref().map_or(&[][..], Buffer::filled);
             match self.reader.next(input) {
@@ -106,8 +115,9 @@ impl Guest {
                     return Poll::Ready(Wanted::Nothing);
                 }
                 Poll::Ready(Ok(_)) => {
+                    times.came = clock::now();
                     if waiting {
-                        *since = clock::now();
+                        times.since = times.came;
                     }
                 }
                 Poll::Pending if waiting && worker.draining.get() => return Poll::Ready(Wanted::Nothing),
@@ -116,7 +126,7 @@ impl Guest {
                     let limit = if waiting { timeouts.client_idle } else { timeouts.head };
                     return self
                         .timer
-                        .poll_until(cx, *since + limit)
+                        .poll_until(cx, times.since + limit)
                         .map(|()| if waiting { Wanted::Nothing } else { Wanted::Slow });
                 }
             }
@@ -170,26 +180,22 @@ impl Guest {
     }
 }
 
-/// Reads from a socket into its buffer, lending one when it has none; an empty one is given back at once.
+/// Reads from a socket into its buffer, lending one when it has none and something came; an empty one is given back at
+/// once.
 pub(crate) fn poll_fill(
     socket: &mut Socket,
     input: &mut Option<Buffer>,
     buffers: &Buffers,
     cx: &mut Context<'_>,
 ) -> Poll<io::Result<usize>> {
-    let buffer = input.get_or_insert_with(|| buffers.lend());
-    let space = buffer.space();
-    if space.is_empty() {
+    if input.as_mut().is_some_and(|buffer| buffer.space().is_empty()) {
         return Poll::Pending;
     }
-    let read = socket.poll_read(cx, space);
-    match read {
-        Poll::Ready(Ok(count)) => buffer.added(count),
-        Poll::Ready(Err(_)) | Poll::Pending => {}
+    let read = socket.poll_read(cx, || input.get_or_insert_with(|| buffers.lend()).space());
+    if let (Poll::Ready(Ok(count)), Some(buffer)) = (&read, &mut *input) {
+        buffer.added(*count);
     }
-    if buffer.len() == 0 {
-        *input = None;
-    }
+    consume(input, 0);
     read
 }
 
@@ -220,11 +226,15 @@ pub(crate) async fn serve(worker: Rc<Worker>, tcp: TcpStream, address: IpAddr) {
 }
 
 async fn converse(worker: &Rc<Worker>, guest: &mut Guest) {
+    let mut since = clock::now();
     loop {
-        let mut since = clock::now();
-        match poll_fn(|cx| guest.poll_wanted(cx, worker, &mut since)).await {
-            Wanted::Head(count) => match exchange::exchange(worker, guest, count).await {
-                Next::Request => guest.requests += 1,
+        let mut times = Times { since, came: since };
+        match poll_fn(|cx| guest.poll_wanted(cx, worker, &mut times)).await {
+            Wanted::Head(count) => match exchange::exchange(worker, guest, count, times.came).await {
+                Next::Request { ended } => {
+                    guest.requests += 1;
+                    since = ended;
+                }
                 Next::Close => {
                     guest.linger(worker).await;
                     return;

@@ -37,7 +37,7 @@ impl Drop for Open {
 }
 
 impl Connection {
-    /// A connection that was just opened.
+    /// A connection that was just opened; boxed, since it goes to an exchange and back into the pool again and again.
     pub(crate) fn new(
         socket: Socket,
         reader: ResponseReader,
@@ -45,9 +45,9 @@ impl Connection {
         endpoint: usize,
         tally: &Arc<Tally>,
         now: Instant,
-    ) -> Self {
+    ) -> Box<Self> {
         tally.upstream_opened(side);
         let open = Open { tally: Arc::clone(tally), side };
-        Self { socket, reader, input: None, side, endpoint, reused: false, idle_since: now, _open: open }
+        Box::new(Self { socket, reader, input: None, side, endpoint, reused: false, idle_since: now, _open: open })
     }
 }

@@ -83,7 +83,10 @@ pub(crate) struct Relay<'a> {
     /// The slot among the requests that wait for a first byte.
     pub(crate) flight: usize,
     pub(crate) began: Instant,
+    /// When bytes moved for the last time.
     pub(crate) moved: Instant,
+    /// Whether bytes have moved since, and the clock was not read yet.
+    stirred: bool,
     /// Whether nothing more goes upstream: all was sent, or the upstream takes no more.
     pub(crate) upload_over: bool,
     /// When the last request byte was sent.
@@ -113,8 +116,8 @@ impl<'a> Relay<'a> {
         held: &'a mut Held,
         flight: usize,
         began: Instant,
+        now: Instant,
     ) -> Self {
-        let now = clock::now();
         Self {
             worker,
             guest,
@@ -123,6 +126,7 @@ impl<'a> Relay<'a> {
             flight,
             began,
             moved: now,
+            stirred: false,
             upload_over: false,
             sent: None,
             first_byte: None,
@@ -138,29 +142,27 @@ impl<'a> Relay<'a> {
 
     /// Moves what can be moved. Ready when the exchange is over, one way or the other.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Finish> {
-        let mut moved_at_all = false;
-        loop {
-            let up = self.upload(cx);
-            let down = up.and_then(|up| self.download(cx).map(|down| up | down));
-            match down {
-                Err(finish) => return Poll::Ready(finish),
-                Ok(true) => moved_at_all = true,
-                Ok(false) => break,
-            }
-        }
-        if moved_at_all {
-            self.moved = clock::now();
-        }
-        if let Err(finish) = self.watch_client(cx) {
+        // Each goes on until it has to wait, and neither waits for the other.
+        let stays = self.upload(cx).and_then(|()| self.download(cx)).and_then(|()| self.watch_client(cx));
+        if let Err(finish) = stays {
             return Poll::Ready(finish);
+        }
+        if self.stirred {
+            self.moved_now();
         }
         let (deadline, finish) = self.deadline();
         self.guest.timer.poll_until(cx, deadline).map(|()| finish)
     }
 
-    /// Client to upstream. Whether a byte moved.
-    fn upload(&mut self, cx: &mut Context<'_>) -> Result<bool, Finish> {
-        let mut moved = false;
+    /// Reads the clock, on behalf of all that has moved until now.
+    fn moved_now(&mut self) -> Instant {
+        self.stirred = false;
+        self.moved = clock::now();
+        self.moved
+    }
+
+    /// Client to upstream.
+    fn upload(&mut self, cx: &mut Context<'_>) -> Result<(), Finish> {
         while !self.upload_over {
             self.frame_request()?;
             let (guest, held) = (&mut *self.guest, &mut *self.held);
@@ -170,28 +172,28 @@ impl<'a> Relay<'a> {
                 Poll::Ready(Ok(0)) => {
                     if guest.request.is_done() {
                         self.upload_over = true;
-                        self.sent = Some(clock::now());
-                        return Ok(true);
+                        self.sent = Some(self.moved_now());
+                        break;
                     }
                     match guest.poll_read(cx, &self.worker.buffers) {
                         // The answer came early, and the client does not mean to send the rest.
                         Poll::Ready(Ok(0) | Err(_)) if self.first_byte.is_some() => self.upload_over = true,
                         Poll::Ready(Ok(0) | Err(_)) => return Err(Finish::Incomplete { slow: false }),
-                        Poll::Ready(Ok(_)) => moved = true,
+                        Poll::Ready(Ok(_)) => self.stirred = true,
                         Poll::Pending => break,
                     }
                 }
                 Poll::Ready(Ok(count)) => {
                     self.worker.tally.sent(self.upstream.side, count);
                     self.begun = true;
-                    moved = true;
+                    self.stirred = true;
                 }
                 // It takes no more, but may have said why: that is what the client wants to know.
                 Poll::Ready(Err(_)) => self.upload_over = true,
                 Poll::Pending => break,
             }
         }
-        Ok(moved)
+        Ok(())
     }
 
     /// Frames what came from the client. What is framed may go out at once; a tap that must hold the end of a request
@@ -209,9 +211,8 @@ impl<'a> Relay<'a> {
         Ok(())
     }
 
-    /// Upstream to client. Whether a byte moved.
-    fn download(&mut self, cx: &mut Context<'_>) -> Result<bool, Finish> {
-        let mut moved = false;
+    /// Upstream to client.
+    fn download(&mut self, cx: &mut Context<'_>) -> Result<(), Finish> {
         loop {
             self.frame_response()?;
             let guest = &mut *self.guest;
@@ -219,11 +220,11 @@ impl<'a> Relay<'a> {
                 Poll::Ready(Ok(0)) => {}
                 Poll::Ready(Ok(_)) => {
                     self.relayed = true;
-                    moved = true;
+                    self.stirred = true;
                     continue;
                 }
                 Poll::Ready(Err(_)) => return Err(Finish::Left),
-                Poll::Pending => return Ok(moved),
+                Poll::Pending => return Ok(()),
             }
             if guest.response.ended {
                 return Err(Finish::Complete);
@@ -239,10 +240,10 @@ impl<'a> Relay<'a> {
                 Poll::Ready(Ok(count)) => {
                     self.worker.tally.received(self.upstream.side, count);
                     self.heard = true;
-                    moved = true;
+                    self.stirred = true;
                 }
                 Poll::Ready(Err(_)) => return Err(Finish::Failed(Failure::Reset)),
-                Poll::Pending => return Ok(moved),
+                Poll::Pending => return Ok(()),
             }
         }
     }
@@ -274,12 +275,10 @@ impl<'a> Relay<'a> {
     }
 
     fn response_head(&mut self, count: usize) {
+        let now = self.moved_now();
         let head = self.upstream.reader.head();
         let bytes = &self.upstream.input.as_ref().expect("a head was framed in it").filled()[..count];
-        let now = clock::now();
-        if head.interim() {
-            self.moved = now;
-        } else {
+        if !head.interim() {
             self.first_byte = Some(now);
             self.status = head.status;
             self.worker.flights.land(self.flight);

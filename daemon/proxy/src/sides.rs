@@ -107,7 +107,8 @@ impl Health {
 /// One endpoint in one thread.
 #[derive(Default)]
 struct Endpoint {
-    idle: Vec<Connection>,
+    #[expect(clippy::vec_box, reason = "each request moves one out and in again, and they are half a kilobyte")]
+    idle: Vec<Box<Connection>>,
     in_flight: usize,
 }
 
@@ -148,7 +149,7 @@ impl Side {
 
     /// The connection that was used last, if it is still alive and silent: bytes that nobody asked for would be taken
     /// for the answer to the next request, somebody else's perhaps, and an end would be the failure of that request.
-    pub(crate) fn reuse(&mut self, at: usize, idle_max: Duration, sure: Sure, now: Instant) -> Option<Connection> {
+    pub(crate) fn reuse(&mut self, at: usize, idle_max: Duration, sure: Sure, now: Instant) -> Option<Box<Connection>> {
         let idle = &mut self.endpoints[at].idle;
         while let Some(mut connection) = idle.pop() {
             let idle_for = now.saturating_duration_since(connection.idle_since);
@@ -161,7 +162,7 @@ impl Side {
     }
 
     /// Keeps a connection for later requests.
-    pub(crate) fn keep(&mut self, connection: Connection) {
+    pub(crate) fn keep(&mut self, connection: Box<Connection>) {
         let idle = &mut self.endpoints[connection.endpoint].idle;
         if idle.len() < self.idle_max {
             idle.push(connection);

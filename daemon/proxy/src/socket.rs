@@ -4,10 +4,11 @@ use std::{
     io::{self, IoSlice},
     mem::MaybeUninit,
     pin::Pin,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
+use rustix::net::{RecvFlags, SendFlags, recv, send};
 use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
@@ -47,20 +48,44 @@ impl Socket {
         matches!(self, Self::Tls(_))
     }
 
-    /// Reads into `space`; 0 is the end of what the peer sends. A peer that ends TLS without saying so is an error.
-    pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, space: &mut [u8]) -> Poll<io::Result<usize>> {
-        let mut space = ReadBuf::new(space);
-        let polled = match self {
-            Self::Plain(tcp) => Pin::new(tcp).poll_read(cx, &mut space),
-            Self::Tls(tls) => Pin::new(&mut **tls).poll_read(cx, &mut space),
-        };
-        polled.map_ok(|()| space.filled().len())
+    /// Reads into `space`, which is asked for only when something may be there; 0 is the end of what the peer sends. A
+    /// peer that ends TLS without saying so is an error.
+    pub(crate) fn poll_read<'s>(
+        &mut self,
+        cx: &mut Context<'_>,
+        space: impl FnOnce() -> &'s mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        match self {
+            Self::Plain(tcp) => {
+                ready!(tcp.poll_read_ready(cx))?;
+                let space = space();
+                loop {
+                    let read = call(tcp, Interest::READABLE, space.len(), || {
+                        recv(&*tcp, &mut *space, RecvFlags::empty()).map(|(count, _)| count)
+                    });
+                    match read {
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(tcp.poll_read_ready(cx))?,
+                        read => return Poll::Ready(read),
+                    }
+                }
+            }
+            Self::Tls(tls) => {
+                let mut space = ReadBuf::new(space());
+                Pin::new(&mut **tls).poll_read(cx, &mut space).map_ok(|()| space.filled().len())
+            }
+        }
     }
 
     /// Writes what the socket takes of `slices`.
     pub(crate) fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         match (self, slices) {
-            (Self::Plain(tcp), [one]) => Pin::new(tcp).poll_write(cx, one),
+            (Self::Plain(tcp), [one]) => loop {
+                ready!(tcp.poll_write_ready(cx))?;
+                match call(tcp, Interest::WRITABLE, one.len(), || send(&*tcp, one, SendFlags::NOSIGNAL)) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    sent => return Poll::Ready(sent),
+                }
+            },
             (Self::Plain(tcp), slices) => Pin::new(tcp).poll_write_vectored(cx, slices),
             (Self::Tls(tls), slices) => Pin::new(&mut **tls).poll_write_vectored(cx, slices),
         }
@@ -84,6 +109,7 @@ impl Socket {
 
     /// Whether a connection on which nothing is due can still be used. Bytes that nobody asked for count as its end.
     pub(crate) fn is_alive(&mut self, sure: Sure) -> bool {
+        let mut byte = [0];
         let tcp = self.tcp();
         let peek = || SockRef::from(tcp).peek(&mut [MaybeUninit::uninit()]);
         let found = match sure {
@@ -98,7 +124,7 @@ impl Socket {
             Ok(_) => {
                 self.is_tls()
                     && has_budget_remaining()
-                    && self.poll_read(&mut Context::from_waker(Waker::noop()), &mut [0]).is_pending()
+                    && self.poll_read(&mut Context::from_waker(Waker::noop()), || &mut byte).is_pending()
             }
             Err(error) => error.kind() == io::ErrorKind::WouldBlock,
         }
@@ -109,6 +135,28 @@ impl Socket {
         // Without the option the connection still ends, only more politely than it should.
         drop(SockRef::from(self.tcp()).set_linger(Some(Duration::ZERO)));
     }
+}
+
+/// One read or write of at most `wanted` bytes, told to the runtime: as long as it believes a socket to be ready it lets
+/// calls through. The calls are rustix's, since those of the C library are points of cancellation for its threads, which
+/// costs two locked instructions each.
+fn call(
+    tcp: &TcpStream,
+    interest: Interest,
+    wanted: usize,
+    call: impl FnOnce() -> rustix::io::Result<usize>,
+) -> io::Result<usize> {
+    let mut short = None;
+    let moved = tcp.try_io(interest, || match call() {
+        // The socket has no more, or takes no more, so that the next call would only say so: the runtime, which waits
+        // for edges, is told at once, as it does with its own calls.
+        Ok(count) if 0 < count && count < wanted => {
+            short = Some(count);
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+        moved => Ok(moved?),
+    });
+    short.map_or(moved, Ok)
 }
 
 #[cfg(test)]

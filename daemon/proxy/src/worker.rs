@@ -177,13 +177,13 @@ impl Worker {
     }
 
     /// An idle connection; see [`Side::reuse`].
-    pub(crate) fn reuse(&self, side: SideName, endpoint: usize, sure: Sure, now: Instant) -> Option<Connection> {
+    pub(crate) fn reuse(&self, side: SideName, endpoint: usize, sure: Sure, now: Instant) -> Option<Box<Connection>> {
         let idle_max = self.state.config.timeouts.pool_idle;
         self.sides[side as usize].borrow_mut().reuse(endpoint, idle_max, sure, now)
     }
 
     /// Keeps an idle connection, unless we are about to end.
-    pub(crate) fn keep(&self, connection: Connection) {
+    pub(crate) fn keep(&self, connection: Box<Connection>) {
         if !self.draining.get() {
             self.sides[connection.side as usize].borrow_mut().keep(connection);
         }
@@ -211,7 +211,7 @@ impl Worker {
     }
 
     /// Opens a connection to an endpoint.
-    pub(crate) async fn connect(&self, side: SideName, endpoint: usize) -> Result<Connection, Failure> {
+    pub(crate) async fn connect(&self, side: SideName, endpoint: usize) -> Result<Box<Connection>, Failure> {
         let health = &self.state.health(side)[endpoint];
         let limit = self.state.config.timeouts.connect;
         let connected = tokio::time::timeout(limit, open(&self.routes[side as usize], health.upstream())).await;
