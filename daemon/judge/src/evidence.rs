@@ -125,9 +125,15 @@ pub fn log_e22(pair: &Pair, tolerance: Tolerance, share: f64, h: f64) -> f64 {
     let Some((ps, p0)) = guess(tolerance, share) else { return 0.0 };
     let a = tolerance.ratio * pair.target * h;
     let g = a / (pair.source * (1.0 + p0 * h) + a * ps);
-    pair.target_hits * h.ln_1p() + pair.source_hits * (-g).ln_1p()
+    hits_won(pair.target_hits, h) + hits_won(pair.source_hits, -g)
         - pair.target * (p0 * h).ln_1p()
         - pair.source * (-ps * g).ln_1p()
+}
+
+/// What so many hits win at a bet: `hits ln(1 + h)`. Most blocks of a second have none, and a logarithm costs more than a
+/// look.
+fn hits_won(hits: f64, h: f64) -> f64 {
+    if hits > 0.0 { hits * h.ln_1p() } else { 0.0 }
 }
 
 /// Log of the e-variable of the target against a fixed share `p0` that a baseline allows, betting on `ratio` times it.
@@ -152,7 +158,7 @@ pub fn log_e_fixed(hits: f64, requests: f64, p0: f64, ratio: f64) -> f64 {
 /// ```
 pub fn log_e_below(hits: f64, requests: f64, p0: f64, ratio: f64) -> f64 {
     let h = ratio - 1.0;
-    hits * h.ln_1p() - requests * (p0.min(0.999) * h).ln_1p()
+    hits_won(hits, h) - requests * (p0.min(0.999) * h).ln_1p()
 }
 
 #[cfg(test)]

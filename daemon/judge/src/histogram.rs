@@ -86,7 +86,8 @@ impl Histogram {
         self.buckets.clear();
     }
 
-    /// Adds every bucket of `other`.
+    /// Adds every bucket of `other`: both ascend, so one walk over both does, where a search for each bucket would be the
+    /// most of what a simulated day costs.
     pub fn merge(&mut self, other: &Self) {
         let mut at = 0;
         for &(bucket, count) in &other.buckets {
@@ -161,6 +162,8 @@ impl Histogram {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -182,6 +185,26 @@ mod tests {
         assert!(read(r#"{"buckets":[[7,1],[7,2]]}"#).unwrap_err().contains("must ascend"));
         assert!(read(r#"{"buckets":[[7,-1]]}"#).is_err());
         assert_eq!(read(r#"{"buckets":[[7,0],[9,2]]}"#).unwrap().total(), 2);
+    }
+
+    proptest! {
+        #[test]
+        fn a_merged_histogram_holds_what_both_held(
+            ours in prop::collection::vec((0u16..600, 0u64..9), 0..60),
+            theirs in prop::collection::vec((0u16..600, 0u64..9), 0..60),
+        ) {
+            // Merged, or counted one after the other in any order: the same, ascending and without empty buckets.
+            let of = |counts: &[(u16, u64)]| {
+                let mut histogram = Histogram::default();
+                counts.iter().for_each(|&(bucket, count)| histogram.add(bucket, count));
+                histogram
+            };
+            let mut merged = of(&ours);
+            merged.merge(&of(&theirs));
+            prop_assert_eq!(&merged, &of(&[theirs, ours].concat()));
+            let buckets: Vec<(u16, u64)> = merged.iter().collect();
+            prop_assert!(buckets.windows(2).all(|pair| pair[0].0 < pair[1].0) && buckets.iter().all(|pair| pair.1 > 0));
+        }
     }
 
     #[test]

@@ -73,10 +73,10 @@ fn cutover(plan: &Plan<'_>, index: u64) -> (End, f64) {
             if ours.reverts(&block, &context) {
                 return (End::Reverted(seconds - f64::from(onset) * 60.0), excess);
             }
-            let judgement = ours.judge().verdict();
+            let judge = ours.judge();
             let late = step_millis >= u64::from(STEP_MINUTES_MAX) * 60_000;
-            let unsuspected = judgement.evidence < ours.judge().guards().pass.suspicion_max;
-            if judgement.verdict == Verdict::Pass || late && unsuspected {
+            let unsuspected = judge.engine().log_evidence() < judge.guards().pass.suspicion_max.ln();
+            if judge.proven() == Verdict::Pass || late && unsuspected {
                 (step, step_millis) = (step + 1, 0);
                 if step == STEPS.len() {
                     return (End::Done(seconds), excess);

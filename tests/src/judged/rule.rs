@@ -101,7 +101,7 @@ impl Ours {
 impl Rule for Ours {
     fn reverts(&mut self, block: &Block, context: &Context) -> bool {
         self.judge.observe(block, context);
-        self.judge.verdict().verdict == Verdict::Fail
+        self.judge.proven() == Verdict::Fail
     }
 }
 

@@ -10,8 +10,9 @@ use super::fault::{Fault, Kind, Size};
 use super::latency::Spread;
 use super::world::{Ar, BAD, Pauses, Spells, World};
 
-/// Up to so many answers in a block, each is put into its bucket; beyond, each bucket is drawn.
-const ANSWERS_ONE_BY_ONE: f64 = 1_000.0;
+/// Buckets that expect fewer answers of a block than this are drawn together, and each of their answers is put into its
+/// bucket: so many answers cost about what one draw of a count does.
+const ANSWERS_ONE_BY_ONE: f64 = 4.0;
 /// The chances of buckets are searched from here: so many marks over 0 to 1.
 const MARKS: usize = 256;
 /// How far traffic swings over a day.
@@ -94,23 +95,37 @@ struct Own {
 struct Buckets {
     first: u16,
     masses: Vec<f64>,
-    /// The chances up to each bucket, and from which of them to search for each mark.
+    /// The buckets, counted from the first, whose counts are drawn each by itself.
+    often: Vec<u16>,
+    /// The others, ...
+    rare: Vec<u16>,
+    /// ... the chance of all of them together, ...
+    rare_mass: f64,
+    /// ... the part of it up to each, and from which of them to search for each mark.
     below: Vec<f64>,
     marks: Vec<u16>,
 }
 
 impl Buckets {
-    fn set(&mut self, spread: &Spread, one_by_one: bool) {
+    /// Prepares for blocks of about `mean` answers; any other number can be drawn too, but not as quickly.
+    fn set(&mut self, spread: &Spread, mean: f64) {
         self.first = spread.masses(&mut self.masses);
-        self.below.clear();
-        self.marks.clear();
-        if !one_by_one {
-            return;
+        for list in [&mut self.often, &mut self.rare, &mut self.marks] {
+            list.clear();
         }
-        let mut sum = 0.0;
-        for &mass in &self.masses {
-            sum += mass;
-            self.below.push(sum);
+        self.below.clear();
+        self.rare_mass = 0.0;
+        for (bucket, &mass) in (0u16..).zip(&self.masses) {
+            if mean * mass >= ANSWERS_ONE_BY_ONE {
+                self.often.push(bucket);
+            } else if mass > 0.0 {
+                self.rare.push(bucket);
+                self.rare_mass += mass;
+                self.below.push(self.rare_mass);
+            }
+        }
+        for below in &mut self.below {
+            *below /= self.rare_mass;
         }
         let mut at = 0u16;
         for mark in 0..MARKS {
@@ -129,17 +144,19 @@ impl Buckets {
             return 0;
         }
         seen.clear();
-        if self.below.is_empty() {
-            seen.extend(self.masses.iter().map(|mass| chance.poisson(mean * mass)));
-        } else {
-            seen.resize(self.masses.len(), 0);
-            for _ in 0..chance.poisson(mean) {
+        seen.resize(self.masses.len(), 0);
+        for &bucket in &self.often {
+            seen[usize::from(bucket)] = chance.poisson(mean * self.masses[usize::from(bucket)]);
+        }
+        if let Some(last) = self.rare.len().checked_sub(1) {
+            for _ in 0..chance.poisson(mean * self.rare_mass) {
                 let share = chance.share();
                 let mut at = usize::from(self.marks[(share * MARKS as f64) as usize]);
                 while self.below.get(at).is_some_and(|&below| below <= share) {
                     at += 1;
                 }
-                seen[at.min(self.masses.len() - 1)] += 1;
+                // Rounding may leave the last part a little short of the whole.
+                seen[usize::from(self.rare[at.min(last)])] += 1;
             }
         }
         for (bucket, &count) in (self.first..).zip(seen.iter()) {
@@ -165,8 +182,8 @@ pub struct Service<'a> {
     traffic: f64,
     buckets: [Buckets; 2],
     seen: Vec<u64>,
-    /// How many answers a block of the last kind that was asked for has on each side.
-    one_by_one: [Option<bool>; 2],
+    /// Whether the buckets are prepared for this minute.
+    prepared: [bool; 2],
 }
 
 /// The source's place in pairs; the target's is the other.
@@ -201,7 +218,7 @@ impl<'a> Service<'a> {
             traffic: 0.0,
             buckets: Default::default(),
             seen: Vec::new(),
-            one_by_one: [None; 2],
+            prepared: [false; 2],
         }
     }
 
@@ -245,7 +262,7 @@ impl<'a> Service<'a> {
         if let Some(fault) = fault {
             self.now[TARGET].suffer(fault, world);
         }
-        self.one_by_one = [None; 2];
+        self.prepared = [false; 2];
     }
 
     /// What both sides count in the next `millis` of this minute, at a target's weight of 0 to 1.
@@ -268,10 +285,9 @@ impl<'a> Service<'a> {
         let now = self.now[side];
         let chance = &mut self.chance;
         let mean_answers = mean * (1.0 - now.refused);
-        let one_by_one = mean_answers <= ANSWERS_ONE_BY_ONE;
-        if self.one_by_one[side] != Some(one_by_one) {
-            self.buckets[side].set(&now.spread, one_by_one);
-            self.one_by_one[side] = Some(one_by_one);
+        if !self.prepared[side] {
+            self.buckets[side].set(&now.spread, mean_answers);
+            self.prepared[side] = true;
         }
         let answers = self.buckets[side].draw(mean_answers, &mut counts, &mut self.seen, chance);
         counts.failed = chance.poisson(mean * now.refused);
@@ -359,7 +375,7 @@ mod tests {
 
     #[test]
     fn blocks_of_any_length_see_the_same_service() {
-        // One by one and bucket by bucket: the same quantiles, the same shares.
+        // Most buckets drawn each by itself, and all of them together: the same quantiles, the same shares.
         let long = counted("latency-jitter-gc", None, 300, 60.0, 60_000);
         let short = counted("latency-jitter-gc", None, 300, 60.0, 1_000);
         for q in [0.1, 0.5, 0.9, 0.99] {
@@ -369,6 +385,39 @@ mod tests {
         }
         let ratio = share(long.source.requests, short.source.requests);
         assert!((0.98..1.02).contains(&ratio), "{ratio}");
+    }
+
+    #[test]
+    fn every_bucket_gets_the_answers_of_its_chance_however_it_is_drawn() {
+        // Blocks for which no, some and most buckets are drawn together: over all of them each bucket's count is Poisson
+        // with the sum of its means, so the squares of their deviations are about as many as there are buckets.
+        let mut chance = Chance::of(&[8]);
+        for (prepared, mean) in [(1e9, 40.0), (2_000.0, 2_000.0), (2_000.0, 50.0), (30.0, 30.0)] {
+            let mut buckets = Buckets::default();
+            buckets.set(&Spread { paused: 0.03, ..Spread::USUAL }, prepared);
+            let (mut counts, mut seen, blocks) = (Counts::default(), Vec::new(), 400_000.0 / mean);
+            let mut drawn = 0;
+            for _ in 0..blocks as u64 {
+                let mut block = Counts::default();
+                let answers = buckets.draw(mean, &mut block, &mut seen, &mut chance);
+                assert_eq!(answers, block.latency.total());
+                drawn += answers;
+                counts.latency.merge(&block.latency);
+            }
+            assert!((share(drawn, 400_000) - 1.0).abs() < 0.01, "{drawn}");
+            let (mut squares, mut of) = (0.0, 0.0);
+            for (at, mass) in (buckets.first..).zip(&buckets.masses) {
+                let expected = mass * mean * blocks.floor();
+                if expected > 5.0 {
+                    let off = counts.latency.count_of(at) as f64 - expected;
+                    (squares, of) = (squares + off * off / expected, of + 1.0);
+                }
+            }
+            assert!(
+                of > 90.0 && (squares - of).abs() < 5.0 * (2.0 * of).sqrt(),
+                "{prepared} {mean}: {squares} of {of}"
+            );
+        }
     }
 
     #[test]
