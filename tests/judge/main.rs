@@ -18,8 +18,13 @@ fn tally(row: &str, rate: f64, cutovers: u64) -> Tally {
 
 /// The same for several judges, which watch the same cutovers.
 fn tallies(row: &str, rate: f64, cutovers: u64, judges: &[JudgeKind]) -> Vec<Tally> {
+    tallies_in_blocks(row, rate, 60_000, cutovers, judges)
+}
+
+/// The same in blocks of so many milliseconds.
+fn tallies_in_blocks(row: &str, rate: f64, millis: u64, cutovers: u64, judges: &[JudgeKind]) -> Vec<Tally> {
     let rows = names::rows(row).expect("the test names a row of the tables");
-    let plan = Plan { row: &rows[0], rate, millis: 60_000, alpha: ALPHA, seed: 20_260 };
+    let plan = Plan { row: &rows[0], rate, millis, alpha: ALPHA, seed: 20_260 };
     cell::cells(&plan, judges, cutovers).into_iter().map(|cell| cell.tally).collect()
 }
 
@@ -57,6 +62,17 @@ fn a_service_that_pauses_as_a_habit_is_not_reverted_for_it() {
     let tally = tally("heavy-gc-long-pauses", 50.0, 200);
     let (_, most) = limit::clopper_pearson(tally.reverted, tally.cutovers, 2.0 * CONFIDENCE - 1.0);
     assert!(most <= ALPHA, "{} of {}, at most {most:.3}", tally.reverted, tally.cutovers);
+}
+
+/// Proves that one bad minute counts once, however short the blocks are: the worlds whose sides have bad minutes of their own
+/// are reverted no more often in blocks of ten seconds than is allowed.
+#[test]
+fn a_bad_minute_counts_once_however_it_is_cut() {
+    for row in ["heavy-gc-8-x5", "own-error-bursts"] {
+        let tally = tallies_in_blocks(row, 500.0, 10_000, 200, &[JudgeKind::Ours]).remove(0);
+        let (_, most) = limit::clopper_pearson(tally.reverted, tally.cutovers, 2.0 * CONFIDENCE - 1.0);
+        assert!(most <= ALPHA, "{row}: {} of {}, at most {most:.3}", tally.reverted, tally.cutovers);
+    }
 }
 
 /// Proves that what every operator would call a regression is found, and about when.

@@ -22,13 +22,16 @@ pub use crate::table::{Latencies, Normal, Table};
 use crate::wealth::{Stakes, Wealth};
 use crate::{Guard, GuardKind, Guards};
 
-/// One burst adds no more log evidence than this to a test of failures: e^3 is a factor of 20.
+/// No stretch of a burst's length adds more log evidence than this to a test of failures: e^3 is a factor of 20.
 const CAP_FAILURES: f64 = 3.0;
 /// The same for latency and baseline.
 const CAP_OTHERS: f64 = 2.5;
 /// The same for slow tails of a service that has them in bursts anyway. Which side the next such minute belongs to is
 /// then a coin's toss: seven in a row must fall on the target before they revert, where three would at [`CAP_OTHERS`].
 const CAP_PAUSES: f64 = 1.0;
+/// Where a side's failures scatter more than this many times what independence would give, minute by minute, already
+/// before the shift, the first burst has no head start: one bad minute is then nothing unusual.
+const HEAD_START_PHI_MAX: f64 = 4.0;
 /// No guard has more alternatives than latency.
 const ALTERNATIVES_MAX: usize = MOVED_ANY.end;
 /// Requests that the baseline's share of errors counts for in the guess of the source's share.
@@ -166,10 +169,23 @@ impl Engine {
                 GuardKind::LatencySteady => (WAYS, CAP_OTHERS),
                 GuardKind::Baseline => (BASELINE_RATIOS.len(), CAP_OTHERS),
             };
+            let head_start = match guard.kind {
+                GuardKind::Errors | GuardKind::Baseline => normal.errors_phi.minute <= HEAD_START_PHI_MAX,
+                GuardKind::Success => normal.bad_phi.minute <= HEAD_START_PHI_MAX,
+                GuardKind::ClientErrors => normal.client_errors_phi.minute <= HEAD_START_PHI_MAX,
+                GuardKind::Redirects => normal.redirects_phi.minute <= HEAD_START_PHI_MAX,
+                // What both sides share moves latencies most, and its scatter says nothing of one side's.
+                GuardKind::Latency
+                | GuardKind::LatencyBody
+                | GuardKind::LatencyTail
+                | GuardKind::LatencySlow
+                | GuardKind::LatencySteady
+                | GuardKind::Exchange => true,
+            };
             components.push(Component {
                 guard: guard.clone(),
                 part: guard.weight,
-                wealth: Wealth::new(alternatives, cap),
+                wealth: Wealth::new(alternatives, cap, head_start),
             });
         }
         let whole: f64 = components.iter().map(|component| component.part).sum();
