@@ -4,7 +4,7 @@
 //! makes both sides' counts of them, block by block, with [`chance`] and [`latency`]. [`rule`] is what a judge is to the
 //! simulation, [`peers`] are the others' rules, [`run`] is one cutover, [`cell`] many of them, [`closed`] one whose steps
 //! the evidence opens. [`limit`] says what a test could do that knew the fault beforehand; [`stream`] judges counts that
-//! somebody else made; [`print`](mod@print) is how all of it reads.
+//! somebody else made; [`print`](mod@print) is how all of it reads, with [`prototype`]'s figures beside.
 //!
 //! What it is not: a proof. The families of worlds are ours, and the peers' settings are their documented defaults and
 //! examples; other services and settings give other figures.
@@ -34,6 +34,7 @@ pub mod limit;
 pub mod names;
 pub mod peers;
 pub mod print;
+pub mod prototype;
 pub mod rule;
 pub mod run;
 pub mod service;

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::cell::{Cell, Tally};
 use super::closed::Closed;
 use super::names::spelled;
+use super::prototype;
 use super::run::Plan;
 use super::world::EXTREME;
 
@@ -171,8 +172,9 @@ fn false_reverts(text: &mut String, interval: f64, cells: &[Cell]) {
         text,
         "**False reverts**, % of healthy cutovers, at {rates_text} requests a second; blocks of {interval} s, {cutovers} cutovers a cell\n"
     );
-    row(text, "healthy service", judges.iter().map(|judge| judge.name().to_owned()));
-    row(text, "---", judges.iter().map(|_| "---".to_owned()));
+    let beside = ["prototype".to_owned()];
+    row(text, "healthy service", judges.iter().map(|judge| judge.name().to_owned()).chain(beside));
+    row(text, "---", judges.iter().map(|_| "---".to_owned()).chain(["---".to_owned()]));
     let field = |name: &str, judge| {
         let shares = rates.iter().map(|rate| {
             let cell =
@@ -182,14 +184,44 @@ fn false_reverts(text: &mut String, interval: f64, cells: &[Cell]) {
         shares.collect::<Vec<String>>().join(" / ")
     };
     for name in distinct(cells, |cell| cell.row) {
-        row(text, name, judges.iter().map(|&judge| field(name, judge)));
+        let prototypes = rates.iter().map(|&rate| {
+            prototype::false_reverts(name, rate, interval).map_or("-".to_owned(), |percent| format!("{percent:.1}"))
+        });
+        let prototypes = prototypes.collect::<Vec<String>>().join(" / ");
+        row(text, name, judges.iter().map(|&judge| field(name, judge)).chain([prototypes]));
     }
     let worst = |judge| {
         let shares = cells.iter().filter(|cell| cell.judge == judge && cell.row != EXTREME);
         format!("**{:.1}**", shares.map(|cell| cell.tally.share() * 100.0).fold(0.0, f64::max))
     };
-    row(text, "**worst, EXTREME apart**", judges.iter().map(|&judge| worst(judge)));
+    row(text, "**worst, EXTREME apart**", judges.iter().map(|&judge| worst(judge)).chain([String::new()]));
     text.push('\n');
+    for &judge in &judges {
+        above(text, cells, judge);
+    }
+    text.push('\n');
+}
+
+/// The share of healthy cutovers that ours may revert.
+const ALLOWED: f64 = 0.05;
+/// No more cells than this are named; the rest is counted.
+const NAMED_MAX: usize = 6;
+
+/// The cells of a judge that lie above what ours promises, by name: nobody should have to search a table for them.
+fn above(text: &mut String, cells: &[Cell], judge: super::JudgeKind) {
+    let above: Vec<String> = cells
+        .iter()
+        .filter(|cell| cell.judge == judge && cell.tally.share() > ALLOWED)
+        .map(|cell| {
+            let (low, high) = cell.tally.interval();
+            let share = cell.tally.share() * 100.0;
+            format!("{} at {} ({share:.1} %, {:.1} to {:.1})", cell.row, cell.rate, low * 100.0, high * 100.0)
+        })
+        .collect();
+    let more = above.len().saturating_sub(NAMED_MAX);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    let named = if above.is_empty() { "none".to_owned() } else { above[..above.len().min(NAMED_MAX)].join("; ") };
+    let _ = writeln!(text, "- {}: cells above 5 %: {named}{more}", judge.name());
 }
 
 fn detection(text: &mut String, interval: f64, cells: &[Cell]) {
@@ -199,10 +231,11 @@ fn detection(text: &mut String, interval: f64, cells: &[Cell]) {
         let cutovers = here.iter().map(|cell| cell.tally.cutovers).min().unwrap_or(0);
         let _ = writeln!(
             text,
-            "**Detection** at {rate} requests a second: % found, median time and requests of the target from the onset, mean excess errors; blocks of {interval} s, {cutovers} cutovers a cell. Limit: requests that the test needs on average which knows the fault; in brackets, how many times as many ours took\n"
+            "**Detection** at {rate} requests a second: % found, median time and requests of the target from the onset, mean excess errors; blocks of {interval} s, {cutovers} cutovers a cell. Prototype: what its report says. Limit: requests that the test needs on average which knows the fault; in brackets, how many times as many the first judge took\n"
         );
-        row(text, "regression", judges.iter().map(|judge| judge.name().to_owned()).chain(["limit".to_owned()]));
-        row(text, "---", judges.iter().map(|_| "---".to_owned()).chain(["---".to_owned()]));
+        let beside = ["prototype".to_owned(), "limit".to_owned()];
+        row(text, "regression", judges.iter().map(|judge| judge.name().to_owned()).chain(beside));
+        row(text, "---", judges.iter().map(|_| "---".to_owned()).chain(["---".to_owned(), "---".to_owned()]));
         for name in distinct(cells, |cell| cell.row) {
             let find = |judge| here.iter().find(|cell| cell.row == name && cell.judge == judge).copied();
             let fields = judges.iter().map(|&judge| find(judge).map_or("-".to_owned(), found));
@@ -211,7 +244,11 @@ fn detection(text: &mut String, interval: f64, cells: &[Cell]) {
             let limit = limit.map_or("-".to_owned(), |(limit, ratio)| {
                 format!("{}{}", count(limit), ratio.map_or(String::new(), |ratio| format!(" (x{})", rounded(ratio))))
             });
-            row(text, name, fields.chain([limit]));
+            let prototype = prototype::detection(name, rate, interval).map_or("-".to_owned(), |found| {
+                let requests = count(found.kilorequests * 1e3);
+                format!("{:.0}% {} {requests}", found.percent, duration(found.minutes * 60.0))
+            });
+            row(text, name, fields.chain([prototype, limit]));
         }
         text.push('\n');
     }
@@ -279,7 +316,17 @@ mod tests {
         let mut peer = cell("heavy GC 8%x5%", None);
         peer.judge = JudgeKind::Argo;
         let text = tables(&[cell("heavy GC 8%x5%", None), peer, cell("p99 x2", Some("latency-p99:2"))]);
-        assert!(text.contains("| heavy GC 8%x5% | 2.4 | 2.4 |\n"), "{text}");
-        assert!(text.contains("| p99 x2 | 2% 5 min 30.0k ex12 | 10.0k (x3) |\n"), "{text}");
+        // Ours, Argo and the prototype; ours, the prototype and the limit.
+        assert!(text.contains("| heavy GC 8%x5% | 2.4 | 2.4 | 2.4 |\n"), "{text}");
+        assert!(text.contains("| p99 x2 | 2% 5 min 30.0k ex12 | 100% 3 min 570 | 10.0k (x3) |\n"), "{text}");
+        assert!(text.contains("- ours: cells above 5 %: none\n"), "{text}");
+    }
+
+    #[test]
+    fn a_cell_above_what_is_allowed_is_named() {
+        let mut bad = cell("heavy GC 8%x5%", None);
+        bad.tally.reverted = 90;
+        let text = tables(&[bad]);
+        assert!(text.contains("- ours: cells above 5 %: heavy GC 8%x5% at 50 (9.0 %, 7.3 to 10.9)\n"), "{text}");
     }
 }
