@@ -526,7 +526,7 @@ fn listed<'a>(rows: impl Iterator<Item = (&'a Row, Option<OutageKind>)>) -> Vec<
 fn arrivals_phi(rows: &[&Row]) -> f64 {
     let mut squares: Vec<f64> = rows
         .windows(2)
-        .filter(|pair| pair[0].millis == pair[1].millis && pair[0].counts.requests + pair[1].counts.requests > 0)
+        .filter(|pair| pair[0].millis == pair[1].millis && pair.iter().any(|row| row.counts.requests > 0))
         .map(|pair| {
             let (a, b) = (pair[0].counts.requests as f64, pair[1].counts.requests as f64);
             (a - b).powi(2) / (a + b)

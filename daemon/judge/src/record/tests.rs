@@ -121,3 +121,11 @@ fn a_record_comes_back_from_its_text() {
     let text = serde_json::to_string(&(&record, record.week())).unwrap();
     assert_eq!(serde_json::from_str::<(Record, Week)>(&text).unwrap(), (record.clone(), record.week()));
 }
+
+#[test]
+fn counts_of_any_size_make_a_record() {
+    // Found by the fuzzer: two counts whose sum is more than a number can hold.
+    let rows = [row(0, u64::MAX, 1), row(1, u64::MAX, 0), row(2, 100, 0)];
+    let record = Record::of(&rows).expect("the rows are sound");
+    assert!(record.arrivals_phi.is_finite() && record.arrivals_phi >= 1.0, "{}", record.arrivals_phi);
+}

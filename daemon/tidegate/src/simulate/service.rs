@@ -135,7 +135,13 @@ impl Service {
     /// What a policy with these guards judges and the baseline does not have, if anything, and what that means.
     pub fn lacks(&self, guards: &[GuardPolicy]) -> Option<&'static str> {
         let any = |kinds: &[GuardKind]| guards.iter().any(|guard| kinds.contains(&guard.guard.kind));
-        let timed = [GuardKind::Latency, GuardKind::LatencyBody, GuardKind::LatencyTail, GuardKind::LatencySlow];
+        let timed = [
+            GuardKind::Latency,
+            GuardKind::LatencyBody,
+            GuardKind::LatencyTail,
+            GuardKind::LatencySlow,
+            GuardKind::LatencySteady,
+        ];
         if self.latency.0.total() == 0 && any(&timed) {
             return Some(
                 "judges latency and the baseline has none, so no simulated step can end; record the baseline from the \
