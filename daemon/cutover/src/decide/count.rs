@@ -238,6 +238,10 @@ fn judge(turn: &mut Turn, observation: &Observation, step: Option<usize>) {
 fn broken_world(block: &Block, policy: &Policy) -> Option<String> {
     /// Fewest requests of the source on which the world is called broken.
     const SOURCE_REQUESTS_MIN: u64 = 20;
+    /// How many standard deviations of a count are still chance. An interval that is left out because its source happens
+    /// to have one error of forty would leave the judge with a source that never fails, and a target that always looks
+    /// worse.
+    const DEVIATIONS: f64 = 4.0;
     let source_limit = policy
         .tripwires
         .iter()
@@ -246,7 +250,9 @@ fn broken_world(block: &Block, policy: &Policy) -> Option<String> {
         .fold(1.0, f64::min);
     let source = &block.source;
     let source_share = source.errors() as f64 / source.requests.max(1) as f64;
-    (source.requests >= SOURCE_REQUESTS_MIN && source_share > source_limit).then(|| {
+    let expected = source_limit * source.requests as f64;
+    let beyond_chance = source.errors() as f64 > expected + DEVIATIONS * expected.max(1.0).sqrt();
+    (source.requests >= SOURCE_REQUESTS_MIN && beyond_chance).then(|| {
         format!(
             "the source itself fails {:.1} % of {} requests, so nothing rises: the world is broken, not the target",
             100.0 * source_share,
@@ -337,6 +343,13 @@ mod tests {
         assert_eq!(broken_world(&block(side(1_000, 1), side(1_000, 900)), &policy), None);
         let broken = broken_world(&block(side(1_000, 900), side(1_000, 900)), &policy).expect("it holds");
         assert!(broken.contains("the source itself fails 90.0 % of 1000 requests"), "{broken}");
+        // One error of few requests is chance, and an interval left out for it would be missing at one side alone.
+        let fast = crate::policy::read(include_str!("../../../../policies/fast.toml"), "fast.toml");
+        let fast = fast.expect("the example is sound");
+        for errors in 0..=4 {
+            assert_eq!(broken_world(&block(side(40, errors), side(760, 6)), &fast), None, "{errors} errors of 40");
+        }
+        assert!(broken_world(&block(side(40, 30), side(760, 600)), &fast).is_some());
         let worse = last_interval(&block(side(1_000, 1), side(1_000, 300)), &policy).expect("it holds");
         assert!(worse.contains("300 errors in 1000 requests of the target"), "{worse}");
     }
