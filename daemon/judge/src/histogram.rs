@@ -196,7 +196,9 @@ mod tests {
             // Merged, or counted one after the other in any order: the same, ascending and without empty buckets.
             let of = |counts: &[(u16, u64)]| {
                 let mut histogram = Histogram::default();
-                counts.iter().for_each(|&(bucket, count)| histogram.add(bucket, count));
+                for &(bucket, count) in counts {
+                    histogram.add(bucket, count);
+                }
                 histogram
             };
             let mut merged = of(&ours);

@@ -91,7 +91,7 @@ pub fn save(file: &Path, document: &Document) -> Result<(), BaselineError> {
 }
 
 fn replace(file: &Path, text: &str) -> Result<(), BaselineError> {
-    let written = || -> std::io::Result<()> {
+    let written = || -> io::Result<()> {
         let mut beside = file.as_os_str().to_owned();
         beside.push(".new");
         let beside = PathBuf::from(beside);
