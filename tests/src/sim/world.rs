@@ -122,6 +122,8 @@ struct World<'a> {
     oracle: Oracle,
     now: i64,
     offset: i64,
+    /// When the daemon's clock stepped, in true time, and by how much it was ahead of it until then.
+    steps: Vec<(i64, i64)>,
     queue: BinaryHeap<Reverse<(i64, u64)>>,
     items: BTreeMap<u64, Item>,
     sequence: u64,
@@ -192,6 +194,7 @@ impl<'a> World<'a> {
             coverage,
             now: 0,
             offset: 0,
+            steps: Vec::new(),
             queue: BinaryHeap::new(),
             items: BTreeMap::new(),
             sequence: 0,
@@ -223,6 +226,21 @@ impl<'a> World<'a> {
     /// What the daemon's clock says.
     fn clock(&self) -> Timestamp {
         Timestamp(EPOCH + self.now + self.offset)
+    }
+
+    /// When the daemon's clock showed `at`, in true time: the last time that it did. What it skipped by a step forward it
+    /// showed at that step.
+    fn true_time(&self, at: Timestamp) -> i64 {
+        let shown = at.0 - EPOCH;
+        let mut until = i64::MAX;
+        let mut offset = self.offset;
+        for &(stepped, before) in self.steps.iter().rev() {
+            if shown - offset >= stepped {
+                break;
+            }
+            (until, offset) = (stepped, before);
+        }
+        (shown - offset).min(until)
     }
 
     /// Plans `item` for `at`.
@@ -333,6 +351,7 @@ impl<'a> World<'a> {
             Item::Foreign { share, again } => self.foreign(share, again),
             Item::StepClock(step) => {
                 self.met.add(Fault::ClockStep);
+                self.steps.push((self.now, self.offset));
                 self.offset += step;
                 self.oracle.clock_stepped();
             }

@@ -72,6 +72,7 @@ pub(super) fn blockers(cutover: &Cutover, now: Timestamp) -> Vec<Blocker> {
             checks(cutover, &mut blockers);
             configured(cutover, Some(cutover.desired), &mut blockers);
             recorded(cutover, &mut blockers);
+            last_interval(cutover, &mut blockers);
         }
         Phase::Gated { step } => {
             blockers.extend(withheld(cutover, now));
@@ -81,6 +82,8 @@ pub(super) fn blockers(cutover: &Cutover, now: Timestamp) -> Vec<Blocker> {
             data(cutover, &mut blockers);
             if step > 0 {
                 proven(cutover, &mut blockers);
+            } else {
+                last_interval(cutover, &mut blockers);
             }
         }
         Phase::Shifting { .. } => {
@@ -285,6 +288,11 @@ fn judged(cutover: &Cutover, blockers: &mut Vec<Blocker>) {
         };
         blockers.push(blocker(kind, alarm.sentence.clone()));
     }
+    last_interval(cutover, blockers);
+}
+
+/// What the last interval says by itself, whatever all of them together say.
+fn last_interval(cutover: &Cutover, blockers: &mut Vec<Blocker>) {
     if let Some(text) = &cutover.evidence.last_interval {
         blockers.push(blocker(BlockerKind::Guard, text.clone()));
     }

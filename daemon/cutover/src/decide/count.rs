@@ -125,6 +125,7 @@ pub(super) fn observed(turn: &mut Turn, observation: &Observation) {
 
     match turn.next.phase {
         Phase::Baseline => record(turn, observation),
+        Phase::Gated { step: 0 } => drop(sound(turn, observation)),
         Phase::Gated { step } => judge(turn, observation, step.checked_sub(1)),
         Phase::Shifting { step, .. } | Phase::Baking { step } => judge(turn, observation, Some(step)),
         Phase::Draining => judge(turn, observation, turn.next.step()),
@@ -139,9 +140,25 @@ pub(super) fn observed(turn: &mut Turn, observation: &Observation) {
     turn.note("counted", format!("the interval from {} was counted", window.from));
 }
 
+/// The counts of an interval before the first step, unless the source itself is broken: then nothing may begin, and what
+/// it does is no record of how it is.
+fn sound(turn: &mut Turn, observation: &Observation) -> Option<Block> {
+    let block = comparable(&turn.next.policy, turn.next.desired, observation);
+    let broken = broken_world(&block, &turn.next.policy);
+    if let Some(text) = &broken {
+        turn.note("not_recorded", format!("an interval is not recorded: {text}"));
+    }
+    turn.next.evidence.last_interval = broken;
+    turn.next.evidence.last_interval.is_none().then_some(block)
+}
+
 /// Records the source before the shift.
 fn record(turn: &mut Turn, observation: &Observation) {
-    let block = comparable(&turn.next.policy, turn.next.desired, observation);
+    let Some(block) = sound(turn, observation) else {
+        // The record waits for the source as long as it takes, and is no thinner for it.
+        turn.next.budgets.phase = turn.next.budgets.phase.min(turn.next.evidence.recorded);
+        return;
+    };
     Arc::make_mut(&mut turn.next.evidence.recorder).record(&block);
     turn.next.evidence.recorded = turn.next.evidence.recorded.saturating_add(observation.window.length());
 }

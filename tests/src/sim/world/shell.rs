@@ -174,7 +174,7 @@ impl World<'_> {
 
     /// What a window of the daemon's time held, in truth.
     fn counted(&mut self, window: Window) -> Observation {
-        let (from, to) = (window.from.0 - EPOCH - self.offset, window.to.0 - EPOCH - self.offset);
+        let (from, to) = (self.true_time(window.from), self.true_time(window.to));
         let (mut reads, mut writes) = (Block::default(), Block::default());
         // Most windows lie in the last stretch of truth: those that ended before this window are passed over.
         let first = self.truth.partition_point(|truth| truth.since <= from).saturating_sub(1);

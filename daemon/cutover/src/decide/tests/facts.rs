@@ -182,6 +182,35 @@ fn requests_that_time_out_are_unanswered_and_the_reason_names_the_tripwire() {
 }
 
 #[test]
+fn nothing_begins_while_the_source_is_broken_and_its_record_leaves_that_out() {
+    // Proves that an outage of the source before the first step is neither recorded as how the source is nor begun in: a
+    // baseline of errors would let a target pass that fails every tenth request.
+    let mut stage = Stage::new(policy());
+    stage.source_errors = 0.9;
+    stage.send(&order(Verb::Start));
+    stage.pass(20 * MINUTE);
+    assert_eq!(stage.cutover.phase, Phase::Baseline);
+    assert!(stage.cutover.blockers.iter().any(|blocker| blocker.text.contains("the world is broken")));
+    stage.source_errors = 0.0;
+    stage.reach("gated");
+    let baseline = stage.cutover.evidence.baseline.clone().unwrap();
+    assert!(!baseline.is_thin());
+    // Whoever waits at the first gate waits for the source, too.
+    let mut gated = policy();
+    gated.gates = vec![asked_gate()];
+    let mut stage = Stage::started(gated);
+    stage.gate = GateAnswer::Later;
+    stage.reach("gated");
+    stage.source_errors = 0.9;
+    stage.pass(MINUTE / 2);
+    stage.gate = GateAnswer::Yes;
+    stage.pass(5 * MINUTE);
+    assert_eq!(stage.cutover.phase, Phase::Gated { step: 0 });
+    stage.source_errors = 0.0;
+    stage.bake(0);
+}
+
+#[test]
 fn a_tripwire_sleeps_while_the_source_fails_as_well() {
     // Proves the source condition, and that nothing rises in a broken world either.
     let mut stage = baking();
