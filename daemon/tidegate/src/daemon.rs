@@ -527,7 +527,10 @@ impl Daemon {
             Phase::Pending => running.stop().await,
             Phase::Reverted | Phase::Aborted => {
                 let reason = "a new cutover starts".to_owned();
-                running.order(Order { verb: Verb::Close, actor: order.actor.clone(), reason }).await?;
+                let closing = running.order(Order { verb: Verb::Close, actor: order.actor.clone(), reason }).await?;
+                if !closing.accepted {
+                    return Err(standing(&closing.reason.text));
+                }
             }
             Phase::Done => return Err(standing("it can still be reverted; `tidegate close` makes it history")),
             Phase::Stuck { .. } => {

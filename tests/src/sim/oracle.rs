@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use cutover::cutover::StandingKind;
-use cutover::event::{Check, CommandKind, GateAnswer, Reading, Verb};
+use cutover::event::{Check, CommandKind, GateAnswer, Reading, Retry, Verb};
 use cutover::policy::Policy;
 use cutover::{Command, Cutover, Event, Generation, Phase, Share, Timestamp};
 use serde_json::Value;
@@ -82,6 +82,8 @@ pub struct Oracle {
     /// Since when this revert is tried; a confirmed one that was undone begins anew.
     reverting_since: Option<i64>,
     ended_by_abort: bool,
+    /// What stood when somebody said that it goes on from there.
+    consented: Option<Share>,
     /// Whether an abort is on disk; one that is not, because the disk was full, is forgotten by a restart.
     aborted_on_disk: bool,
     foreign_at: Option<i64>,
@@ -168,6 +170,7 @@ impl Oracle {
             reverting_since: None,
             ended_by_abort: false,
             aborted_on_disk: false,
+            consented: None,
             foreign_at: None,
             foreign_landed: false,
             worse_since: None,
@@ -447,6 +450,10 @@ impl Oracle {
                 self.confirmed |= self.shows(reading, self.asked);
             }
             Event::Written { generation, .. } => self.settle(*generation, now),
+            // What was refused for good is not on its way.
+            Event::Failed { generation: Some(generation), retry: Retry::Never, .. } => {
+                self.written = self.written.filter(|(last, _)| last != generation);
+            }
             Event::Failed { generation: Some(generation), .. } => self.settle(*generation, now),
             Event::Observed(observation) => {
                 // A clock that steps back counts other stretches of true time by the same names.
@@ -496,11 +503,15 @@ impl Oracle {
             Verb::Hold | Verb::Pause => self.standing = true,
             Verb::Resume { adopt_policy } => {
                 self.standing = false;
+                self.consented = self.last_read.as_ref().map(|reading| reading.share);
                 if let Some(policy) = adopt_policy {
                     self.policy = (**policy).clone();
                 }
             }
-            Verb::Advance => self.open_every_gate(before),
+            Verb::Advance => {
+                self.consented = self.last_read.as_ref().map(|reading| reading.share);
+                self.open_every_gate(before);
+            }
             Verb::Start => {
                 self.checks.clear();
                 self.standing = false;

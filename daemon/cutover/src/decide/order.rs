@@ -237,7 +237,13 @@ fn abort(turn: &mut Turn, order: &Order) {
 }
 
 fn close(turn: &mut Turn, order: &Order) {
+    let watched = turn.next.policy.revert.reassert.saturating_sub(turn.next.budgets.reassert);
     match turn.next.phase {
+        // Nobody would put the original back once more when it does.
+        Phase::Reverted if !watched.is_zero() && may_land(turn) => turn.refuse(format!(
+            "a write of ours that was given up may still land, and the original is put back if it does: close it in {} s",
+            watched.as_secs() + 1
+        )),
         Phase::Done | Phase::Reverted | Phase::Aborted => {
             turn.next.closed = Some(order.clone());
             turn.because("closed", says(order, "closed it; nothing can be reverted any more"));
@@ -253,6 +259,11 @@ fn close(turn: &mut Turn, order: &Order) {
         | Phase::Draining
         | Phase::Reverting { .. } => turn.refuse("it has not ended; `revert` or `abort` it first"),
     }
+}
+
+/// Whether an attempt of ours that was given up would change what stands.
+fn may_land(turn: &Turn) -> bool {
+    turn.next.late.iter().any(|share| *share != turn.next.desired)
 }
 
 /// Takes the arming back from our own proxies. What this cutover knows of it is not asked: a restart forgets it and the

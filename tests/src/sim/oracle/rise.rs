@@ -100,7 +100,9 @@ impl Oracle {
         let sight = self.last_read.clone();
         let seen = sight.as_ref().is_some_and(|reading| {
             reading.disagreeing.is_empty()
-                && (reading.share == from || self.policy.drift != DriftPolicy::Halt)
+                && (reading.share == from
+                    || self.policy.drift != DriftPolicy::Halt
+                    || self.consented == Some(reading.share))
                 && (!self.steady_clock || now.since(reading.begun) <= SIGHT_MAX)
         });
         self.insist(self.armed, "revert", || format!("a rise to {share} with unarmed proxies"));

@@ -96,3 +96,22 @@ fn the_price_says_when_not_all_was_counted() {
     assert_eq!(price.gaps, 1);
     assert!(price.text.contains("at least") && price.text.contains("could not be counted"), "{}", price.text);
 }
+
+#[test]
+fn a_revert_over_a_write_under_way_is_not_closed_before_it_was_watched() {
+    // Proves that a write which may still land is waited for as long as the policy says, and no other close is refused.
+    let mut stage = Stage::started(policy());
+    stage.mute.insert("write");
+    stage.reach("shifting");
+    stage.pass(Duration::from_secs(5));
+    stage.send(&order(Verb::Revert));
+    stage.reach("reverted");
+    let refused = stage.send(&order(Verb::Close));
+    assert!(!refused.accepted && refused.reason.text.contains("may still land"), "{}", refused.reason.text);
+    stage.pass(Duration::from_mins(2));
+    assert!(stage.send(&order(Verb::Close)).accepted);
+    let mut at_rest = in_phase("baking");
+    at_rest.send(&order(Verb::Revert));
+    at_rest.reach("reverted");
+    assert!(at_rest.send(&order(Verb::Close)).accepted);
+}
