@@ -144,12 +144,20 @@ pub(super) fn observed(turn: &mut Turn, observation: &Observation) {
 /// it does is no record of how it is.
 fn sound(turn: &mut Turn, observation: &Observation) -> Option<Block> {
     let block = comparable(&turn.next.policy, turn.next.desired, observation);
-    let broken = broken_world(&block, &turn.next.policy);
-    if let Some(text) = &broken {
-        turn.note("not_recorded", format!("an interval is not recorded: {text}"));
+    if left_out(turn, &block, "recorded") {
+        return None;
     }
-    turn.next.evidence.last_interval = broken;
-    turn.next.evidence.last_interval.is_none().then_some(block)
+    turn.next.evidence.last_interval = None;
+    Some(block)
+}
+
+/// Whether an interval is not to be recorded or judged, since the source itself is broken in it: then that stands in the
+/// way of every rise, too.
+fn left_out(turn: &mut Turn, block: &Block, what: &str) -> bool {
+    let Some(text) = broken_world(block, &turn.next.policy) else { return false };
+    turn.note(&format!("not_{what}"), format!("an interval is not {what}: {text}"));
+    turn.next.evidence.last_interval = Some(text);
+    true
 }
 
 /// Records the source before the shift.
@@ -197,9 +205,7 @@ fn judge(turn: &mut Turn, observation: &Observation, step: Option<usize>) {
     }
     let block = comparable(&turn.next.policy, share, observation);
     // An outage of the source is no evidence for the target: pooled with sound intervals it would excuse what they show.
-    if let Some(text) = broken_world(&block, &turn.next.policy) {
-        turn.note("not_judged", format!("an interval is not judged: {text}"));
-        turn.next.evidence.last_interval = Some(text);
+    if left_out(turn, &block, "judged") {
         return;
     }
     let draining = turn.next.phase == Phase::Draining;

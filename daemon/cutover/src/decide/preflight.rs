@@ -154,7 +154,6 @@ pub(super) fn record(turn: &mut Turn) {
     evidence.baseline = Some(Arc::new(baseline));
     // What preflight and baseline earn is the first step and nothing more, whatever the target had before.
     turn.next.earned = turn.step_share(0);
-    turn.next.gates.clear();
     let kind = match (thin, turn.next.given.is_some()) {
         (true, _) => "baseline_thin",
         (false, true) => "baseline_given",
