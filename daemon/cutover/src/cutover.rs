@@ -155,6 +155,11 @@ impl Cutover {
         }
     }
 
+    /// The share of `step`; behind the ladder it is everything.
+    pub fn step_share(&self, step: usize) -> Share {
+        self.policy.shift.steps.get(step).copied().unwrap_or(Share::ALL)
+    }
+
     /// The step of the ladder that the phase is about; `None` outside of the ladder.
     pub fn step(&self) -> Option<usize> {
         match self.phase {
@@ -457,6 +462,8 @@ pub enum BlockerKind {
     Data,
     /// The requests do not show the share. Spends the hold budget.
     Observed,
+    /// Our own proxies do not hold the armed revert. Spends the hold budget.
+    Armed,
     /// The step has not been baked long enough.
     Bake,
     /// Too few requests.
@@ -476,7 +483,7 @@ pub enum BlockerKind {
 impl BlockerKind {
     /// Whether this is something unknown, which spends the hold budget, rather than something awaited.
     pub const fn unknown(self) -> bool {
-        matches!(self, Self::Checks | Self::Configured | Self::Data | Self::Observed)
+        matches!(self, Self::Checks | Self::Configured | Self::Data | Self::Observed | Self::Armed)
     }
 }
 

@@ -42,8 +42,13 @@ pub struct Evidence {
     pub unjudged_until: Timestamp,
     /// The share that the requests of this step show.
     pub observed: Observed,
-    /// What is wrong with the last interval by itself; `None` when nothing is.
+    /// What is wrong with the last interval by itself, or was with one that those after it have not made good; `None` when
+    /// nothing is.
     pub last_interval: Option<String>,
+    /// How many requests each side has had, at least, in the intervals after that one.
+    pub sound_requests: u64,
+    /// Whether an interval was counted since the daemon came up: what was shown before says nothing about now.
+    pub fresh: bool,
     /// For how long, at a stretch and up to `counted_to`, the source has had no request at all.
     #[serde(with = "millis")]
     pub source_silent: Duration,
@@ -152,6 +157,8 @@ impl Evidence {
             unjudged_until: now,
             observed: Observed::default(),
             last_interval: None,
+            sound_requests: 0,
+            fresh: true,
             source_silent: Duration::ZERO,
             gaps: 0,
         }

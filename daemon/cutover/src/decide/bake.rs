@@ -85,6 +85,9 @@ pub(super) fn blockers(cutover: &Cutover, now: Timestamp) -> Vec<Blocker> {
             } else {
                 last_interval(cutover, &mut blockers);
             }
+            if blockers.is_empty() && shift::unarmed(cutover, cutover.step_share(step)) {
+                blockers.push(blocker(BlockerKind::Armed, "the proxies do not hold the armed revert yet"));
+            }
         }
         Phase::Shifting { .. } => {
             if shift::raises(cutover, cutover.desired) {
@@ -190,8 +193,12 @@ fn moving(cutover: &Cutover, blockers: &mut Vec<Blocker>) {
     blockers.push(blocker(BlockerKind::Configured, text));
 }
 
-/// The data: an interval came lately.
+/// The data: an interval came lately, and to this daemon.
 fn data(cutover: &Cutover, blockers: &mut Vec<Blocker>) {
+    if !cutover.evidence.fresh {
+        blockers.push(blocker(BlockerKind::Data, "no interval was counted since the daemon came up"));
+        return;
+    }
     let age_max = cutover.policy.shift.interval * INTERVALS_MISSED_MAX + DATA_GRACE;
     if cutover.budgets.silence > age_max {
         let text = format!("no interval was counted for {} s", cutover.budgets.silence.as_secs());

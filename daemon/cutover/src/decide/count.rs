@@ -10,7 +10,7 @@ use super::turn::Turn;
 use crate::command::Command;
 use crate::cutover::{Cutover, Phase};
 use crate::event::{Observation, Retry};
-use crate::evidence::{Asked, Observed};
+use crate::evidence::{Asked, Evidence, Observed};
 use crate::policy::{Policy, TripwireKind, Writes};
 use crate::units::{Share, Weight, Window};
 
@@ -20,6 +20,8 @@ pub(super) const OBSERVE_FAILURES_MAX: u32 = 12;
 pub(super) const OBSERVE_PATIENCE: Duration = Duration::from_secs(30);
 /// How many intervals the chain may lie behind before it jumps: after a long silence the present matters.
 pub(super) const CATCH_UP_MAX: u32 = 16;
+/// Fewest requests of a side on which an interval is called broken, or sound again, by itself.
+const INTERVAL_REQUESTS_MIN: u64 = 20;
 
 /// Whether intervals are counted in this phase. In done and while reverting they are for the price of a revert.
 pub(super) const fn counts(phase: &Phase) -> bool {
@@ -112,6 +114,7 @@ pub(super) fn observed(turn: &mut Turn, observation: &Observation) {
     let length = window.length();
     let evidence = &mut turn.next.evidence;
     evidence.asked = None;
+    evidence.fresh = true;
     evidence.counted_to = window.to;
     let source_requests = observation.reads.source.requests.saturating_add(observation.writes.source.requests);
     evidence.source_silent =
@@ -147,7 +150,7 @@ fn sound(turn: &mut Turn, observation: &Observation) -> Option<Block> {
     if left_out(turn, &block, "recorded") {
         return None;
     }
-    turn.next.evidence.last_interval = None;
+    says(&mut turn.next.evidence, None, block.source.requests);
     Some(block)
 }
 
@@ -156,8 +159,22 @@ fn sound(turn: &mut Turn, observation: &Observation) -> Option<Block> {
 fn left_out(turn: &mut Turn, block: &Block, what: &str) -> bool {
     let Some(text) = broken_world(block, &turn.next.policy) else { return false };
     turn.note(&format!("not_{what}"), format!("an interval is not {what}: {text}"));
-    turn.next.evidence.last_interval = Some(text);
+    says(&mut turn.next.evidence, Some(text), block.source.requests);
     true
+}
+
+/// Keeps what an interval says by itself. That stands in the way of every rise until those after it have together had as
+/// many requests as it takes to say it: one of two requests does not lift what one of thousands has shown.
+fn says(evidence: &mut Evidence, wrong: Option<String>, requests: u64) {
+    if wrong.is_some() {
+        evidence.last_interval = wrong;
+        evidence.sound_requests = 0;
+        return;
+    }
+    evidence.sound_requests = evidence.sound_requests.saturating_add(requests);
+    if evidence.sound_requests >= INTERVAL_REQUESTS_MIN {
+        evidence.last_interval = None;
+    }
 }
 
 /// Records the source before the shift.
@@ -229,7 +246,9 @@ fn judge(turn: &mut Turn, observation: &Observation, step: Option<usize>) {
     let share_tolerance = turn.next.policy.shift.share_tolerance;
     evidence.observed.reads.count(&observation.reads, share.reads, share_tolerance);
     evidence.observed.writes.count(&observation.writes, share.writes, share_tolerance);
-    evidence.last_interval = last_interval(&block, &turn.next.policy);
+    let wrong = last_interval(&block, &turn.next.policy);
+    let (source, target) = (block.source.requests, block.target.requests);
+    says(evidence, wrong, if context.source_live { source.min(target) } else { target });
     let failed = judgement.verdict == Verdict::Fail;
     let why = judgement
         .guards
@@ -259,8 +278,6 @@ fn judge(turn: &mut Turn, observation: &Observation, step: Option<usize>) {
 /// Why an interval says nothing about the target: the source itself is beyond what the tripwires hold for a broken
 /// world, and to be no worse than a side that is down proves nothing.
 fn broken_world(block: &Block, policy: &Policy) -> Option<String> {
-    /// Fewest requests of the source on which the world is called broken.
-    const SOURCE_REQUESTS_MIN: u64 = 20;
     /// How many standard deviations of a count are still chance. An interval that is left out because its source happens
     /// to have one error of forty would leave the judge with a source that never fails, and a target that always looks
     /// worse.
@@ -275,7 +292,7 @@ fn broken_world(block: &Block, policy: &Policy) -> Option<String> {
     let source_share = source.errors() as f64 / source.requests.max(1) as f64;
     let expected = source_limit * source.requests as f64;
     let beyond_chance = source.errors() as f64 > expected + DEVIATIONS * expected.max(1.0).sqrt();
-    (source.requests >= SOURCE_REQUESTS_MIN && beyond_chance).then(|| {
+    (source.requests >= INTERVAL_REQUESTS_MIN && beyond_chance).then(|| {
         format!(
             "the source itself fails {:.1} % of {} requests, so nothing rises: the world is broken, not the target",
             100.0 * source_share,
@@ -375,5 +392,20 @@ mod tests {
         assert!(broken_world(&block(side(40, 30), side(760, 600)), &fast).is_some());
         let worse = last_interval(&block(side(1_000, 1), side(1_000, 300)), &policy).expect("it holds");
         assert!(worse.contains("300 errors in 1000 requests of the target"), "{worse}");
+    }
+
+    /// Proves that what an interval says stands until those after it have had enough requests to say otherwise.
+    #[test]
+    fn an_interval_of_two_requests_lifts_nothing() {
+        let policy = crate::policy::read(include_str!("../../../../policies/cautious.toml"), "cautious.toml")
+            .expect("the example is sound");
+        let mut evidence = Evidence::new(&policy, crate::Timestamp(0));
+        says(&mut evidence, Some("the world is broken".to_owned()), 3_000);
+        for requests in [2, 0, INTERVAL_REQUESTS_MIN - 3] {
+            says(&mut evidence, None, requests);
+            assert!(evidence.last_interval.is_some(), "after {requests} more");
+        }
+        says(&mut evidence, None, 1);
+        assert_eq!(evidence.last_interval, None);
     }
 }

@@ -34,10 +34,10 @@ use turn::Turn;
 pub use count::{comparable, guards};
 
 use crate::command::Command;
-use crate::cutover::{Armed, Cutover, Phase};
+use crate::cutover::{Blocker, BlockerKind, Cutover, Phase};
 use crate::event::{CommandKind, Event};
 use crate::reason::Reason;
-use crate::units::{Generation, Share, Timestamp};
+use crate::units::{Generation, Timestamp};
 
 /// What to do, and why.
 #[derive(Clone, Debug)]
@@ -134,7 +134,7 @@ fn restarted(turn: &mut Turn) {
         match turn.next.phase {
             // What is being put back needs no arming, and shifting arms by itself before it writes.
             Phase::Reverting { .. } | Phase::Stuck { .. } | Phase::Reverted | Phase::Shifting { .. } => {}
-            _ => arm(turn),
+            _ => shift::ask_arm(turn),
         }
     }
     match turn.next.phase {
@@ -151,17 +151,6 @@ fn restarted(turn: &mut Turn) {
     if shift::reads(&turn.next) {
         shift::ask_read(turn);
     }
-}
-
-/// Arms our own proxies, where there is something to arm.
-fn arm(turn: &mut Turn) {
-    if turn.next.policy.tripwires.is_empty() {
-        return;
-    }
-    let share = turn.next.original.as_ref().map_or(Share::NONE, |original| original.share);
-    turn.next.armed = Armed::Asked { at: turn.now };
-    turn.next.budgets.write = std::time::Duration::ZERO;
-    turn.commands.push(Command::Arm { tripwires: turn.next.policy.tripwires.clone(), share });
 }
 
 /// Follows what follows by itself, until nothing does.
@@ -189,10 +178,21 @@ fn follow(turn: &mut Turn) {
     }
 }
 
-/// Takes the step that waits, when nothing is in its way: the one place where traffic rises.
+/// Takes the step that waits, when nothing is in its way: the one place where traffic rises. The proxies are armed here
+/// and not on the way, since that may take as long as an interval, in which what earned the step may be gone.
 fn rise(turn: &mut Turn, step: usize) {
-    if turn.next.phase != (Phase::Gated { step }) || !bake::blockers(&turn.next, turn.now).is_empty() {
+    if turn.next.phase != (Phase::Gated { step }) {
         return;
+    }
+    match bake::blockers(&turn.next, turn.now).as_slice() {
+        [] => {}
+        [Blocker { kind: BlockerKind::Armed, .. }] => {
+            if shift::arm(turn) {
+                turn.because("arming", "the proxies are told to put the original share back when a tripwire fires");
+            }
+            return;
+        }
+        _ => return,
     }
     let share = turn.step_share(step);
     // Evidence earned this step when it entered the gate; an adopted policy may have moved the ladder since.

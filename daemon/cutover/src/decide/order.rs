@@ -181,7 +181,7 @@ fn adopt_policy(turn: &mut Turn, policy: &Policy) -> Result<(), String> {
         if policy.tripwires.is_empty() {
             disarm(turn);
         } else {
-            super::arm(turn);
+            shift::ask_arm(turn);
         }
     }
     Ok(())

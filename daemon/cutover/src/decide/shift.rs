@@ -111,12 +111,37 @@ pub(super) fn raises(cutover: &Cutover, share: Share) -> bool {
     share.raises(has)
 }
 
-/// Whether our proxies must be armed before the next write.
-fn unarmed(turn: &Turn) -> bool {
-    !turn.next.policy.tripwires.is_empty() && turn.next.armed != Armed::Yes && raises(&turn.next, turn.next.desired)
+/// Whether our proxies must be armed before the target is given `share`.
+pub(super) fn unarmed(cutover: &Cutover, share: Share) -> bool {
+    !cutover.policy.tripwires.is_empty() && cutover.armed != Armed::Yes && raises(cutover, share)
 }
 
-/// Does what comes next in shifting: arm, then write.
+/// Arms our proxies, unless that was asked for or failed a moment ago; whether it is asked for now.
+pub(super) fn arm(turn: &mut Turn) -> bool {
+    let waited = turn.next.budgets.write;
+    let due = match turn.next.armed {
+        Armed::No => turn.next.budgets.phase == Duration::ZERO || waited >= ARM_PAUSE,
+        Armed::Asked { .. } => waited >= WRITE_PATIENCE,
+        Armed::Yes => false,
+    };
+    if due {
+        ask_arm(turn);
+    }
+    due
+}
+
+/// Arms our proxies with the original share, where there is something to arm.
+pub(super) fn ask_arm(turn: &mut Turn) {
+    if turn.next.policy.tripwires.is_empty() {
+        return;
+    }
+    let share = turn.next.original.as_ref().map_or(Share::NONE, |original| original.share);
+    turn.next.armed = Armed::Asked { at: turn.now };
+    turn.next.budgets.write = Duration::ZERO;
+    turn.commands.push(Command::Arm { tripwires: turn.next.policy.tripwires.clone(), share });
+}
+
+/// Does what comes next in shifting: arm, if that was not done at the gate, then write.
 pub(super) fn go_on(turn: &mut Turn) {
     let Phase::Shifting { step, attempts, .. } = turn.next.phase else { return };
     if turn.next.write.is_some() || turn.next.halt.is_some() {
@@ -132,19 +157,8 @@ pub(super) fn go_on(turn: &mut Turn) {
     {
         return;
     }
-    if unarmed(turn) {
-        let waited = turn.next.budgets.write;
-        let due = match turn.next.armed {
-            Armed::No => turn.next.budgets.phase == Duration::ZERO || waited >= ARM_PAUSE,
-            Armed::Asked { .. } => waited >= WRITE_PATIENCE,
-            Armed::Yes => false,
-        };
-        if due {
-            let share = turn.next.original.as_ref().map_or(Share::NONE, |original| original.share);
-            turn.next.armed = Armed::Asked { at: turn.now };
-            turn.next.budgets.write = Duration::ZERO;
-            turn.commands.push(Command::Arm { tripwires: turn.next.policy.tripwires.clone(), share });
-        }
+    if unarmed(&turn.next, turn.next.desired) {
+        arm(turn);
         return;
     }
     write(turn, step, attempts);

@@ -138,6 +138,7 @@ pub(super) fn restarted(turn: &mut Turn) {
     if turn.next.evidence.counted_to < now && super::count::counts(&turn.next.phase) {
         turn.next.evidence.gaps = turn.next.evidence.gaps.saturating_add(1);
     }
+    turn.next.evidence.fresh = false;
     turn.next.evidence.asked = None;
     turn.next.evidence.counted_to = now;
     turn.next.since = turn.next.since.min(now);

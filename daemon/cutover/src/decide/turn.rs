@@ -90,6 +90,6 @@ impl Turn {
 
     /// The share of a step; everything for a step past the ladder.
     pub(super) fn step_share(&self, step: usize) -> Share {
-        self.next.policy.shift.steps.get(step).copied().unwrap_or(Share::ALL)
+        self.next.step_share(step)
     }
 }

@@ -605,7 +605,7 @@ fn a_failed_arming_lets_nothing_rise() {
     // Proves that the first rise waits for the armed revert.
     let mut stage = Stage::started(policy());
     stage.mute.insert("arm");
-    stage.reach("shifting");
+    stage.arm();
     let error = "connection refused".to_owned();
     let failed =
         Event::Failed { what: CommandKind::Arm, generation: None, retry: Retry::Later, error, begun: stage.now };

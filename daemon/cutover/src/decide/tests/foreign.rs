@@ -49,7 +49,7 @@ fn an_action_changed_while_the_proxies_are_armed_is_what_a_revert_puts_back() {
     // anew, and with other weights preflight begins anew.
     let mut stage = Stage::started(policy());
     stage.mute.insert("arm");
-    stage.reach("shifting");
+    stage.arm();
     let mut weighted = stage.clone();
     stage.note = "someone was here".to_owned();
     stage.restart();
@@ -168,7 +168,7 @@ fn a_share_waits_unwritten_while_a_check_fails() {
     // Proves that nothing rises on a check that began to fail while the proxies were being armed.
     let mut stage = Stage::started(policy());
     stage.mute.insert("arm");
-    stage.reach("shifting");
+    stage.arm();
     stage.unhealthy = true;
     let checks = Event::Checked { checks: stage.checks(), begun: stage.now };
     stage.send(&checks);

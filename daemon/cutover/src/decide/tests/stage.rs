@@ -7,7 +7,7 @@ use judge::{Block, Counts, Guard, GuardKind};
 use serde_json::{Value, json};
 
 use crate::command::{Alert, Command};
-use crate::cutover::{Cutover, Phase};
+use crate::cutover::{Armed, Cutover, Phase};
 use crate::decide::{Decision, decide};
 use crate::event::{Check, CheckOutcome, CommandKind, Event, GateAnswer, Observation, Order, Reading, Retry, Verb};
 use crate::policy::{
@@ -320,6 +320,12 @@ impl Stage {
     pub(super) fn reach(&mut self, phase: &str) {
         let reached = self.run(Duration::from_hours(2), |cutover| cutover.phase.name() == phase);
         assert!(reached, "{phase} is not reached: {} {}", self.cutover.phase.name(), self.cutover.outlook);
+    }
+
+    /// Runs until the proxies are being armed for the first rise.
+    pub(super) fn arm(&mut self) {
+        let asked = self.run(Duration::from_hours(2), |cutover| matches!(cutover.armed, Armed::Asked { .. }));
+        assert!(asked, "nothing is armed: {} {}", self.cutover.phase.name(), self.cutover.outlook);
     }
 
     /// Runs until a step bakes.

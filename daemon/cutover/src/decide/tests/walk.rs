@@ -20,7 +20,7 @@ fn a_healthy_cutover_climbs_each_step_once_and_ends_done() {
     assert_eq!(stage.cutover.earned, Share::ALL);
     let alerts: Vec<_> = stage.alerts.iter().map(|alert| (alert.change, alert.severity, &*alert.title)).collect();
     assert_eq!(alerts, [(Episode::Opened, Severity::Info, "search: cutover done")]);
-    expect_test::expect!["started checked preflight_passed baseline_recorded step_begins armed weight_confirmed step_passed step_begins weight_confirmed step_passed step_begins weight_confirmed step_passed step_begins weight_confirmed drained"]
+    expect_test::expect!["started checked preflight_passed baseline_recorded arming step_begins weight_confirmed step_passed step_begins weight_confirmed step_passed step_begins weight_confirmed step_passed step_begins weight_confirmed drained"]
     .assert_eq(&stage.journal.join(" "));
 }
 
