@@ -89,7 +89,7 @@ pub struct Oracle {
     foreign_at: Option<i64>,
     foreign_landed: bool,
     worse_since: Option<i64>,
-    /// Requests of the target that were counted since then.
+    /// Requests of the target that were counted since then, while the source was well.
     worse_requests: u64,
     /// And how many of those failed.
     worse_errors: u64,
@@ -466,7 +466,9 @@ impl Oracle {
                 let target = |count: fn(&judge::Counts) -> u64| {
                     count(&observation.reads.target) + count(&observation.writes.target)
                 };
-                if fresh {
+                // With a source that is broken itself nothing can be compared.
+                let source = &observation.reads.source;
+                if fresh && source.errors() * 10 <= source.requests {
                     self.worse_requests += target(|counts| counts.requests);
                     self.worse_errors += target(judge::Counts::errors);
                 }

@@ -222,7 +222,9 @@ fn judge(turn: &mut Turn, observation: &Observation, step: Option<usize>) {
     }
     let block = comparable(&turn.next.policy, share, observation);
     // An outage of the source is no evidence for the target: pooled with sound intervals it would excuse what they show.
+    // What was baked before it says little about what comes after it.
     if left_out(turn, &block, "judged") {
+        turn.next.evidence.baked = Duration::ZERO;
         return;
     }
     let draining = turn.next.phase == Phase::Draining;
