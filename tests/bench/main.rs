@@ -5,8 +5,8 @@
 //! proxy's core, so that the proxy is the bottleneck and no one else is; what counts is requests per second of the proxy's
 //! own processor time. *Open*: the same number of requests a second for all, whether answered or not; what counts is the
 //! time from when a request was due. A round in which the generator or the upstream had no processor time left says
-//! nothing about the proxies: it is measured once more, for all of them, and when that does not help the case is not
-//! printed, and why.
+//! nothing about the proxies: it is measured once more, for all of them, and when that does not help the figure is not
+//! printed, but why it is not.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program whose output is its result")]
 
 mod load;
@@ -177,10 +177,16 @@ async fn measure_case(
             progress(options, &format!("{} open, round {} of {}: {}", case.name, round + 1, options.rounds, peer.name));
             match open(case, peer, upstream, rate, length).await {
                 Ok(result) => found.push((result.latency, peer.process.usage().memory_bytes)),
-                Err(fault) => {
-                    report.spoil(fault, options.rounds)?;
-                    break;
-                }
+                Err(fault) => match report.spoil(fault, options.rounds) {
+                    Err(Fault::Spoiled(why)) => {
+                        report.forget_latency(why);
+                        return Ok(report);
+                    }
+                    spoiled => {
+                        spoiled?;
+                        break;
+                    }
+                },
             }
         }
         if found.len() == running.len() {

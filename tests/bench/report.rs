@@ -28,6 +28,8 @@ pub(crate) struct CaseReport {
     pub(crate) offered: f64,
     /// Rounds that were measured once more, since the generator or the upstream was the bottleneck.
     pub(crate) spoiled: usize,
+    /// Why there is no latency, where there is none.
+    late: Option<String>,
     /// In the order of the peers; ours first.
     pub(crate) peers: Vec<PeerReport>,
 }
@@ -99,7 +101,7 @@ const QUANTILES: [(&str, Quantile); 3] =
 impl CaseReport {
     pub(crate) fn new(case: Case, peers: &[Peer]) -> Self {
         let peers = peers.iter().map(|peer| PeerReport { name: peer.name, ..PeerReport::default() }).collect();
-        Self { case, offered: 0.0, spoiled: 0, peers }
+        Self { case, offered: 0.0, spoiled: 0, late: None, peers }
     }
 
     /// A round was spoiled: it is measured once more, unless that happened too often.
@@ -110,6 +112,15 @@ impl CaseReport {
                 Ok(())
             }
             fault => Err(fault),
+        }
+    }
+
+    /// The open measurement was spoiled too often: of this case only what processor time buys is shown.
+    pub(crate) fn forget_latency(&mut self, why: String) {
+        self.late = Some(why);
+        for peer in &mut self.peers {
+            peer.latencies.clear();
+            peer.memory_bytes.clear();
         }
     }
 
@@ -167,6 +178,7 @@ impl CaseReport {
             "case": self.case.name,
             "offered_requests_per_second": rounded(self.offered),
             "spoiled_rounds": self.spoiled,
+            "latency_not_shown": self.late,
             "peers": peers,
             "tidegate_divided_by": ratios,
         })
@@ -176,7 +188,7 @@ impl CaseReport {
 impl Report {
     /// Whether every case has its figures.
     pub(crate) fn is_whole(&self) -> bool {
-        self.cases.iter().all(Result::is_ok)
+        self.cases.iter().all(|case| case.as_ref().is_ok_and(|case| case.late.is_none()))
     }
 
     /// One JSON object.
@@ -268,6 +280,9 @@ impl Report {
                 ));
                 row(&mut text, &format!("/ {name}"), &cells);
             }
+            if let Some(why) = &case.late {
+                put(&mut text, &format!("  latency and memory not shown: {why}\n"));
+            }
         }
         if !self.idle.is_empty() {
             put(&mut text, "\nidle connections that each made a request\n");
@@ -300,6 +315,9 @@ fn put(text: &mut String, more: &str) {
 }
 
 fn cell(spread: Spread, digits: usize) -> String {
+    if spread.median.is_nan() {
+        return "not shown".to_owned();
+    }
     format!("{:.digits$} [{:.digits$} to {:.digits$}]", spread.median, spread.low, spread.high)
 }
 
