@@ -7,6 +7,7 @@
 //! purpose. It is not an emulator of AWS: what a cutover does not touch is refused, not guessed.
 
 pub mod clock;
+pub mod cloudwatch;
 pub mod faults;
 pub mod history;
 pub mod model;
