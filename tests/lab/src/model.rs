@@ -7,6 +7,7 @@
 
 pub mod action;
 pub mod balancer;
+pub mod check;
 pub mod fleet;
 pub mod group;
 pub mod network;

@@ -4,6 +4,7 @@
 //! service behind its own name, from what every protocol carries: the target header of the JSON protocols, the path of
 //! Smithy's RPC, and for the query protocols the credential scope of the `Authorization` field.
 
+pub mod params;
 pub mod query;
 pub mod xml;
 

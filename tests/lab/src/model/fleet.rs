@@ -93,6 +93,7 @@ pub enum TaskState {
     Provisioning,
     Pending,
     Running,
+    Deactivating,
     Deprovisioning,
     Stopped,
 }
@@ -104,6 +105,7 @@ impl TaskState {
             Self::Provisioning => "PROVISIONING",
             Self::Pending => "PENDING",
             Self::Running => "RUNNING",
+            Self::Deactivating => "DEACTIVATING",
             Self::Deprovisioning => "DEPROVISIONING",
             Self::Stopped => "STOPPED",
         }
@@ -111,7 +113,8 @@ impl TaskState {
 }
 
 /// A task. While it is pending, the data plane starts an upstream for it and says where that listens
-/// ([`super::Model::set_task_address`]); from deprovisioning on it may go away again.
+/// ([`super::Model::set_task_address`]). While it is deactivating it drains, and still answers; from deprovisioning on its
+/// upstream goes away again.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Task {
