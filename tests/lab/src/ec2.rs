@@ -148,8 +148,11 @@ fn interfaces(model: &Model, params: Params<'_>) -> Result<Value, Refusal> {
             });
         }
     }
-    let known: Vec<String> = found.iter().filter_map(|one| one.shown["networkInterfaceId"].as_str().map(str::to_owned)).collect();
-    check_ids(params, "NetworkInterfaceId", "InvalidNetworkInterfaceID.NotFound", |id| known.iter().any(|one| one == id))?;
+    let known: Vec<String> =
+        found.iter().filter_map(|one| one.shown["networkInterfaceId"].as_str().map(str::to_owned)).collect();
+    check_ids(params, "NetworkInterfaceId", "InvalidNetworkInterfaceID.NotFound", |id| {
+        known.iter().any(|one| one == id)
+    })?;
     found.retain(|one| wanted(params, "NetworkInterfaceId", one.shown["networkInterfaceId"].as_str().unwrap_or("")));
     let names = [
         "network-interface-id",

@@ -1,7 +1,7 @@
 //! ECS: services that are so large as they are told to be, after a while.
 //!
-//! The counts that DescribeServices shows are counted from the tasks there are, so that they cannot disagree with
-//! ListTasks, with each other or with the target group. What AWS does by itself is in [`drive`].
+//! The counts that `DescribeServices` shows are counted from the tasks there are, so that they cannot disagree with
+//! `ListTasks`, with each other or with the target group. What AWS does by itself is in [`drive`].
 
 pub mod drive;
 
@@ -12,9 +12,9 @@ use crate::model::fleet::{Deployment, Fleet, Service, Task, TaskState};
 use crate::model::{ACCOUNT, Model, REGION, Refusal};
 use crate::wire::params::Params;
 
-/// Services in one DescribeServices.
+/// Services in one `DescribeServices`.
 const SERVICES_MAX: usize = 10;
-/// Tasks in one DescribeTasks, and in one page of ListTasks.
+/// Tasks in one `DescribeTasks`, and in one page of `ListTasks`.
 const TASKS_MAX: usize = 100;
 
 /// An ARN of ECS.
@@ -25,7 +25,7 @@ pub(crate) fn arn(rest: &str) -> String {
 /// What reads the account.
 pub fn read(model: &Model, operation: &str, params: Params<'_>) -> Option<Result<Value, Refusal>> {
     Some(match operation {
-        "DescribeClusters" => describe_clusters(model, params),
+        "DescribeClusters" => Ok(describe_clusters(model, params)),
         "ListClusters" => {
             Ok(json!({"clusterArns": model.fleet.clusters.values().map(|cluster| &cluster.arn).collect::<Vec<_>>()}))
         }
@@ -61,7 +61,7 @@ fn service<'a>(fleet: &'a Fleet, cluster: &str, name: &str) -> Option<&'a Servic
     fleet.services.values().find(|service| service.cluster == cluster && service.name == short)
 }
 
-fn describe_clusters(model: &Model, params: Params<'_>) -> Result<Value, Refusal> {
+fn describe_clusters(model: &Model, params: Params<'_>) -> Value {
     let (mut found, mut failures) = (Vec::new(), Vec::new());
     let mut names = params.texts("clusters");
     if names.is_empty() {
@@ -88,7 +88,7 @@ fn describe_clusters(model: &Model, params: Params<'_>) -> Result<Value, Refusal
             "defaultCapacityProviderStrategy": [],
         }));
     }
-    Ok(json!({"clusters": found, "failures": failures}))
+    json!({"clusters": found, "failures": failures})
 }
 
 fn list_services(model: &Model, params: Params<'_>) -> Result<Value, Refusal> {
@@ -149,14 +149,13 @@ fn describe_services(model: &Model, params: Params<'_>) -> Result<Value, Refusal
     }
     let (mut found, mut failures) = (Vec::new(), Vec::new());
     for name in names {
-        match service(&model.fleet, cluster, name) {
-            Some(service) => found.push(spelled_service(model, service)),
-            None => {
-                let short = name.rsplit('/').next().unwrap_or(name);
-                let arn = if name.starts_with("arn:") { name.into() } else { arn(&format!("service/{cluster}/{short}")) };
-                failures.push(json!({"arn": arn, "reason": "MISSING"}));
-            }
+        if let Some(service) = service(&model.fleet, cluster, name) {
+            found.push(spelled_service(model, service));
+            continue;
         }
+        let short = name.rsplit('/').next().unwrap_or(name);
+        let arn = if name.starts_with("arn:") { name.into() } else { arn(&format!("service/{cluster}/{short}")) };
+        failures.push(json!({"arn": arn, "reason": "MISSING"}));
     }
     Ok(json!({"services": found, "failures": failures}))
 }
@@ -365,14 +364,17 @@ fn update_service(model: &mut Model, now: Time, params: Params<'_>) -> Result<Va
     }
     if force || definition.as_ref().is_some_and(|definition| *definition != service.task_definition) {
         service.task_definition = definition.unwrap_or_else(|| service.task_definition.clone());
-        service.deployments.insert(0, Deployment {
-            id: format!("ecs-svc/{id}"),
-            task_definition: service.task_definition.clone(),
-            created: now,
-            updated: now,
-            failed: 0,
-            rollout: "IN_PROGRESS".into(),
-        });
+        service.deployments.insert(
+            0,
+            Deployment {
+                id: format!("ecs-svc/{id}"),
+                task_definition: service.task_definition.clone(),
+                created: now,
+                updated: now,
+                failed: 0,
+                rollout: "IN_PROGRESS".into(),
+            },
+        );
     }
     Ok(json!({"service": spelled_service(model, &model.fleet.services[&arn])}))
 }

@@ -4,12 +4,13 @@
 //! done, so `throttle` and `access-denied` change nothing, while `apply-then-drop` does what was asked and then breaks the
 //! connection: the client cannot tell it from `reset`.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Time;
+use crate::model::Model;
 
 /// How many rules may stand at once.
 pub const RULES_MAX: usize = 100;
@@ -106,6 +107,16 @@ impl Fault {
 struct Rule {
     fault: Fault,
     until: Option<Time>,
+    past: Option<Arc<Model>>,
+}
+
+/// A rule that struck.
+#[derive(Clone, Debug)]
+pub struct Strike {
+    /// What it does.
+    pub fault: Fault,
+    /// The account when the rule was set, for [`FaultName::StaleRead`].
+    pub past: Option<Arc<Model>>,
 }
 
 /// The rules that stand.
@@ -113,11 +124,12 @@ struct Rule {
 pub struct Faults(Mutex<Vec<Rule>>);
 
 impl Faults {
-    /// Adds a rule, or takes those of its name and operation away if it is to strike 0 times.
+    /// Adds a rule, or takes those of its name and operation away if it is to strike 0 times. `model` is the account as
+    /// it is now, which stale reads show from here on.
     ///
     /// # Errors
     /// Says so when [`RULES_MAX`] stand already.
-    pub fn put(&self, fault: Fault, now: Time) -> Result<(), String> {
+    pub fn put(&self, fault: Fault, model: &Model, now: Time) -> Result<(), String> {
         let mut rules = self.lock();
         if fault.times == Some(0) {
             rules.retain(|rule| rule.fault.name != fault.name || rule.fault.op != fault.op);
@@ -129,7 +141,8 @@ impl Faults {
         // For a delayed write the seconds say how late it is, not how long the rule stands.
         let stands = fault.seconds.filter(|_| fault.name != FaultName::DelayedApply);
         let until = stands.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).map(|stands| now + stands);
-        rules.push(Rule { fault, until });
+        let past = (fault.name == FaultName::StaleRead).then(|| Arc::new(model.clone()));
+        rules.push(Rule { fault, until, past });
         Ok(())
     }
 
@@ -146,18 +159,18 @@ impl Faults {
     }
 
     /// The first rule that strikes this call, which is then one strike older.
-    pub fn strike(&self, service: &str, operation: &str, now: Time) -> Option<Fault> {
+    pub fn strike(&self, service: &str, operation: &str, now: Time) -> Option<Strike> {
         let mut rules = self.lock();
         rules.retain(|rule| rule.until.is_none_or(|until| now < until));
         let index = rules.iter().position(|rule| rule.fault.hits(service, operation))?;
-        let fault = rules[index].fault.clone();
+        let strike = Strike { fault: rules[index].fault.clone(), past: rules[index].past.clone() };
         if let Some(times) = &mut rules[index].fault.times {
             *times -= 1;
             if *times == 0 {
                 rules.remove(index);
             }
         }
-        Some(fault)
+        Some(strike)
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Rule>> {
@@ -177,8 +190,11 @@ mod tests {
     #[test]
     fn a_rule_strikes_as_often_as_it_says() {
         let faults = Faults::default();
-        faults.put(fault(r#"{"name": "throttle", "op": "ModifyListener", "times": 2}"#), Time(0)).unwrap();
-        let strike = |operation| faults.strike("elasticloadbalancing", operation, Time(0)).map(|fault| fault.name);
+        faults
+            .put(fault(r#"{"name": "throttle", "op": "ModifyListener", "times": 2}"#), &Model::default(), Time(0))
+            .unwrap();
+        let strike =
+            |operation| faults.strike("elasticloadbalancing", operation, Time(0)).map(|strike| strike.fault.name);
         assert_eq!(strike("DescribeListeners"), None);
         assert_eq!(strike("ModifyListener"), Some(FaultName::Throttle));
         assert_eq!(strike("ModifyListener"), Some(FaultName::Throttle));
@@ -189,13 +205,15 @@ mod tests {
     #[test]
     fn rules_go_by_time_and_by_order() {
         let faults = Faults::default();
-        faults.put(fault(r#"{"name": "hang", "op": "monitoring:*", "seconds": 5}"#), Time(0)).unwrap();
+        faults
+            .put(fault(r#"{"name": "hang", "op": "monitoring:*", "seconds": 5}"#), &Model::default(), Time(0))
+            .unwrap();
         assert!(faults.strike("ecs", "GetMetricData", Time(4_999)).is_none());
         assert!(faults.strike("monitoring", "GetMetricData", Time(4_999)).is_some());
         assert!(faults.strike("monitoring", "GetMetricData", Time(5_000)).is_none());
-        faults.put(fault(r#"{"name": "error-500"}"#), Time(0)).unwrap();
+        faults.put(fault(r#"{"name": "error-500"}"#), &Model::default(), Time(0)).unwrap();
         assert_eq!(faults.standing(Time(0)).len(), 1);
-        faults.put(fault(r#"{"name": "error-500", "times": 0}"#), Time(0)).unwrap();
+        faults.put(fault(r#"{"name": "error-500", "times": 0}"#), &Model::default(), Time(0)).unwrap();
         assert!(faults.standing(Time(0)).is_empty());
     }
 }

@@ -17,7 +17,7 @@ pub const ACTIONS_MAX: usize = 10_000;
 pub const CALLS_MAX: usize = 20_000;
 /// How many (second, target group, status) counts are kept: an hour of two groups with nine statuses, and to spare.
 pub const SERVED_MAX: usize = 100_000;
-/// How many messages to SNS and `EventBridge` are kept.
+/// How many messages to SNS and EventBridge are kept.
 pub const MESSAGES_MAX: usize = 1_000;
 
 /// One action list, from when it was in force.

@@ -6,12 +6,26 @@
 //! what is known and inconvenient (late metrics, old answers, calls that fail and are done all the same) is there on
 //! purpose. It is not an emulator of AWS: what a cutover does not touch is refused, not guessed.
 
+pub mod autoscaling;
 pub mod clock;
 pub mod cloudwatch;
+pub mod ec2;
+pub mod ecs;
+pub mod elbv2;
 pub mod faults;
 pub mod history;
+mod lab;
+pub mod lab_api;
+pub mod later;
+pub mod limits;
+pub mod messages;
 pub mod model;
+mod operate;
+mod paper;
+pub mod scenario;
+pub mod server;
 mod shared;
 pub mod wire;
 
+pub use lab::{Lab, LabConfig, Traffic};
 pub use shared::Shared;

@@ -1,4 +1,4 @@
-//! Services that take what leaves the account: topics of SNS and buses of `EventBridge`. What is sent is kept in the
+//! Services that take what leaves the account: topics of SNS and buses of EventBridge. What is sent is kept in the
 //! history and goes nowhere.
 
 use serde_json::{Value, json};
@@ -8,9 +8,9 @@ use crate::history::{History, Message};
 use crate::model::{ACCOUNT, REGION, Refusal};
 use crate::wire::params::Params;
 
-/// The longest message of SNS and the largest entry of `EventBridge`: 256 KiB.
+/// The longest message of SNS and the largest entry of EventBridge: 256 KiB.
 const BYTES_MAX: usize = 256 * 1024;
-/// Entries in one PutEvents.
+/// Entries in one `PutEvents`.
 const ENTRIES_MAX: usize = 10;
 
 fn id(history: &History, now: Time) -> String {
@@ -32,7 +32,8 @@ fn publish(history: &History, now: Time, params: Params<'_>) -> Result<Value, Re
     if message.len() > BYTES_MAX {
         return Err(invalid("Message too long"));
     }
-    if params.text("Subject").is_some_and(|subject| subject.is_empty() || subject.len() > 100 || subject.contains('\n')) {
+    if params.text("Subject").is_some_and(|subject| subject.is_empty() || subject.len() > 100 || subject.contains('\n'))
+    {
         return Err(invalid("Subject"));
     }
     let body = json!({"Subject": params.text("Subject"), "Message": message});
@@ -41,7 +42,7 @@ fn publish(history: &History, now: Time, params: Params<'_>) -> Result<Value, Re
     Ok(json!({"MessageId": id}))
 }
 
-/// `EventBridge`.
+/// EventBridge.
 pub fn events(history: &History, now: Time, operation: &str, params: Params<'_>) -> Option<Result<Value, Refusal>> {
     (operation == "PutEvents").then(|| put_events(history, now, params))
 }
@@ -56,10 +57,14 @@ fn put_events(history: &History, now: Time, params: Params<'_>) -> Result<Value,
     let mut failed = 0;
     let mut shown = Vec::new();
     for entry in entries {
-        let missing = ["Source", "DetailType", "Detail"].into_iter().find(|name| entry.text(name).is_none_or(str::is_empty));
+        let missing =
+            ["Source", "DetailType", "Detail"].into_iter().find(|name| entry.text(name).is_none_or(str::is_empty));
         let detail = entry.text("Detail").and_then(|text| serde_json::from_str::<Value>(text).ok());
         let fault = match (missing, &detail) {
-            (Some(name), _) => Some(("InvalidArgument", format!("Parameter {name} is not valid. Reason: {name} is a required argument."))),
+            (Some(name), _) => Some((
+                "InvalidArgument",
+                format!("Parameter {name} is not valid. Reason: {name} is a required argument."),
+            )),
             (None, Some(Value::Object(_))) => None,
             _ => Some(("MalformedDetail", "Detail is malformed.".to_owned())),
         };

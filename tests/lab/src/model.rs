@@ -114,4 +114,11 @@ impl Model {
             task.address = Some(address);
         }
     }
+
+    /// Where clients reach a listener, once its nodes serve it.
+    pub fn set_listener_address(&mut self, listener: &str, address: std::net::SocketAddr) {
+        if let Some(listener) = self.listeners.get_mut(listener) {
+            listener.address = Some(address);
+        }
+    }
 }

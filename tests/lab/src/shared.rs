@@ -5,29 +5,54 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use crate::clock::{Clock, Time};
+use crate::cloudwatch::CloudWatch;
 use crate::faults::Faults;
 use crate::history::History;
+use crate::later::Later;
+use crate::limits::Limits;
 use crate::model::{Model, Refusal};
+use crate::scenario::Scene;
 
 /// One lab. Everyone holds it in an `Arc`.
 #[derive(Debug)]
 pub struct Shared {
     /// Lab time.
     pub clock: Clock,
+    /// The names of what the scenario made.
+    pub scene: Scene,
+    /// The account as the scenario made it.
+    pub origin: Model,
     /// What is to go wrong.
     pub faults: Faults,
     /// What happened.
     pub history: History,
+    /// What was measured.
+    pub cloudwatch: CloudWatch,
+    /// How many calls are taken.
+    pub limits: Limits,
+    /// What is to be done at a later time.
+    pub later: Later,
     model: Mutex<Model>,
     changed: watch::Sender<u64>,
 }
 
 impl Shared {
-    /// A lab with such an account.
-    pub fn new(clock: Clock, model: Model) -> Self {
+    /// A lab with such an account, in which `scene` is named, and which takes so many calls.
+    pub fn new(clock: Clock, model: Model, scene: Scene, limits: Limits) -> Self {
         let history = History::default();
         history.note_actions(&model, clock.now());
-        Self { clock, faults: Faults::default(), history, model: Mutex::new(model), changed: watch::Sender::new(0) }
+        Self {
+            clock,
+            scene,
+            origin: model.clone(),
+            faults: Faults::default(),
+            history,
+            cloudwatch: CloudWatch::default(),
+            limits,
+            later: Later::default(),
+            model: Mutex::new(model),
+            changed: watch::Sender::new(0),
+        }
     }
 
     /// Looks at the account. Nothing in `look` may wait.

@@ -17,13 +17,13 @@ use crate::model::Refusal;
 /// The protocol of a call, in which it is also answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
-    /// A form in, XML out, lists as `member`: ELBv2, STS, SNS, and `CloudWatch` of old.
+    /// A form in, XML out, lists as `member`: ELBv2, STS, SNS, and CloudWatch of old.
     Query,
     /// The same with EC2's own XML.
     Ec2,
     /// JSON 1.0 or 1.1, by `X-Amz-Target`; the version comes back in the content type.
     Json(&'static str),
-    /// Smithy RPC v2 with CBOR bodies, as the Rust SDK speaks to `CloudWatch`.
+    /// Smithy RPC v2 with CBOR bodies, as the Rust SDK speaks to CloudWatch.
     Cbor,
 }
 

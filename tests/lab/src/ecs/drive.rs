@@ -18,13 +18,13 @@ const PENDING: Duration = Duration::from_secs(20);
 /// From drained to stopped.
 const DEPROVISIONING: Duration = Duration::from_secs(10);
 /// Between two attempts at tasks that cannot start.
-const RETRY: Duration = Duration::from_secs(60);
+const RETRY: Duration = Duration::from_mins(1);
 /// How long a stopped task is still shown; "about an hour" in AWS.
-const STOPPED_SHOWN: Duration = Duration::from_secs(3600);
+const STOPPED_SHOWN: Duration = Duration::from_hours(1);
 /// How often Application Auto Scaling looks whether a count is within its bounds.
-const SCALING: Duration = Duration::from_secs(60);
+const SCALING: Duration = Duration::from_mins(1);
 /// The longest wait between two steps, so that nothing hangs on a wake-up that was missed.
-const IDLE: Duration = Duration::from_secs(60);
+const IDLE: Duration = Duration::from_mins(1);
 
 /// Keeps the fleet and the draining targets going until the lab ends.
 pub(crate) async fn run(shared: Arc<Shared>) {
@@ -51,7 +51,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         let wake = next.unwrap_or(now + IDLE).min(scaled + SCALING);
         tokio::select! {
             () = shared.clock.sleep_until(wake) => {}
-            changed = changes.changed() => if changed.is_err() { return },
+            heard = changes.changed() => if heard.is_err() { return },
         }
     }
 }
@@ -90,7 +90,8 @@ fn cannot_start(model: &Model, task: &Task) -> bool {
 
 /// When the target of a task that is going has drained.
 fn drained(model: &Model, task: &Task) -> Time {
-    let group = model.fleet.services.get(&task.service).and_then(|service| model.target_groups.get(&service.target_group));
+    let group =
+        model.fleet.services.get(&task.service).and_then(|service| model.target_groups.get(&service.target_group));
     let target = group.zip(task.address).and_then(|(group, at)| group.target(&at.ip().to_string(), at.port()));
     target.and_then(|target| target.draining_until).unwrap_or(task.since)
 }
@@ -195,8 +196,11 @@ fn step_service(model: &mut Model, arn: &str, now: Time) {
     if !rolled_over(model, &service) {
         return;
     }
-    let old: Vec<String> =
-        service.deployments[1..].iter().flat_map(|one| alive(model, &service, &one.id)).map(|task| task.arn.clone()).collect();
+    let old: Vec<String> = service.deployments[1..]
+        .iter()
+        .flat_map(|one| alive(model, &service, &one.id))
+        .map(|task| task.arn.clone())
+        .collect();
     for task in old {
         stop(model, &task, &format!("Scaling activity initiated by (deployment {newest})"), now);
     }
@@ -236,7 +240,8 @@ pub(crate) fn start(model: &mut Model, service: &Service, deployment: &str, inde
 /// Takes a task out of its target group; it stops when it has drained.
 fn stop(model: &mut Model, arn: &str, why: &str, now: Time) {
     let task = model.fleet.tasks[arn].clone();
-    let group = model.fleet.services.get(&task.service).map_or_else(String::new, |service| service.target_group.clone());
+    let group =
+        model.fleet.services.get(&task.service).map_or_else(String::new, |service| service.target_group.clone());
     let mut drains = false;
     if let (Some(address), false) = (task.address, group.is_empty()) {
         drains = model.deregister(&group, &address.ip().to_string(), address.port(), now).is_ok();
@@ -274,8 +279,7 @@ fn wanted(model: &Model, target: &crate::model::fleet::Scalable) -> Option<(Stri
 
 /// Pulls every count into its bounds.
 fn scale(model: &mut Model) {
-    let pulls: Vec<(String, u32)> =
-        model.fleet.scalable.values().filter_map(|target| wanted(model, target)).collect();
+    let pulls: Vec<(String, u32)> = model.fleet.scalable.values().filter_map(|target| wanted(model, target)).collect();
     for (arn, count) in pulls {
         model.fleet.services.get_mut(&arn).expect("found above").desired = count;
     }

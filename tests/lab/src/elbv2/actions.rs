@@ -28,7 +28,8 @@ fn one(model: &Model, params: Params<'_>, old: &[Action]) -> Result<Action, Refu
     let kind = params.word("Type", &TYPES)?.ok_or_else(|| Refusal::missing("Type"))?;
     let order = params.number("Order", 1..=50_000_u32)?;
     let config = |name: &str| {
-        let missing = || Refusal::new("InvalidLoadBalancerAction", format!("An action of type '{kind}' needs a {name}"));
+        let missing =
+            || Refusal::new("InvalidLoadBalancerAction", format!("An action of type '{kind}' needs a {name}"));
         params.table(name).ok_or_else(missing)
     };
     let what = match kind {
@@ -131,9 +132,13 @@ fn fixed_response(params: Params<'_>) -> Result<Map<String, Value>, Refusal> {
 fn redirect(params: Params<'_>) -> Result<Map<String, Value>, Refusal> {
     let mut out = Map::new();
     let given = |name: &str, default: &str| params.text(name).unwrap_or(default).to_owned();
-    for (name, default) in
-        [("Protocol", "#{protocol}"), ("Port", "#{port}"), ("Host", "#{host}"), ("Path", "/#{path}"), ("Query", "#{query}")]
-    {
+    for (name, default) in [
+        ("Protocol", "#{protocol}"),
+        ("Port", "#{port}"),
+        ("Host", "#{host}"),
+        ("Path", "/#{path}"),
+        ("Query", "#{query}"),
+    ] {
         out.insert(name.into(), given(name, default).into());
     }
     params.word("Protocol", &["HTTP", "HTTPS", "#{protocol}"])?;
@@ -178,7 +183,9 @@ fn oidc(params: Params<'_>, old: &[Action]) -> Result<What, Refusal> {
             return refuse("You cannot both specify a client secret and set UseExistingClientSecret to true");
         }
         (Some(secret), false) => secret.to_owned(),
-        (None, false) => return refuse("You must either specify a client secret or set UseExistingClientSecret to true"),
+        (None, false) => {
+            return refuse("You must either specify a client secret or set UseExistingClientSecret to true");
+        }
         (None, true) => {
             let known = old.iter().find_map(|action| match &action.what {
                 What::Oidc(config, secret) if config.get("ClientId") == out.get("ClientId") => secret.clone(),

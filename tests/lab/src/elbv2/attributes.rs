@@ -26,7 +26,9 @@ fn values(key: &str) -> Values {
         "idle_timeout.timeout_seconds" => Values::Number(1..=4000),
         "client_keep_alive.seconds" => Values::Number(60..=604_800),
         "deregistration_delay.timeout_seconds" => Values::Number(0..=3600),
-        "stickiness.lb_cookie.duration_seconds" | "stickiness.app_cookie.duration_seconds" => Values::Number(1..=604_800),
+        "stickiness.lb_cookie.duration_seconds" | "stickiness.app_cookie.duration_seconds" => {
+            Values::Number(1..=604_800)
+        }
         "tcp.idle_timeout.seconds" => Values::Number(60..=6000),
         key if key.ends_with("minimum_healthy_targets.count") => Values::NumberOrOff(1..=1000),
         key if key.ends_with("minimum_healthy_targets.percentage") => Values::NumberOrOff(1..=100),
@@ -51,11 +53,7 @@ fn values(key: &str) -> Values {
 }
 
 /// The pairs under `Attributes`, each with a key that `known` has and a value that it takes.
-fn parse(
-    params: Params<'_>,
-    thing: &str,
-    known: &[(&str, &str)],
-) -> Result<BTreeMap<String, String>, Refusal> {
+fn parse(params: Params<'_>, thing: &str, known: &[(&str, &str)]) -> Result<BTreeMap<String, String>, Refusal> {
     let refuse = |why: String| Err(Refusal::new("InvalidConfigurationRequest", why));
     let mut out = BTreeMap::new();
     for pair in params.tables("Attributes") {
@@ -124,11 +122,7 @@ pub(super) fn modify_balancer(model: &mut Model, params: Params<'_>) -> Result<V
 fn of_listener(model: &Model, arn: &str) -> Result<&'static [(&'static str, &'static str)], Refusal> {
     super::check_arn(arn, &["listener"], "listener")?;
     let http = model.listener(arn)?.protocol.is_http();
-    Ok(if http {
-        &[("routing.http.response.server.enabled", "true")]
-    } else {
-        &[("tcp.idle_timeout.seconds", "350")]
-    })
+    Ok(if http { &[("routing.http.response.server.enabled", "true")] } else { &[("tcp.idle_timeout.seconds", "350")] })
 }
 
 pub(super) fn describe_listener(model: &Model, params: Params<'_>) -> Result<Value, Refusal> {
@@ -188,12 +182,14 @@ fn check_group(model: &Model, group: &TargetGroup) -> Result<(), Refusal> {
     if kind.ends_with("_cookie") != group.protocol.is_http() {
         // AWS's own sentence, ansible-collections/community.aws#74.
         let protocol = group.protocol.name();
-        return refuse(format!("Stickiness type '{kind}' is not supported for target groups with the {protocol} protocol"));
+        return refuse(format!(
+            "Stickiness type '{kind}' is not supported for target groups with the {protocol} protocol"
+        ));
     }
     let behind_weights = model
         .listeners
         .values()
-        .flat_map(|listener| listener.action_lists())
+        .flat_map(crate::model::Listener::action_lists)
         .filter_map(crate::model::action::forward)
         .filter(|forward| forward.groups.len() > 1 && forward.groups.iter().any(|one| one.arn == group.arn));
     if has("stickiness.enabled", "true") && group.protocol.is_http() {

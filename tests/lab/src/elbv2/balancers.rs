@@ -10,7 +10,7 @@ use crate::model::{BalancerKind, LoadBalancer, Model, Refusal};
 use crate::wire::params::Params;
 
 /// How long a new one is `provisioning`: minutes in AWS.
-const PROVISIONING: Duration = Duration::from_secs(120);
+const PROVISIONING: Duration = Duration::from_mins(2);
 
 fn spelled(balancer: &LoadBalancer, now: Time) -> Value {
     let zones: Vec<Value> = balancer
@@ -38,7 +38,9 @@ fn spelled(balancer: &LoadBalancer, now: Time) -> Value {
 pub(super) fn describe(model: &Model, now: Time, params: Params<'_>) -> Result<Value, Refusal> {
     let (arns, names) = (params.texts("LoadBalancerArns"), params.texts("Names"));
     if !arns.is_empty() && !names.is_empty() {
-        return Err(Refusal::invalid("Load balancer names and load balancer ARNs cannot be specified at the same time"));
+        return Err(Refusal::invalid(
+            "Load balancer names and load balancer ARNs cannot be specified at the same time",
+        ));
     }
     let mut found = Vec::new();
     for arn in &arns {
@@ -47,9 +49,9 @@ pub(super) fn describe(model: &Model, now: Time, params: Params<'_>) -> Result<V
     }
     for name in &names {
         let one = model.load_balancers.values().find(|balancer| balancer.name == *name);
-        found.push(one.ok_or_else(|| {
-            Refusal::new("LoadBalancerNotFound", format!("Load balancers '[{name}]' not found"))
-        })?);
+        found.push(
+            one.ok_or_else(|| Refusal::new("LoadBalancerNotFound", format!("Load balancers '[{name}]' not found")))?,
+        );
     }
     if arns.is_empty() && names.is_empty() {
         found = model.load_balancers.values().collect();
@@ -76,7 +78,8 @@ pub(super) fn create(model: &mut Model, now: Time, params: Params<'_>) -> Result
     let mut zones = Vec::new();
     for id in wanted {
         let subnet = model.network.subnets.get(id);
-        let subnet = subnet.ok_or_else(|| Refusal::new("SubnetNotFound", format!("The subnet ID '{id}' does not exist")))?;
+        let subnet =
+            subnet.ok_or_else(|| Refusal::new("SubnetNotFound", format!("The subnet ID '{id}' does not exist")))?;
         zones.push((subnet.zone.clone(), subnet.id.clone()));
     }
     let different: BTreeSet<&String> = zones.iter().map(|(zone, _)| zone).collect();

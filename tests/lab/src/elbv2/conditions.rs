@@ -56,9 +56,9 @@ fn one(params: Params<'_>) -> Result<Condition, Refusal> {
         "http-request-method" => Condition::Method(values(config("HttpRequestMethodConfig")?)?),
         "query-string" => {
             let config = config("QueryStringConfig")?;
-            let pairs = config.tables("Values").map(|pair| {
-                Ok((pair.text("Key").map(str::to_owned), pair.need("Value")?.to_owned()))
-            });
+            let pairs = config
+                .tables("Values")
+                .map(|pair| Ok((pair.text("Key").map(str::to_owned), pair.need("Value")?.to_owned())));
             Condition::Query(pairs.collect::<Result<_, Refusal>>()?)
         }
         _ => Condition::SourceIp(values(config("SourceIpConfig")?)?),
@@ -71,14 +71,15 @@ pub(super) fn transforms(params: Params<'_>) -> Result<Option<Vec<Value>>, Refus
         return Ok(None);
     }
     let one = |transform: Params<'_>| {
-        let kind = transform
-            .word("Type", &["host-header-rewrite", "url-rewrite"])?
-            .ok_or_else(|| Refusal::missing("Type"))?;
+        let kind =
+            transform.word("Type", &["host-header-rewrite", "url-rewrite"])?.ok_or_else(|| Refusal::missing("Type"))?;
         let name = if kind == "url-rewrite" { "UrlRewriteConfig" } else { "HostHeaderRewriteConfig" };
         let config = transform.table(name).ok_or_else(|| Refusal::missing(name))?;
         let rewrites: Vec<Value> = config
             .tables("Rewrites")
-            .map(|rewrite| Ok(json!({"Regex": rewrite.need("Regex")?, "Replace": rewrite.text("Replace").unwrap_or("")})))
+            .map(|rewrite| {
+                Ok(json!({"Regex": rewrite.need("Regex")?, "Replace": rewrite.text("Replace").unwrap_or("")}))
+            })
             .collect::<Result<_, Refusal>>()?;
         Ok(json!({"Type": kind, name: {"Rewrites": rewrites}}))
     };

@@ -73,7 +73,10 @@ fn health_check(params: Params<'_>, group: Protocol, old: HealthCheck) -> Result
     if group.is_http() && protocol == Protocol::Tcp {
         return Err(Refusal::new(
             "InvalidConfigurationRequest",
-            format!("Health check protocol 'TCP' is not supported for target groups with the {} protocol", group.name()),
+            format!(
+                "Health check protocol 'TCP' is not supported for target groups with the {} protocol",
+                group.name()
+            ),
         ));
     }
     let port = match params.text("HealthCheckPort") {
@@ -99,7 +102,8 @@ fn health_check(params: Params<'_>, group: Protocol, old: HealthCheck) -> Result
             interval.as_secs()
         )));
     }
-    let matcher = params.table("Matcher").and_then(|matcher| matcher.text("HttpCode")).map_or(old.matcher, str::to_owned);
+    let matcher =
+        params.table("Matcher").and_then(|matcher| matcher.text("HttpCode")).map_or(old.matcher, str::to_owned);
     // 200 to 499 behind an ALB, to 599 behind an NLB (service model, Matcher).
     let top = if group.is_http() { 499 } else { 599 };
     let fits = matcher.split(',').all(|part| {

@@ -11,7 +11,8 @@ use crate::wire::params::Params;
 const SSL_POLICY: &str = "ELBSecurityPolicy-2016-08";
 
 fn spelled(listener: &Listener) -> Value {
-    let certificates: Vec<Value> = listener.certificates.iter().take(1).map(|arn| json!({"CertificateArn": arn})).collect();
+    let certificates: Vec<Value> =
+        listener.certificates.iter().take(1).map(|arn| json!({"CertificateArn": arn})).collect();
     let actions: Vec<Value> = listener.default_actions.iter().map(crate::model::Action::spelled).collect();
     let mut out = json!({
         "ListenerArn": listener.arn,
@@ -78,9 +79,8 @@ fn front(params: Params<'_>, kind: BalancerKind, old: Option<&Listener>) -> Resu
     let port = params.number("Port", 1..=65_535_u16)?.or(old.map(|old| old.port));
     let port = port.ok_or_else(|| Refusal::missing("Port"))?;
     let protocol = match params.text("Protocol") {
-        Some(name) => Protocol::parse(name).ok_or_else(|| {
-            Refusal::new("UnsupportedProtocol", format!("Protocol '{name}' is not supported"))
-        })?,
+        Some(name) => Protocol::parse(name)
+            .ok_or_else(|| Refusal::new("UnsupportedProtocol", format!("Protocol '{name}' is not supported")))?,
         None => old.map(|old| old.protocol).ok_or_else(|| Refusal::missing("Protocol"))?,
     };
     if protocol.is_http() != (kind == BalancerKind::Application) {
@@ -88,7 +88,8 @@ fn front(params: Params<'_>, kind: BalancerKind, old: Option<&Listener>) -> Resu
         let allowed = if kind == BalancerKind::Application { "HTTP, HTTPS" } else { "TCP, TCP_UDP, TLS, UDP" };
         return Err(Refusal::invalid(format!("Listener protocol '{}' must be one of '{allowed}'", protocol.name())));
     }
-    let given: Vec<&str> = params.tables("Certificates").filter_map(|certificate| certificate.text("CertificateArn")).collect();
+    let given: Vec<&str> =
+        params.tables("Certificates").filter_map(|certificate| certificate.text("CertificateArn")).collect();
     let secure = matches!(protocol, Protocol::Https | Protocol::Tls);
     if !secure && !given.is_empty() {
         return Err(Refusal::invalid(format!("A certificate cannot be specified for {} listeners", protocol.name())));
@@ -103,7 +104,7 @@ fn front(params: Params<'_>, kind: BalancerKind, old: Option<&Listener>) -> Resu
     let mut certificates = old.map_or_else(Vec::new, |old| old.certificates.clone());
     match given.first() {
         Some(first) if certificates.is_empty() => certificates.push((*first).to_owned()),
-        Some(first) => certificates[0] = (*first).to_owned(),
+        Some(first) => (*first).clone_into(&mut certificates[0]),
         None => {}
     }
     if !secure {
@@ -165,6 +166,7 @@ pub(super) fn create(model: &mut Model, params: Params<'_>) -> Result<Value, Ref
         default_rule,
         rules: Vec::new(),
         attributes: std::collections::BTreeMap::new(),
+        address: None,
     };
     let answer = json!({"Listeners": [spelled(&listener)]});
     model.tags.insert(arn.clone(), tags);

@@ -1,4 +1,4 @@
-//! Numbered rules, and the default rule as DescribeRules shows it.
+//! Numbered rules, and the default rule as `DescribeRules` shows it.
 
 use serde_json::{Value, json};
 

@@ -9,7 +9,7 @@ use crate::wire::params::Params;
 
 /// Tags of one resource (quota).
 const TAGS_MAX: usize = 50;
-/// Resources in one DescribeTags.
+/// Resources in one `DescribeTags`.
 const RESOURCES_MAX: usize = 20;
 
 /// The list under `Tags`.
@@ -38,7 +38,8 @@ fn check(model: &Model, arn: &str) -> Result<(), Refusal> {
         "listener" => model.listener(arn).map(|_| ()),
         "listener-rule" => {
             let all = model.listeners.values();
-            let found = all.into_iter().any(|one| one.default_rule == arn || one.rules.iter().any(|rule| rule.arn == arn));
+            let found =
+                all.into_iter().any(|one| one.default_rule == arn || one.rules.iter().any(|rule| rule.arn == arn));
             if found { Ok(()) } else { Err(Refusal::not_found("RuleNotFound", "rules", arn)) }
         }
         _ => Err(Refusal::invalid(format!("'{arn}' is not a valid ARN"))),
@@ -53,13 +54,8 @@ pub(super) fn describe(model: &Model, params: Params<'_>) -> Result<Value, Refus
     let mut out = Vec::new();
     for arn in arns {
         check(model, arn)?;
-        let tags: Vec<Value> = model
-            .tags
-            .get(arn)
-            .into_iter()
-            .flatten()
-            .map(|(key, value)| json!({"Key": key, "Value": value}))
-            .collect();
+        let tags: Vec<Value> =
+            model.tags.get(arn).into_iter().flatten().map(|(key, value)| json!({"Key": key, "Value": value})).collect();
         out.push(json!({"ResourceArn": arn, "Tags": tags}));
     }
     Ok(json!({"TagDescriptions": out}))

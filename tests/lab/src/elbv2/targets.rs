@@ -9,7 +9,7 @@ use crate::model::{BalancerKind, Health, Model, Refusal, Target, TargetGroup, Ta
 use crate::wire::params::Params;
 
 /// Targets in one target group (quota).
-pub const TARGETS_MAX: usize = 1000;
+const TARGETS_MAX: usize = 1000;
 
 fn spelled(group: &TargetGroup, target: &Target, all: bool) -> Value {
     let health = &target.health;
@@ -151,7 +151,9 @@ impl Model {
         let others = self
             .target_groups
             .values()
-            .filter(|other| other.arn != group.arn && other.targets.iter().any(|target| target.id == id && target.port == port))
+            .filter(|other| {
+                other.arn != group.arn && other.targets.iter().any(|target| target.id == id && target.port == port)
+            })
             .count();
         if others >= 2 {
             let why = format!("The load balancer '{id}' is registered with too many target groups");
@@ -161,14 +163,7 @@ impl Model {
     }
 
     /// Puts a target into a group, checked. One that is there already stays as it is; one that is draining comes back.
-    pub fn register(
-        &mut self,
-        group: &str,
-        id: &str,
-        port: u16,
-        zone: Option<&str>,
-        now: Time,
-    ) -> Result<(), Refusal> {
+    pub fn register(&mut self, group: &str, id: &str, port: u16, zone: Option<&str>, now: Time) -> Result<(), Refusal> {
         self.check_target(group, id, port)?;
         let used = !self.users_of(group).is_empty();
         let health = if used { Health::registering() } else { Health::not_in_use() };
@@ -176,7 +171,9 @@ impl Model {
         let zone = zone.map(str::to_owned);
         match group.target_mut(id, port) {
             Some(target) if target.draining_until.is_none() => {}
-            Some(target) => *target = Target { id: id.into(), port, zone, health, registered: now, draining_until: None },
+            Some(target) => {
+                *target = Target { id: id.into(), port, zone, health, registered: now, draining_until: None }
+            }
             None => {
                 group.targets.push(Target { id: id.into(), port, zone, health, registered: now, draining_until: None });
             }

@@ -85,7 +85,7 @@ impl Action {
         Self { order: None, what: What::Forward(Forward { groups, stickiness: Stickiness::default() }) }
     }
 
-    /// As DescribeListeners spells it. One target group stands there twice, as AWS has it: by itself and in the
+    /// As `DescribeListeners` spells it. One target group stands there twice, as AWS has it: by itself and in the
     /// `ForwardConfig`.
     pub fn spelled(&self) -> Value {
         let mut out = Map::new();

@@ -1,6 +1,7 @@
 //! Load balancers and their listeners.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -99,7 +100,7 @@ impl LoadBalancer {
     }
 }
 
-/// Attributes with their defaults, as DescribeLoadBalancerAttributes lists them for an ALB.
+/// Attributes with their defaults, as `DescribeLoadBalancerAttributes` lists them for an ALB.
 pub const APPLICATION_ATTRIBUTES: [(&str, &str); 22] = [
     ("access_logs.s3.enabled", "false"),
     ("access_logs.s3.bucket", ""),
@@ -175,6 +176,9 @@ pub struct Listener {
     pub rules: Vec<Rule>,
     /// Only those that were set.
     pub attributes: BTreeMap<String, String>,
+    /// Where the lab's clients reach it: the data plane says so ([`super::Model::set_listener_address`]). `None` until it
+    /// serves.
+    pub address: Option<SocketAddr>,
 }
 
 impl Listener {

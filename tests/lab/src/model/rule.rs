@@ -48,7 +48,7 @@ impl Condition {
         }
     }
 
-    /// As DescribeRules spells it; the two old kinds have their values twice, as AWS has it.
+    /// As `DescribeRules` spells it; the two old kinds have their values twice, as AWS has it.
     pub fn spelled(&self) -> Value {
         match self {
             Self::Host(values) => {

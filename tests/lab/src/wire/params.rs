@@ -67,7 +67,9 @@ impl<'a> Params<'a> {
             Some(Value::Bool(flag)) => Ok(Some(*flag)),
             Some(Value::String(text)) if text.eq_ignore_ascii_case("true") => Ok(Some(true)),
             Some(Value::String(text)) if text.eq_ignore_ascii_case("false") => Ok(Some(false)),
-            Some(other) => Err(Refusal::new("MalformedInput", format!("cannot read {other} at '{name}' as true or false"))),
+            Some(other) => {
+                Err(Refusal::new("MalformedInput", format!("cannot read {other} at '{name}' as true or false")))
+            }
         }
     }
 
@@ -123,7 +125,8 @@ mod tests {
         let params = Params(&value);
         assert_eq!(params.number("A", 1..=400_u32).unwrap(), Some(400));
         assert_eq!(params.number("Z", 1..=400_u32).unwrap(), None);
-        for (name, words) in [("B", "greater than or equal to 1"), ("C", "greater"), ("D", "less than or equal to 400")] {
+        for (name, words) in [("B", "greater than or equal to 1"), ("C", "greater"), ("D", "less than or equal to 400")]
+        {
             let refusal = params.number(name, 1..=400_u32).unwrap_err();
             assert_eq!(refusal.code, "ValidationError");
             assert!(refusal.message.contains(words), "{refusal}");

@@ -5,10 +5,13 @@
 
 use std::fmt::Write as _;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Call;
 use crate::model::Refusal;
+
+/// The one table of all answers whose keys are the client's: the query protocol has it as a list of entries.
+const MAP: &str = "AuthenticationRequestExtraParams";
 
 /// The namespaces that clients of a service expect.
 pub fn namespace(service: &str) -> &'static str {
@@ -73,7 +76,13 @@ fn write(out: &mut String, value: &Value, part: &str) {
         Value::Array(parts) => parts.iter().for_each(|value| element(out, part, value, part)),
         Value::Object(table) => {
             for (name, value) in table.iter().filter(|(_, value)| !value.is_null()) {
-                element(out, name, value, part);
+                match value {
+                    Value::Object(map) if name == MAP => {
+                        let entries = map.iter().map(|(key, value)| json!({"key": key, "value": value})).collect();
+                        element(out, name, &Value::Array(entries), "entry");
+                    }
+                    value => element(out, name, value, part),
+                }
             }
         }
     }
@@ -102,8 +111,6 @@ fn escape(out: &mut String, text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     /// Proves that lists, tables, absent and awkward values come out as AWS's clients read them.

@@ -1,0 +1,161 @@
+//! A running lab: what it listens on, who lives in it, and how it ends.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::clock::Clock;
+use crate::limits::Limits;
+use crate::model::fleet::TaskState;
+use crate::model::{HealthState, Model};
+use crate::scenario::{self, Scene};
+use crate::shared::Shared;
+use crate::{ecs, later, paper, server};
+
+/// How long a lab may take until everything in it runs, in real time.
+const READY_MAX: Duration = Duration::from_secs(20);
+
+/// Whether anything is behind the control plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Traffic {
+    /// Nodes, upstreams, health checks.
+    Carried,
+    /// None: a fleet on paper.
+    None,
+}
+
+/// How a lab is to be.
+#[derive(Clone, Debug)]
+pub struct LabConfig {
+    /// Where the control plane listens; port 0 for one of the kernel's choice.
+    pub listen: SocketAddr,
+    /// How many times as fast as real time the lab's clock runs.
+    pub speed: u32,
+    /// The stage that Migration Assistant is deployed as.
+    pub stage: String,
+    /// Whether calls are limited as AWS limits them.
+    pub limited: bool,
+    /// Whether it carries traffic.
+    pub traffic: Traffic,
+}
+
+impl Default for LabConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            speed: 1,
+            stage: scenario::STAGE.into(),
+            limited: true,
+            traffic: Traffic::Carried,
+        }
+    }
+}
+
+/// A lab that runs. Dropping it ends it.
+#[derive(Debug)]
+pub struct Lab {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl Lab {
+    /// Starts one, and comes back when everything in it runs.
+    ///
+    /// # Errors
+    /// If an address cannot be had, or if it does not get going within [`READY_MAX`].
+    pub async fn start(config: LabConfig) -> anyhow::Result<Self> {
+        let clock = Clock::start(config.speed);
+        let (model, scene) = scenario::migration_assistant(&config.stage, clock.now())?;
+        let shared = Arc::new(Shared::new(clock, model, scene, Limits::new(config.limited)));
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .with_context(|| format!("cannot listen on {}: is the port taken?", config.listen))?;
+        let address = listener.local_addr()?;
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(server::serve(Arc::clone(&shared), listener, stopped));
+        tasks.spawn(ecs::drive::run(Arc::clone(&shared)));
+        tasks.spawn(later::run(Arc::clone(&shared)));
+        if config.traffic == Traffic::None {
+            tasks.spawn(paper::run(Arc::clone(&shared)));
+        }
+        let lab = Self { shared, address, stop, tasks };
+        lab.ready(config.traffic).await?;
+        Ok(lab)
+    }
+
+    /// Waits until every task runs, every target is healthy and the weighted listener can be reached.
+    async fn ready(&self, traffic: Traffic) -> anyhow::Result<()> {
+        let mut changes = self.shared.changes();
+        let settled = async {
+            while !self.shared.read(|model| is_ready(model, &self.shared.scene, traffic)) {
+                if changes.changed().await.is_err() {
+                    return;
+                }
+            }
+        };
+        if tokio::time::timeout(READY_MAX, settled).await.is_err() {
+            bail!("the lab's fleet is not healthy after {READY_MAX:?}: see _lab/state at {}", self.endpoint());
+        }
+        Ok(())
+    }
+
+    /// What the services of AWS are called at.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The weighted listener, for clients; `None` without traffic.
+    pub fn alb_url(&self) -> Option<String> {
+        let scene = &self.shared.scene;
+        let address = self.shared.read(|model| model.listeners.get(&scene.listener_arn).and_then(|one| one.address));
+        address.map(|address| format!("http://{address}"))
+    }
+
+    /// The names of what is in it.
+    pub fn scene(&self) -> &Scene {
+        &self.shared.scene
+    }
+
+    /// What its parts hold in common, for tests that look inside.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// What the program says first.
+    pub fn hello(&self) -> Value {
+        let scene = self.scene();
+        json!({
+            "endpoint": self.endpoint(),
+            "listener_arn": scene.listener_arn,
+            "source_tg": scene.source_tg,
+            "target_tg": scene.target_tg,
+            "alb_url": self.alb_url(),
+            "cluster": scene.cluster,
+            "source_service": scene.source_service,
+            "target_service": scene.target_service,
+        })
+    }
+
+    /// Ends it: connections are closed where they are.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        self.tasks.shutdown().await;
+    }
+}
+
+fn is_ready(model: &Model, scene: &Scene, traffic: Traffic) -> bool {
+    let reached = model.listeners.get(&scene.listener_arn).is_some_and(|listener| listener.address.is_some());
+    let mut targets = model.target_groups.values().flat_map(|group| &group.targets);
+    model.fleet.tasks.values().all(|task| task.state == TaskState::Running)
+        && targets.all(|target| target.health.state == HealthState::Healthy)
+        && (reached || traffic == Traffic::None)
+}
