@@ -229,14 +229,26 @@ fn truncated(response: Response<LabBody>) -> Response<LabBody> {
     let LabBody::Whole(full) = body else { return Response::from_parts(head, body) };
     let length = full.size_hint().exact().unwrap_or(0);
     head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-    Response::from_parts(head, LabBody::Half(full, length / 2))
+    Response::from_parts(head, LabBody::Half { full, keep: length / 2, sent: Sent::Nothing })
 }
 
 /// The body of an answer.
 enum LabBody {
     Whole(Full<Bytes>),
-    /// The first so many bytes, and then nothing although more was announced.
-    Half(Full<Bytes>, u64),
+    /// The first `keep` bytes, and then nothing although more was announced.
+    Half {
+        full: Full<Bytes>,
+        keep: u64,
+        sent: Sent,
+    },
+}
+
+/// How far half a body is. The server throws away what it has not written when a body ends too soon, so there is a moment
+/// between the last byte and the end in which it writes.
+enum Sent {
+    Nothing,
+    Half,
+    Flushed,
 }
 
 impl Body for LabBody {
@@ -244,16 +256,26 @@ impl Body for LabBody {
     type Error = Broken;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        // Bytes in memory do not fail.
         let never = |frame: Result<Frame<Bytes>, std::convert::Infallible>| frame.map_err(|never| match never {});
         match self.get_mut() {
             Self::Whole(full) => Pin::new(full).poll_frame(context).map(|frame| frame.map(never)),
-            Self::Half(full, keep) => match Pin::new(full).poll_frame(context) {
-                Poll::Ready(Some(Ok(frame))) => {
-                    let data = frame.into_data().unwrap_or_default();
-                    let kept = data.slice(..data.len().min(usize::try_from(*keep).unwrap_or(usize::MAX)));
-                    Poll::Ready(Some(Ok(Frame::data(kept))))
+            Self::Half { full, keep, sent } => match sent {
+                Sent::Nothing => {
+                    *sent = Sent::Half;
+                    let frame = Pin::new(full).poll_frame(context);
+                    frame.map(|frame| {
+                        let data = frame.and_then(|frame| never(frame).ok()?.into_data().ok()).unwrap_or_default();
+                        let kept = data.slice(..data.len().min(usize::try_from(*keep).unwrap_or(usize::MAX)));
+                        Some(Ok(Frame::data(kept)))
+                    })
                 }
-                other => other.map(|frame| frame.map(never)),
+                Sent::Half => {
+                    *sent = Sent::Flushed;
+                    context.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                Sent::Flushed => Poll::Ready(None),
             },
         }
     }
@@ -265,7 +287,7 @@ impl Body for LabBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Whole(full) => full.size_hint(),
-            Self::Half(..) => SizeHint::new(),
+            Self::Half { .. } => SizeHint::new(),
         }
     }
 }

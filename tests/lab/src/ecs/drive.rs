@@ -284,3 +284,109 @@ fn scale(model: &mut Model) {
         model.fleet.services.get_mut(&arn).expect("found above").desired = count;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::HealthState;
+    use crate::scenario;
+    use serde_json::json;
+
+    const START: Time = Time(1_795_292_712_345);
+
+    /// Steps as [`run`] does, in moments that are due, until nothing is due before `until`; tasks get an address as soon as
+    /// they may have one. Gives the times at which something was done.
+    fn play(model: &mut Model, from: Time, until: Time) -> Vec<Time> {
+        let mut times = Vec::new();
+        let mut now = from;
+        loop {
+            for (index, task) in model.fleet.tasks.values_mut().enumerate() {
+                if task.state == TaskState::Pending && task.address.is_none() {
+                    let [high, low] = u16::try_from(index + times.len() * 16 + 1).unwrap().to_be_bytes();
+                    task.address = Some(([10, 0, high, low], 9200).into());
+                }
+            }
+            let Some(next) = due(model, now).filter(|next| *next <= until) else { return times };
+            now = now.max(next);
+            step(model, now);
+            model.finish_draining(now);
+            times.push(now);
+            assert!(times.len() < 1000, "it never comes to rest");
+        }
+    }
+
+    fn states(model: &Model, service: &str) -> Vec<TaskState> {
+        let mut states: Vec<TaskState> =
+            model.fleet.tasks.values().filter(|task| task.service.ends_with(service)).map(|task| task.state).collect();
+        states.sort();
+        states
+    }
+
+    fn set(model: &mut Model, parameters: &serde_json::Value) {
+        let mut all =
+            json!({"cluster": "migration-demo-ecs-cluster", "service": "migration-demo-target-cluster-proxy"});
+        all.as_object_mut().unwrap().extend(parameters.as_object().unwrap().clone());
+        let done = super::super::write(model, START, "UpdateService", crate::wire::params::Params(&all));
+        done.unwrap().unwrap();
+    }
+
+    /// Proves that a task runs thirty seconds after it was asked for and not before, is a target by then, and that one which
+    /// goes drains for as long as its group says before it stops.
+    #[test]
+    fn tasks_come_and_go_in_their_time() {
+        let (mut model, scene) = scenario::migration_assistant("demo", START).unwrap();
+        play(&mut model, START, START);
+        assert_eq!(states(&model, "target-cluster-proxy"), [TaskState::Running; 2]);
+        set(&mut model, &json!({"desiredCount": 3}));
+        play(&mut model, START, START + Duration::from_millis(29_999));
+        assert_eq!(states(&model, "target-cluster-proxy")[0], TaskState::Pending);
+        assert_eq!(model.target_groups[&scene.target_tg].targets.len(), 2);
+        play(&mut model, START, START + Duration::from_secs(30));
+        assert_eq!(states(&model, "target-cluster-proxy"), [TaskState::Running; 3]);
+        assert_eq!(model.target_groups[&scene.target_tg].targets.len(), 3);
+        set(&mut model, &json!({"desiredCount": 2}));
+        let leaving = START + Duration::from_mins(1);
+        play(&mut model, leaving, leaving + Duration::from_secs(299));
+        assert_eq!(states(&model, "target-cluster-proxy")[2], TaskState::Deactivating);
+        let draining = |model: &Model| {
+            let targets = &model.target_groups[&scene.target_tg].targets;
+            targets.iter().filter(|target| target.health.state == HealthState::Draining).count()
+        };
+        assert_eq!(draining(&model), 1);
+        play(&mut model, leaving, leaving + Duration::from_secs(310));
+        assert_eq!(states(&model, "target-cluster-proxy")[2], TaskState::Stopped);
+        assert_eq!((draining(&model), model.target_groups[&scene.target_tg].targets.len()), (0, 2));
+        play(&mut model, leaving, leaving + Duration::from_hours(2));
+        assert_eq!(states(&model, "target-cluster-proxy"), [TaskState::Running; 2]);
+    }
+
+    /// Proves that a forced deployment has new tasks running before the old ones go, and is completed then.
+    #[test]
+    fn a_deployment_replaces_every_task() {
+        let (mut model, _) = scenario::migration_assistant("demo", START).unwrap();
+        play(&mut model, START, START);
+        let old: Vec<String> = model.fleet.tasks.keys().cloned().collect();
+        set(&mut model, &json!({"forceNewDeployment": true}));
+        let service = |model: &Model| {
+            model
+                .fleet
+                .services
+                .values()
+                .find(|service| service.name.ends_with("target-cluster-proxy"))
+                .unwrap()
+                .clone()
+        };
+        assert_eq!(
+            (service(&model).deployments.len(), &service(&model).deployments[0].rollout[..]),
+            (2, "IN_PROGRESS")
+        );
+        play(&mut model, START, START + Duration::from_secs(29));
+        let running = states(&model, "target-cluster-proxy").into_iter().filter(|state| *state == TaskState::Running);
+        assert_eq!(running.count(), 2, "the old ones, until the new ones run");
+        play(&mut model, START, START + Duration::from_hours(1));
+        assert_eq!((service(&model).deployments.len(), &service(&model).deployments[0].rollout[..]), (1, "COMPLETED"));
+        let mine = model.fleet.tasks.values().filter(|task| task.service.ends_with("target-cluster-proxy"));
+        let (gone, here): (Vec<_>, Vec<_>) = mine.partition(|task| old.contains(&task.arn));
+        assert!(gone.iter().all(|task| task.state == TaskState::Stopped) && here.len() == 2);
+    }
+}
