@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::limits::Limits;
 use crate::model::fleet::TaskState;
 use crate::model::{HealthState, Model};
+use crate::plane::{Plane, Switches};
 use crate::scenario::{self, Scene};
 use crate::shared::Shared;
 use crate::{ecs, later, paper, server};
@@ -43,6 +44,10 @@ pub struct LabConfig {
     pub limited: bool,
     /// Whether it carries traffic.
     pub traffic: Traffic,
+    /// What AWS does not document of carrying it.
+    pub switches: Switches,
+    /// What chance is drawn from where traffic is carried.
+    pub seed: u64,
 }
 
 impl Default for LabConfig {
@@ -53,6 +58,8 @@ impl Default for LabConfig {
             stage: scenario::STAGE.into(),
             limited: true,
             traffic: Traffic::Carried,
+            switches: Switches::default(),
+            seed: 1,
         }
     }
 }
@@ -64,6 +71,7 @@ pub struct Lab {
     address: SocketAddr,
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
+    plane: Option<Plane>,
 }
 
 impl Lab {
@@ -84,10 +92,18 @@ impl Lab {
         tasks.spawn(server::serve(Arc::clone(&shared), listener, stopped));
         tasks.spawn(ecs::drive::run(Arc::clone(&shared)));
         tasks.spawn(later::run(Arc::clone(&shared)));
-        if config.traffic == Traffic::None {
-            tasks.spawn(paper::run(Arc::clone(&shared)));
-        }
-        let lab = Self { shared, address, stop, tasks };
+        shared.plane.set_switches(config.switches);
+        let plane = match config.traffic {
+            Traffic::Carried => {
+                let started = Plane::start(Arc::clone(&shared), config.seed).await;
+                Some(started.context("cannot open the listeners of the load balancers")?)
+            }
+            Traffic::None => {
+                tasks.spawn(paper::run(Arc::clone(&shared)));
+                None
+            }
+        };
+        let lab = Self { shared, address, stop, tasks, plane };
         lab.ready(config.traffic).await?;
         Ok(lab)
     }
@@ -149,6 +165,9 @@ impl Lab {
     pub async fn stop(mut self) {
         self.stop.send_replace(true);
         self.tasks.shutdown().await;
+        if let Some(plane) = self.plane.take() {
+            plane.stop().await;
+        }
     }
 }
 

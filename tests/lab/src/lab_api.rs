@@ -1,6 +1,7 @@
 //! The lab's own API under `/_lab/`: what is to go wrong, what others do to the account, and what happened.
 //!
-//! `PUT|GET|DELETE faults`, `POST actions`, `GET history`, `GET calls`, `GET state`, `GET clock`. JSON in and out.
+//! `PUT|GET|DELETE faults`, `POST actions`, `PUT|GET switches`, `PUT|GET upstreams`, `PUT metrics`, `GET history`,
+//! `GET calls`, `GET state`, `GET clock`. JSON in and out.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,11 +11,13 @@ use http::{Method, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::cloudwatch::Broken;
 use crate::elbv2;
 use crate::faults::Fault;
 use crate::later::Job;
 use crate::model::{Model, Refusal, action};
 use crate::operate;
+use crate::plane::{Behaviour, Switches};
 use crate::shared::Shared;
 use crate::wire::params::Params;
 
@@ -87,6 +90,11 @@ pub(crate) fn answer(
             Ok(json!({"faults": []}))
         }
         ("PUT" | "POST", "actions") => announce(shared, body),
+        ("PUT" | "POST", "switches") => put_switches(shared, body),
+        ("GET", "switches") => Ok(json!(shared.plane.switches())),
+        ("PUT" | "POST", "upstreams") => put_upstreams(shared, body),
+        ("GET", "upstreams") => Ok(upstreams(shared)),
+        ("PUT" | "POST", "metrics") => put_metrics(shared, body),
         ("GET", "history") => Ok(history(shared, query)),
         ("GET", "calls") => Ok(json!({"now": shared.clock.now(), "calls": shared.history.calls()})),
         ("GET", "state") => Ok(shared.read(|model| json!({"scene": shared.scene, "account": model}))),
@@ -94,7 +102,7 @@ pub(crate) fn answer(
             let now = shared.clock.now();
             Ok(json!({"now": now, "time": now.rfc3339(), "speed": shared.clock.speed()}))
         }
-        (_, "faults" | "actions" | "history" | "calls" | "state" | "clock") => {
+        (_, "faults" | "actions" | "switches" | "upstreams" | "metrics" | "history" | "calls" | "state" | "clock") => {
             return json_response(405, &json!({"error": format!("{method} is not for _lab/{path}")}));
         }
         _ => return json_response(404, &json!({"error": format!("there is no _lab/{path}")})),
@@ -114,6 +122,50 @@ fn put_fault(shared: &Shared, body: &Bytes) -> Result<Value, String> {
     let now = shared.clock.now();
     shared.read(|model| shared.faults.put(fault, model, now))?;
     Ok(json!({"faults": shared.faults.standing(now)}))
+}
+
+/// What AWS does not document of carrying traffic, as it shall be from now on; what is not named is as it is by default.
+fn put_switches(shared: &Shared, body: &Bytes) -> Result<Value, String> {
+    let switches: Switches = serde_json::from_slice(body).map_err(|why| format!("cannot read the switches: {why}"))?;
+    shared.plane.set_switches(switches);
+    Ok(json!(switches))
+}
+
+/// How the servers of a target group behave from now on.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Told {
+    /// By ARN, or `source` and `target`.
+    group: String,
+    /// What is not named is as it is by default.
+    #[serde(default)]
+    behaviour: Behaviour,
+}
+
+fn put_upstreams(shared: &Shared, body: &Bytes) -> Result<Value, String> {
+    let told: Told = serde_json::from_slice(body).map_err(|why| format!("cannot read the behaviour: {why}"))?;
+    let group = match &told.group[..] {
+        "source" => shared.scene.source_tg.clone(),
+        "target" => shared.scene.target_tg.clone(),
+        _ => told.group,
+    };
+    if !shared.read(|model| model.target_groups.contains_key(&group)) {
+        return Err(format!("there is no target group {group}: name its ARN, `source` or `target`"));
+    }
+    shared.plane.behave(&group, told.behaviour);
+    Ok(upstreams(shared))
+}
+
+/// What is wrong with reading metrics though the call succeeds: series that fail, pages that are small. Replaces what was.
+fn put_metrics(shared: &Shared, body: &Bytes) -> Result<Value, String> {
+    let broken: Broken = serde_json::from_slice(body).map_err(|why| format!("cannot read what is wrong: {why}"))?;
+    *shared.cloudwatch.broken() = broken.clone();
+    Ok(json!(broken))
+}
+
+fn upstreams(shared: &Shared) -> Value {
+    let groups: Vec<String> = shared.read(|model| model.target_groups.keys().cloned().collect());
+    groups.into_iter().map(|group| (group.clone(), json!(shared.plane.behaviour(&group)))).collect()
 }
 
 fn announce(shared: &Shared, body: &Bytes) -> Result<Value, String> {

@@ -22,6 +22,7 @@ pub mod messages;
 pub mod model;
 mod operate;
 mod paper;
+pub mod plane;
 pub mod scenario;
 pub mod server;
 mod shared;

@@ -11,6 +11,7 @@ use crate::history::History;
 use crate::later::Later;
 use crate::limits::Limits;
 use crate::model::{Model, Refusal};
+use crate::plane::Controls;
 use crate::scenario::Scene;
 
 /// One lab. Everyone holds it in an `Arc`.
@@ -28,6 +29,8 @@ pub struct Shared {
     pub history: History,
     /// What was measured.
     pub cloudwatch: CloudWatch,
+    /// How the data plane is to be.
+    pub plane: Controls,
     /// How many calls are taken.
     pub limits: Limits,
     /// What is to be done at a later time.
@@ -48,6 +51,7 @@ impl Shared {
             faults: Faults::default(),
             history,
             cloudwatch: CloudWatch::default(),
+            plane: Controls::default(),
             limits,
             later: Later::default(),
             model: Mutex::new(model),

@@ -17,7 +17,7 @@ pub mod wire;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use crate::clock::Time;
@@ -32,7 +32,8 @@ pub struct CloudWatch {
 }
 
 /// What is wrong with reading, by script.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Broken {
     /// Series that are shown with a status other than `Complete` and without data.
     pub series: Vec<BrokenSeries>,
@@ -41,7 +42,8 @@ pub struct Broken {
 }
 
 /// A series that cannot be read though the call succeeds.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct BrokenSeries {
     /// The name of the metric, in whatever dimensions.
     pub metric: String,
