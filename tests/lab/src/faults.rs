@@ -39,7 +39,8 @@ pub enum FaultName {
     ApplyThenDrop,
     /// Never answered, and done after `seconds` of lab time all the same: after whatever came in between.
     DelayedApply,
-    /// Answered from the account as it was when the rule was set.
+    /// Answered from the account as it was when the rule was set. An answer that is the same either way does not count
+    /// as a strike: `times` is how often a client reads what is no longer so.
     #[serde(alias = "stale")]
     StaleRead,
     /// The head says more bytes than come before the connection is closed.
@@ -105,6 +106,7 @@ impl Fault {
 
 #[derive(Debug)]
 struct Rule {
+    id: u64,
     fault: Fault,
     until: Option<Time>,
     past: Option<Arc<Model>>,
@@ -113,15 +115,17 @@ struct Rule {
 /// A rule that struck.
 #[derive(Clone, Debug)]
 pub struct Strike {
+    rule: u64,
+    until: Option<Time>,
     /// What it does.
     pub fault: Fault,
     /// The account when the rule was set, for [`FaultName::StaleRead`].
     pub past: Option<Arc<Model>>,
 }
 
-/// The rules that stand.
+/// The rules that stand, and how many there ever were.
 #[derive(Debug, Default)]
-pub struct Faults(Mutex<Vec<Rule>>);
+pub struct Faults(Mutex<(Vec<Rule>, u64)>);
 
 impl Faults {
     /// Adds a rule, or takes those of its name and operation away if it is to strike 0 times. `model` is the account as
@@ -130,7 +134,8 @@ impl Faults {
     /// # Errors
     /// Says so when [`RULES_MAX`] stand already.
     pub fn put(&self, fault: Fault, model: &Model, now: Time) -> Result<(), String> {
-        let mut rules = self.lock();
+        let mut locked = self.lock();
+        let (rules, count) = &mut *locked;
         if fault.times == Some(0) {
             rules.retain(|rule| rule.fault.name != fault.name || rule.fault.op != fault.op);
             return Ok(());
@@ -142,28 +147,30 @@ impl Faults {
         let stands = fault.seconds.filter(|_| fault.name != FaultName::DelayedApply);
         let until = stands.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).map(|stands| now + stands);
         let past = (fault.name == FaultName::StaleRead).then(|| Arc::new(model.clone()));
-        rules.push(Rule { fault, until, past });
+        *count += 1;
+        rules.push(Rule { id: *count, fault, until, past });
         Ok(())
     }
 
     /// Takes all away.
     pub fn clear(&self) {
-        self.lock().clear();
+        self.lock().0.clear();
     }
 
     /// The rules that stand.
     pub fn standing(&self, now: Time) -> Vec<Fault> {
-        let mut rules = self.lock();
+        let rules = &mut self.lock().0;
         rules.retain(|rule| rule.until.is_none_or(|until| now < until));
         rules.iter().map(|rule| rule.fault.clone()).collect()
     }
 
     /// The first rule that strikes this call, which is then one strike older.
     pub fn strike(&self, service: &str, operation: &str, now: Time) -> Option<Strike> {
-        let mut rules = self.lock();
+        let rules = &mut self.lock().0;
         rules.retain(|rule| rule.until.is_none_or(|until| now < until));
         let index = rules.iter().position(|rule| rule.fault.hits(service, operation))?;
-        let strike = Strike { fault: rules[index].fault.clone(), past: rules[index].past.clone() };
+        let Rule { id, fault, until, past } = &rules[index];
+        let strike = Strike { rule: *id, until: *until, fault: fault.clone(), past: past.clone() };
         if let Some(times) = &mut rules[index].fault.times {
             *times -= 1;
             if *times == 0 {
@@ -173,7 +180,21 @@ impl Faults {
         Some(strike)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Rule>> {
+    /// Takes a strike back that made no difference: its rule is as it was before, but for one that was taken away since.
+    pub fn take_back(&self, strike: Strike) {
+        let rules = &mut self.lock().0;
+        let Some(before) = strike.fault.times else { return };
+        match rules.iter_mut().find(|rule| rule.id == strike.rule) {
+            Some(rule) => rule.fault.times = rule.fault.times.map(|times| times + 1),
+            None if before == 1 => {
+                let Strike { rule: id, until, fault, past } = strike;
+                rules.insert(0, Rule { id, fault, until, past });
+            }
+            None => {}
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, (Vec<Rule>, u64)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

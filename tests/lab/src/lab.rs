@@ -40,6 +40,8 @@ pub struct LabConfig {
     pub speed: u32,
     /// The stage that Migration Assistant is deployed as.
     pub stage: String,
+    /// How often it is deployed, 1 to [`scenario::DEPLOYMENTS_MAX`]; each has a load balancer and a fleet of its own.
+    pub deployments: u16,
     /// Whether calls are limited as AWS limits them.
     pub limited: bool,
     /// Whether it carries traffic.
@@ -56,6 +58,7 @@ impl Default for LabConfig {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             speed: 1,
             stage: scenario::STAGE.into(),
+            deployments: 1,
             limited: true,
             traffic: Traffic::Carried,
             switches: Switches::default(),
@@ -72,6 +75,7 @@ pub struct Lab {
     stop: watch::Sender<bool>,
     tasks: JoinSet<()>,
     plane: Option<Plane>,
+    scenes: Vec<Scene>,
 }
 
 impl Lab {
@@ -81,7 +85,8 @@ impl Lab {
     /// If an address cannot be had, or if it does not get going within [`READY_MAX`].
     pub async fn start(config: LabConfig) -> anyhow::Result<Self> {
         let clock = Clock::start(config.speed);
-        let (model, scene) = scenario::migration_assistant(&config.stage, clock.now())?;
+        let (model, scenes) = scenario::deployments(&config.stage, config.deployments, clock.now())?;
+        let scene = scenes.first().cloned().unwrap_or_default();
         let shared = Arc::new(Shared::new(clock, model, scene, Limits::new(config.limited)));
         let listener = TcpListener::bind(config.listen)
             .await
@@ -103,7 +108,7 @@ impl Lab {
                 None
             }
         };
-        let lab = Self { shared, address, stop, tasks, plane };
+        let lab = Self { shared, address, stop, tasks, plane, scenes };
         lab.ready(config.traffic).await?;
         Ok(lab)
     }
@@ -134,6 +139,11 @@ impl Lab {
         let scene = &self.shared.scene;
         let address = self.shared.read(|model| model.listeners.get(&scene.listener_arn).and_then(|one| one.address));
         address.map(|address| format!("http://{address}"))
+    }
+
+    /// The names of each deployment; the first is [`Lab::scene`].
+    pub fn scenes(&self) -> &[Scene] {
+        &self.scenes
     }
 
     /// The names of what is in it.

@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::cloudwatch::Broken;
-use crate::elbv2;
 use crate::faults::Fault;
 use crate::later::Job;
 use crate::model::{Model, Refusal, action};
@@ -20,6 +19,7 @@ use crate::operate;
 use crate::plane::{Behaviour, Switches};
 use crate::shared::Shared;
 use crate::wire::params::Params;
+use crate::{ecs, elbv2};
 
 /// What somebody else does to the account.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,6 +52,11 @@ pub enum Action {
         /// What ECS says of the tasks.
         #[serde(default)]
         reason: Option<String>,
+    },
+    /// One of a service's tasks ends by itself, as one that crashed.
+    Crash {
+        /// The service's name.
+        service: String,
     },
     /// A service is deployed by something that moves weights itself.
     Strategy {
@@ -254,6 +259,11 @@ pub fn act(shared: &Shared, action: Action) -> Result<(), Refusal> {
             let arn = service_arn(model, &service)?;
             model.fleet.services.get_mut(&arn).expect("looked up above").cannot_start = reason;
             Ok(())
+        }),
+        Action::Crash { service } => shared.change(|model, now| {
+            let arn = service_arn(model, &service)?;
+            let crashed = ecs::drive::crash(model, &arn, now);
+            if crashed { Ok(()) } else { Err(Refusal::new("InvalidParameterException", "no task of it runs")) }
         }),
         Action::Strategy { service, strategy, controller } => shared.change(|model, _| {
             let arn = service_arn(model, &service)?;

@@ -23,6 +23,9 @@ struct Arguments {
     /// How many times as fast as real time its clock runs; network time-outs stay real.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=i64::from(lab::clock::SPEED_MAX)))]
     speed: u32,
+    /// How often the scenario is deployed; the first line names the first.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(lab::scenario::DEPLOYMENTS_MAX)))]
+    deployments: u16,
     /// Take as many calls as come, where AWS has token buckets.
     #[arg(long)]
     unlimited: bool,
@@ -46,6 +49,7 @@ async fn main() -> anyhow::Result<()> {
     let lab = Lab::start(LabConfig {
         listen: arguments.listen,
         speed: arguments.speed,
+        deployments: arguments.deployments,
         limited: !arguments.unlimited,
         traffic: if arguments.no_traffic { Traffic::None } else { Traffic::Carried },
         ..LabConfig::default()

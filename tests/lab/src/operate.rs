@@ -44,6 +44,11 @@ pub(crate) fn operate(shared: &Shared, call: &Call, past: Option<&Model>) -> Res
     })
 }
 
+/// Whether an operation only reads, by its name as AWS names them.
+pub(crate) fn reads(operation: &str) -> bool {
+    ["Describe", "List", "Get"].iter().any(|prefix| operation.starts_with(prefix))
+}
+
 fn unknown(call: &Call) -> Refusal {
     let code = match call.protocol {
         Protocol::Query | Protocol::Ec2 => "InvalidAction",

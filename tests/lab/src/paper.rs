@@ -1,6 +1,7 @@
 //! A fleet on paper, for a lab that carries no traffic: tasks get addresses at which nobody listens, and every target is
 //! healthy by the next check. For tests of the control plane alone, and for accounts too large to have sockets for.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -30,16 +31,15 @@ fn is_behind(model: &Model) -> bool {
 }
 
 fn catch_up(model: &mut Model) {
-    let mut taken: Vec<SocketAddr> = model.fleet.tasks.values().filter_map(|task| task.address).collect();
+    let taken: BTreeSet<SocketAddr> = model.fleet.tasks.values().filter_map(|task| task.address).collect();
+    let addresses = (1..=u16::MAX).map(|number| {
+        let [high, low] = number.to_be_bytes();
+        SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, high, low)), 9200)
+    });
+    let mut free = addresses.filter(|address| !taken.contains(address));
     for task in model.fleet.tasks.values_mut() {
         if task.state == TaskState::Pending && task.address.is_none() {
-            let free = (1..=u16::MAX).map(|number| {
-                let [high, low] = number.to_be_bytes();
-                SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, high, low)), 9200)
-            });
-            let address = free.into_iter().find(|address| !taken.contains(address));
-            taken.extend(address);
-            task.address = address;
+            task.address = free.next();
         }
     }
     for target in model.target_groups.values_mut().flat_map(|group| &mut group.targets) {

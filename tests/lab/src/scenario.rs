@@ -45,15 +45,31 @@ const PROXIES: u32 = 2;
 /// What was deployed was deployed a day ago.
 const AGE: Duration = Duration::from_hours(24);
 
+/// How many deployments one account may have: AWS allows 3000 target groups in a region, three of them each.
+pub const DEPLOYMENTS_MAX: u16 = 1000;
+
 /// An account with Migration Assistant in it, its tasks about to run.
 ///
 /// # Errors
 /// Never, unless the scenario asks for something that AWS refuses.
 pub fn migration_assistant(stage: &str, now: Time) -> Result<(Model, Scene), Refusal> {
+    let (model, mut scenes) = deployments(stage, 1, now)?;
+    Ok((model, scenes.remove(0)))
+}
+
+/// The same so many times over (1 to [`DEPLOYMENTS_MAX`]), as a firm with as many clusters has it: the first by the name
+/// of the stage, the others by `STAGE-2` and so on.
+///
+/// # Errors
+/// As [`migration_assistant`].
+pub fn deployments(stage: &str, count: u16, now: Time) -> Result<(Model, Vec<Scene>), Refusal> {
     let mut model = Model::default();
     network(&mut model);
-    let scene = deploy(&mut model, stage, now)?;
-    Ok((model, scene))
+    let mut scenes = vec![deploy(&mut model, stage, now)?];
+    for number in 2..=count.min(DEPLOYMENTS_MAX) {
+        scenes.push(deploy(&mut model, &format!("{stage}-{number}"), now)?);
+    }
+    Ok((model, scenes))
 }
 
 /// Two zones with a subnet each, and what lets clients in.

@@ -184,12 +184,18 @@ async fn carry_out(shared: &Shared, call: &Call, handle: &StdStream) -> Result<R
         }
         strike => {
             let past = strike.as_ref().and_then(|strike| strike.past.as_deref());
+            let past = past.filter(|_| operate::reads(&call.operation));
             let response = if call.service == "monitoring" {
                 let response = cloudwatch::wire::answer(&shared.cloudwatch, call, now);
                 note(response.status().as_u16(), None);
                 response
             } else {
                 let outcome = operate::operate(shared, call, past);
+                if let (Some(strike), Some(_)) = (strike, past)
+                    && operate::operate(shared, call, None) == outcome
+                {
+                    shared.faults.take_back(strike.clone());
+                }
                 let error = outcome.as_ref().err();
                 note(error.map_or(200, |why| why.status), error.map(|why: &Refusal| why.code.to_owned()));
                 operate::respond(call, &id, outcome, now)

@@ -258,6 +258,15 @@ fn stop(model: &mut Model, arn: &str, why: &str, now: Time) {
     model.fleet.tasks.get_mut(arn).expect("it is there").stopped_reason = Some(why.to_owned());
 }
 
+/// Ends one running task of a service at once, as a crash does: what it had under way is lost. Says whether there was one.
+pub(crate) fn crash(model: &mut Model, service: &str, now: Time) -> bool {
+    let runs = |task: &&Task| task.service == service && task.state == TaskState::Running;
+    let Some(task) = model.fleet.tasks.values().find(runs).map(|task| task.arn.clone()) else { return false };
+    stop(model, &task, "Essential container in task exited", now);
+    enter(model, &task, TaskState::Deprovisioning, now);
+    true
+}
+
 /// An event as ECS words it: `(service NAME) …`.
 fn tell(service: &mut Service, now: Time, what: &str) {
     service.events.push_front((now, format!("(service {}) {what}", service.name)));

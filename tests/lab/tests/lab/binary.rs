@@ -73,6 +73,30 @@ fn the_first_line_says_where_everything_is() {
     assert!(hanging.join().unwrap().is_err());
 }
 
+/// Proves that with traffic the load balancer's address answers any path, and that an account may hold several
+/// deployments, all of them running when the first line is said.
+#[test]
+fn the_load_balancer_answers_any_path() {
+    let (_program, hello) = run(&["--speed", "60", "--deployments", "3"]);
+    let patience = Duration::from_secs(10);
+    let at = hello["alb_url"].as_str().unwrap().strip_prefix("http://").unwrap().parse().unwrap();
+    for path in ["/", "/_cluster/health", "/any/path?at=all"] {
+        assert_eq!(http(at, "GET", path, "", "", patience).unwrap().status, 200, "{path}");
+    }
+    let endpoint = hello["endpoint"].as_str().unwrap().strip_prefix("http://").unwrap().parse().unwrap();
+    let form = "Action=DescribeLoadBalancers&Version=2015-12-01";
+    let all = http(endpoint, "POST", "/", "", form, patience).unwrap();
+    assert_eq!(
+        all.texts("LoadBalancerName"),
+        ["MigrationAssistant-demo", "MigrationAssistant-demo-2", "MigrationAssistant-demo-3"]
+    );
+    let state = http(endpoint, "GET", "/_lab/state", "", "", patience).unwrap().json();
+    let groups = state["account"]["TargetGroups"].as_object().unwrap();
+    let targets: Vec<&Value> = groups.values().flat_map(|group| group["Targets"].as_array().unwrap()).collect();
+    assert_eq!(targets.len(), 15);
+    assert!(targets.iter().all(|target| target["Health"]["State"] == "healthy"), "{targets:?}");
+}
+
 /// Proves that an address which is taken is named, and that nothing is said on standard output then.
 #[test]
 fn a_taken_address_is_named() {

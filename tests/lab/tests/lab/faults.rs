@@ -96,6 +96,8 @@ fn stale_reads_show_what_was() {
     let lab = start(1, false);
     lab.fault("stale-read", "DescribeListeners", 1);
     lab.fault("stale-read", "DescribeRules", 1);
+    // Nothing is stale yet, so nothing is used up.
+    assert_eq!(lab.weights(), ("1".into(), "0".into()));
     lab.elb("ModifyListener", &lab.weighing(50, 50)).ok();
     assert_eq!(lab.weights(), ("1".into(), "0".into()));
     let rules = lab.elb("DescribeRules", &json!({"ListenerArn": lab.lab().scene().listener_arn})).ok();

@@ -79,6 +79,21 @@ fn tasks_that_cannot_start_are_seen_to_fail() {
     lab.wait("the third", |lab| (service(lab)["runningCount"] == 3).then_some(()));
 }
 
+/// Proves that a task which crashed is replaced by another one.
+#[test]
+fn a_task_that_crashed_is_replaced() {
+    let lab = start(60, false);
+    let service_name = lab.lab().scene().target_service.clone();
+    let before = tasks(&lab);
+    lab.own("POST", "actions", &json!({"action": "crash", "service": service_name}));
+    lab.wait("a new one", |lab| {
+        let now = tasks(lab);
+        (now.len() == 2 && now != before && now == targets(lab)).then_some(())
+    });
+    let events = service(&lab)["events"].to_string();
+    assert!(events.contains("has started 1 tasks"), "{events}");
+}
+
 /// Proves that what is missing is named as ECS names it.
 #[test]
 fn what_is_missing_is_named() {
