@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::limits::Limits;
 use crate::model::fleet::TaskState;
 use crate::model::{HealthState, Model};
-use crate::plane::{Plane, Switches};
+use crate::plane::{Past, Plane, Switches};
 use crate::scenario::{self, Scene};
 use crate::shared::Shared;
 use crate::{ecs, later, paper, server};
@@ -48,6 +48,8 @@ pub struct LabConfig {
     pub traffic: Traffic,
     /// What AWS does not document of carrying it.
     pub switches: Switches,
+    /// What the source is to look back on; nothing, if nobody asks.
+    pub past: Option<Past>,
     /// What chance is drawn from where traffic is carried.
     pub seed: u64,
 }
@@ -62,6 +64,7 @@ impl Default for LabConfig {
             limited: true,
             traffic: Traffic::Carried,
             switches: Switches::default(),
+            past: None,
             seed: 1,
         }
     }
@@ -110,6 +113,9 @@ impl Lab {
         };
         let lab = Self { shared, address, stop, tasks, plane, scenes };
         lab.ready(config.traffic).await?;
+        if let (Some(plane), Some(past)) = (&lab.plane, config.past) {
+            plane.fill_past(&lab.shared.scene.source_tg, past);
+        }
         Ok(lab)
     }
 

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
+use lab::plane::Past;
 use lab::{Lab, LabConfig, Traffic};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -32,6 +33,12 @@ struct Arguments {
     /// No nodes and no upstreams: a control plane over a fleet on paper.
     #[arg(long)]
     no_traffic: bool,
+    /// Days that the source has already served, at `--past-rate` requests a second: metrics of requests that nobody sent.
+    #[arg(long, default_value_t = 0, value_name = "DAYS", value_parser = clap::value_parser!(u32).range(..=i64::from(lab::plane::DAYS_MAX)))]
+    past_days: u32,
+    /// Requests a second of the past, in the mean over a week.
+    #[arg(long, default_value_t = 50.0, value_name = "RATE")]
+    past_rate: f64,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -51,6 +58,7 @@ async fn main() -> anyhow::Result<()> {
         speed: arguments.speed,
         deployments: arguments.deployments,
         limited: !arguments.unlimited,
+        past: (arguments.past_days > 0).then_some(Past { days: arguments.past_days, rate: arguments.past_rate }),
         traffic: if arguments.no_traffic { Traffic::None } else { Traffic::Carried },
         ..LabConfig::default()
     })

@@ -25,7 +25,7 @@ use crate::model::group::HealthCheck;
 use crate::model::{Health, HealthState, Target};
 
 /// The shortest that a probe waits, in real time: a busy machine must not look like a dead target.
-pub(super) const TIMEOUT_MIN: Duration = Duration::from_secs(1);
+pub(super) const TIMEOUT_MIN: Duration = Duration::from_secs(2);
 
 /// How often the prober looks for probes that are due, at the least, in real time.
 const LOOK_EVERY: Duration = Duration::from_millis(20);

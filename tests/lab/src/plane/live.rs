@@ -53,7 +53,7 @@ pub(super) enum Algorithm {
 pub(super) struct Place {
     pub(super) id: String,
     pub(super) port: u16,
-    healthy: bool,
+    state: HealthState,
     /// Where to connect to; `None` if nothing is there, as behind the id of an instance.
     pub(super) address: Option<SocketAddr>,
 }
@@ -68,7 +68,7 @@ impl Live {
             let place = |target: &Target| Place {
                 id: target.id.clone(),
                 port: target.port,
-                healthy: target.health.state == HealthState::Healthy,
+                state: target.health.state,
                 address: address(group.target_type, target, upstreams, fronts),
             };
             let sticky =
@@ -115,14 +115,14 @@ pub(super) fn address(
 impl Group {
     /// The targets that get requests: the healthy ones, or all of them if there are too few (ELB guide, "fail open").
     pub(super) fn candidates(&self) -> Vec<&Place> {
-        let healthy: Vec<&Place> = self.targets.iter().filter(|target| target.healthy).collect();
+        let healthy: Vec<&Place> = self.targets.iter().filter(|target| target.state == HealthState::Healthy).collect();
         if healthy.len() >= self.healthy_min.max(1) { healthy } else { self.targets.iter().collect() }
     }
 
-    /// How many are healthy, and how many are not.
+    /// How many are healthy, and how many are unhealthy: new ones are neither.
     pub(super) fn hosts(&self) -> (usize, usize) {
-        let healthy = self.targets.iter().filter(|target| target.healthy).count();
-        (healthy, self.targets.len() - healthy)
+        let count = |state| self.targets.iter().filter(|target| target.state == state).count();
+        (count(HealthState::Healthy), count(HealthState::Unhealthy))
     }
 }
 
@@ -134,7 +134,7 @@ mod tests {
         let place = |(number, healthy): (usize, &bool)| Place {
             id: "127.0.0.1".to_owned(),
             port: number as u16 + 1,
-            healthy: *healthy,
+            state: if *healthy { HealthState::Healthy } else { HealthState::Unhealthy },
             address: None,
         };
         Group {

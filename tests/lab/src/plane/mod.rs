@@ -15,6 +15,7 @@ mod live;
 mod meter;
 mod nlb;
 mod node;
+mod past;
 mod pool;
 mod routes;
 mod serve;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use controls::{Controls, Pinning, Switches};
+pub use past::{DAYS_MAX, Past};
 pub use upstream::{Behaviour, Manner};
 
 use node::Connections;
@@ -90,6 +92,11 @@ impl Plane {
     /// When the last node of a listener has its newest rules; `None` if all have them.
     pub fn settled(&self, listener: &str) -> Option<Time> {
         self.world.fronts().get(listener).and_then(|front| front.settled(self.world.shared.clock.now()))
+    }
+
+    /// Gives a target group a past: minutes of requests that nobody sent.
+    pub fn fill_past(&self, group: &str, past: Past) {
+        past::fill(&self.world, group, past, self.world.shared.clock.now());
     }
 
     /// Closes all listeners and ends all servers, and waits until that is done.

@@ -175,7 +175,7 @@ impl Connection {
             }
         };
         answered.group = Some(group.clone());
-        answered.sticky = cookie.is_some();
+        answered.sticky = cookie.is_some() || stuck_to.is_some();
         let headers = answered.answer.headers_mut();
         if let (true, Some(seconds)) = (sticky, forward.stickiness.seconds) {
             cookies::set(headers, cookies::GROUP, &group.arn, now, Duration::from_secs(seconds.into()));
@@ -345,7 +345,10 @@ impl Ticket<'_> {
                 }
             }
             From::Balancer(Own::Fixed) => notes.push((meter::FIXED_RESPONSES, 1.0, 1)),
-            From::Balancer(Own::Redirect) => notes.push((meter::REDIRECTS, 1.0, 1)),
+            From::Balancer(Own::Redirect) => {
+                own(&mut notes);
+                notes.push((meter::REDIRECTS, 1.0, 1));
+            }
             From::Balancer(Own::Error) => own(&mut notes),
         }
         if group.is_some_and(|group| group.sticky.is_some()) && !answered.sticky {
@@ -370,8 +373,9 @@ impl Drop for Ticket<'_> {
         let now = connection.world.shared.clock.now();
         let mut notes: Vec<Note> = meter::own_codes(460).map(|kind| (kind, 1.0, 1)).collect();
         let group = self.group.as_ref();
-        if group.is_some() {
+        if let Some(chosen) = group {
             notes.push((meter::REQUESTS, 1.0, 1));
+            notes.push((meter::REQUESTS_PER_TARGET, 1.0 / chosen.targets.len().max(1) as f64, 1));
         }
         connection.node.meter.note(now, group.map_or("", |group| &group.dimension), &notes);
         connection.world.shared.history.note_served(now, group.map_or("", |group| &group.arn), 0);

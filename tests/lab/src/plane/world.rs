@@ -50,6 +50,10 @@ impl World {
         }
     }
 
+    pub(super) fn seed(&self) -> u64 {
+        self.seed
+    }
+
     pub(super) fn live(&self) -> Arc<Live> {
         Arc::clone(&locked(&self.live))
     }

@@ -13,15 +13,14 @@ fn python() -> PathBuf {
     venv
 }
 
-/// Proves that boto3 reads the metrics of requests that were served over both of CloudWatch's protocols: partial while they
-/// are fresh, and exactly what the lab's history has when they have settled.
-#[test]
-fn boto3_reads_the_metrics_of_what_was_served() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let lab = runtime.block_on(Lab::start(LabConfig { speed: 60, ..LabConfig::default() })).unwrap();
+/// Runs a script against a lab of its own, at sixty times the speed.
+fn run(script: &str) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    let runtime = runtime.expect("a runtime needs threads alone");
+    let lab = runtime.block_on(Lab::start(LabConfig { speed: 60, ..LabConfig::default() })).expect("a lab starts");
     let output = Command::new(python())
         .arg("-B")
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/traffic/watch.py"))
+        .arg(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/traffic").join(script))
         .arg(lab.hello().to_string())
         .env("AWS_ACCESS_KEY_ID", "any")
         .env("AWS_SECRET_ACCESS_KEY", "any")
@@ -30,9 +29,23 @@ fn boto3_reads_the_metrics_of_what_was_served() {
         .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
         .env("AWS_EC2_METADATA_DISABLED", "true")
         .output()
-        .unwrap();
+        .expect("the interpreter runs");
     runtime.block_on(lab.stop());
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{out}\n{err}");
     assert_eq!(out.lines().last(), Some("all done"), "{out}\n{err}");
+}
+
+/// Proves that boto3 reads the metrics of requests that were served over both of CloudWatch's protocols: partial while they
+/// are fresh, and exactly what the lab's history has when they have settled.
+#[test]
+fn boto3_reads_the_metrics_of_what_was_served() {
+    run("watch.py");
+}
+
+/// Proves that what boto3 writes moves real requests: weights late and node by node, tasks that come and go without a
+/// failed request, an NLB whose weights move new connections alone.
+#[test]
+fn boto3_moves_real_traffic() {
+    run("move.py");
 }

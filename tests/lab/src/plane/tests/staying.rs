@@ -34,11 +34,11 @@ async fn an_open_connection_is_pinned_or_not_as_the_switch_says() {
 async fn an_old_connection_is_told_to_close() {
     let mut model = model();
     let attributes = &mut model.load_balancers.get_mut(ALB).unwrap().attributes;
-    attributes.insert("client_keep_alive.seconds".to_owned(), "60".to_owned());
+    attributes.insert("client_keep_alive.seconds".to_owned(), "300".to_owned());
     let lab = Lab::start(model, prompt()).await;
     let mut client = lab.client().await;
     assert!(!client.get().await.headers.contains_key("connection"));
-    lab.shared.clock.sleep(Duration::from_secs(61)).await;
+    lab.shared.clock.sleep(Duration::from_secs(301)).await;
     assert_eq!(client.get().await.headers["connection"], "close");
     assert!(client.try_get(&[]).await.is_none(), "and it is closed");
     lab.plane.stop().await;
@@ -60,7 +60,7 @@ async fn a_silent_connection_is_closed() {
 fn sticky(source: u32, target: u32) -> Vec<Action> {
     let mut action = Action::forward(&[(SOURCE, source), (TARGET, target)]);
     if let What::Forward(forward) = &mut action.what {
-        forward.stickiness = Stickiness { enabled: true, seconds: Some(120) };
+        forward.stickiness = Stickiness { enabled: true, seconds: Some(300) };
     }
     vec![action]
 }
@@ -81,8 +81,8 @@ async fn a_cookie_keeps_a_client_with_its_group() {
     assert_eq!(client.get_with(&[("cookie", &cookies)]).await.side(), TARGET);
     lab.shared.plane.set_switches(prompt());
     let renewed = client.get_with(&[("cookie", &cookies)]).await.cookies();
-    lab.shared.clock.sleep(Duration::from_secs(121)).await;
-    assert_eq!(client.get_with(&[("cookie", &cookies)]).await.side(), TARGET, "its two minutes are over");
+    lab.shared.clock.sleep(Duration::from_secs(301)).await;
+    assert_eq!(client.get_with(&[("cookie", &cookies)]).await.side(), TARGET, "its five minutes are over");
     assert_ne!(renewed, cookies);
     lab.weights(0, 1).await;
     let fresh = client.get_with(&[("cookie", &renewed)]).await;
@@ -95,7 +95,7 @@ async fn a_cookie_keeps_a_client_with_its_group() {
 async fn a_target_that_leaves_finishes_what_it_has() {
     let mut model = model();
     let group = model.target_groups.get_mut(SOURCE).unwrap();
-    group.attributes.insert("deregistration_delay.timeout_seconds".to_owned(), "60".to_owned());
+    group.attributes.insert("deregistration_delay.timeout_seconds".to_owned(), "600".to_owned());
     // A target of this machine that answers when it is told to.
     let held = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = held.local_addr().unwrap().port();
