@@ -7,7 +7,6 @@
 use serde::{Deserialize, Serialize};
 
 use crate::cutover::{Cutover, Phase};
-use crate::policy::BalancerPolicy;
 use crate::units::Timestamp;
 
 /// What a revert costs.
@@ -32,9 +31,7 @@ pub struct Price {
 pub fn price(cutover: &Cutover, now: Timestamp) -> Price {
     let counted_to = cutover.evidence.counted_to.min(now);
     // Our own proxies count reads and writes apart.
-    let reads_among_them = match cutover.policy.balancer {
-        BalancerPolicy::Listener { .. } => false,
-    };
+    let reads_among_them = !cutover.policy.balancer.tells_writes();
     let reverted = matches!(cutover.phase, Phase::Reverting { .. } | Phase::Stuck { .. } | Phase::Reverted);
     let (loses, is) = if reverted { ("the revert loses", "the revert is") } else { ("a revert loses", "a revert is") };
     let text = match cutover.writes_since {

@@ -3,6 +3,7 @@
 //! Each is a type that can only hold what was understood, a word (`format` in the JSON Schema) by which the checker finds
 //! its parser, and a parser that says what is wrong *and* what to write instead. Nothing here knows about files or lines.
 
+mod arn;
 mod time;
 
 use std::time::Duration;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Deserializer, de};
 use super::{GateBefore, Sticky};
 use crate::units::Weight;
 
+pub use arn::{ListenerArn, RuleArn, TargetGroupArn};
 pub use time::{Period, Weekly, Zone, period_text};
 
 /// A tolerance above this (a factor of eleven) guards nothing.
@@ -120,6 +122,9 @@ formats!(
     Before,
     Zone,
     Weekly,
+    ListenerArn,
+    RuleArn,
+    TargetGroupArn,
 );
 
 /// The name of a service.

@@ -25,6 +25,9 @@ const PROBLEMS_MAX: usize = 200;
 /// The name of the layer below all others.
 pub const BUILTIN: &str = "built-in";
 
+/// The name of the layer above it for an ALB.
+const BUILTIN_ALB: &str = "built-in (alb)";
+
 /// One layer, read.
 #[derive(Clone, Debug)]
 pub struct Layer {
@@ -81,7 +84,7 @@ impl Layer {
 
     /// Whether this is the layer below all others.
     pub(super) fn is_builtin(&self) -> bool {
-        self.name == BUILTIN
+        self.name.starts_with(BUILTIN)
     }
 
     /// Whether this layer is one environment variable and not a file.
@@ -172,6 +175,22 @@ pub fn parse(text: &str, name: &str) -> Layer {
 pub fn builtin() -> &'static Layer {
     static LAYER: OnceLock<Layer> = OnceLock::new();
     LAYER.get_or_init(|| parse(include_str!("builtin.toml"), BUILTIN))
+}
+
+/// What stands between that layer and all others where the weights live at an ALB: its numbers come in minutes.
+fn builtin_alb() -> &'static Layer {
+    static LAYER: OnceLock<Layer> = OnceLock::new();
+    LAYER.get_or_init(|| parse(include_str!("builtin-alb.toml"), BUILTIN_ALB))
+}
+
+/// The layers below those that someone wrote, by the balancer that these name last. `written` is given lowest first.
+pub fn builtins<'a>(written: impl Iterator<Item = &'a Layer>) -> Vec<&'static Layer> {
+    let kind = |layer: &'a Layer| layer.value.pointer("/balancer/kind").and_then(Value::as_str);
+    let mut layers = vec![builtin()];
+    if written.filter_map(kind).last() == Some("alb") {
+        layers.push(builtin_alb());
+    }
+    layers
 }
 
 /// Reads one environment variable as a layer: `keys` is the path it names (`["shift", "bake_min"]`), `text` its value.

@@ -23,7 +23,7 @@ mod shape;
 mod tests;
 mod words;
 
-pub use layer::{BUILTIN, Layer, builtin, join, parse, parse_bytes, parse_variable};
+pub use layer::{BUILTIN, Layer, builtin, builtins, join, parse, parse_bytes, parse_variable};
 pub use problem::{Problem, Severity};
 pub use resolve::{Resolved, merge, resolve};
 pub use shape::schema;
@@ -34,7 +34,8 @@ pub use shape::schema;
 /// Everything that is wrong with it, warnings included, in the order of the text.
 pub fn read(text: &str, name: &str) -> Result<Policy, Vec<Problem>> {
     let layer = parse(text, name);
-    let layers = [builtin(), &layer];
+    let mut layers = builtins(std::iter::once(&layer));
+    layers.push(&layer);
     let Resolved { policy, problems } = resolve(&layers, &merge(&layers));
     policy.ok_or(problems)
 }
@@ -61,6 +62,9 @@ pub struct Policy {
     pub service: String,
     /// Where the weights live.
     pub balancer: BalancerPolicy,
+    /// Where the judge's numbers come from.
+    #[serde(default)]
+    pub metrics: MetricsPolicy,
     /// The cluster that has the traffic.
     pub source: SidePolicy,
     /// The cluster that shall get it.
@@ -113,6 +117,50 @@ pub enum BalancerPolicy {
         /// What keeps a client on one side, if anything does; only for the daemon's own proxy.
         sticky: Option<Sticky>,
     },
+    /// The default rule of an ALB's listener, whose action weighs the two sides' target groups. It cannot tell reads
+    /// from writes.
+    Alb {
+        /// The listener's ARN; `None` for the one listener whose default action holds both target groups.
+        listener: Option<String>,
+        /// ARNs of numbered rules that move with it.
+        rules: Vec<String>,
+        /// The ARN of the source's target group.
+        source: String,
+        /// The ARN of the target's target group.
+        target: String,
+    },
+}
+
+impl BalancerPolicy {
+    /// Whether reads and writes can be given to the target apart, and are counted apart.
+    pub const fn tells_writes(&self) -> bool {
+        matches!(self, Self::Listener { .. })
+    }
+}
+
+/// Where the judge's numbers come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum MetricsPolicy {
+    /// The counters of our own proxies: complete as soon as an interval is over.
+    #[default]
+    Proxy,
+    /// CloudWatch's minutes of the two target groups.
+    Cloudwatch {
+        /// How long after its end a minute counts as complete.
+        #[serde(with = "millis")]
+        settle: Duration,
+    },
+}
+
+impl MetricsPolicy {
+    /// How long after its end the counts of an interval may come.
+    pub const fn settle(&self) -> Duration {
+        match self {
+            Self::Proxy => Duration::ZERO,
+            Self::Cloudwatch { settle } => *settle,
+        }
+    }
 }
 
 /// Which failed requests our own proxy tries once more, on the other side.

@@ -25,6 +25,8 @@ pub struct Document {
     pub drift: Option<DriftPolicy>,
     /// Where the weights live.
     pub balancer: Balancer,
+    /// Where the judge's numbers come from.
+    pub metrics: Metrics,
     /// The cluster that has the traffic.
     pub source: Side,
     /// The cluster that shall get it.
@@ -61,6 +63,8 @@ pub struct Document {
 pub enum BalancerKind {
     /// Tidegate's own proxies.
     Listener,
+    /// The default rule of an AWS Application Load Balancer's listener.
+    Alb,
 }
 
 /// Where the weights live.
@@ -75,12 +79,41 @@ pub struct Balancer {
     pub retry: Option<ProxyRetry>,
     /// What keeps a client on one side: `header:NAME` or `cookie:NAME`.
     pub sticky: Option<formats::StickyBy>,
+    /// The listener's ARN, for `alb`. Leave it out where exactly one listener's default action weighs the two target
+    /// groups of this policy.
+    pub listener: Option<formats::ListenerArn>,
+    /// ARNs of numbered rules of that listener that weigh the same two target groups and move with its default rule,
+    /// for `alb`.
+    pub rules: Option<Vec<formats::RuleArn>>,
+}
+
+/// Where the judge's numbers come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum MetricsKind {
+    /// The counters of Tidegate's own proxies.
+    Proxy,
+    /// Amazon CloudWatch, for the target groups of an ALB.
+    Cloudwatch,
+}
+
+/// Where the judge's numbers come from.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Metrics {
+    /// Where they come from. Left out, it follows the balancer: `proxy` for `listener`, `cloudwatch` for `alb`.
+    pub kind: Option<MetricsKind>,
+    /// How long after its end a minute of CloudWatch counts as complete. Newer ones are partial: an ALB's nodes report
+    /// one by one.
+    pub settle: Option<formats::Period>,
 }
 
 /// One side.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Side {
+    /// The ARN of its target group, for `alb`.
+    pub target_group: Option<formats::TargetGroupArn>,
     /// Its endpoints, `http://HOST:PORT` or `https://HOST:PORT`.
     pub endpoints: Option<Vec<formats::Endpoint>>,
     /// Header fields set on each request to this side; an empty value removes the field.

@@ -3,6 +3,7 @@
 //! Each layer was checked for itself before. Here they are looked at together, with the value that won: a step ladder from
 //! one file may not fit a bake time from another. Every problem points at the layer that said the value.
 
+mod balancer;
 mod baseline;
 mod evidence;
 mod people;
@@ -17,7 +18,7 @@ use super::layer::{Layer, join};
 use super::problem::{Problem, Severity};
 use super::raw::{self, BalancerKind, Document};
 use super::{
-    BalancerPolicy, BaselinePolicy, CaptureNeed, ChangeWindow, DrainPolicy, DriftPolicy, OnTimeout, Policy, ProxyRetry,
+    BaselinePolicy, CaptureNeed, ChangeWindow, DrainPolicy, DriftPolicy, MetricsPolicy, OnTimeout, Policy,
     RevertPolicy, ShiftPolicy, SidePolicy, UnknownPolicy, WeightedStart, WindowPolicy, Writes,
 };
 use crate::units::{Share, Weight};
@@ -164,8 +165,11 @@ impl Resolver<'_> {
         let capture = document.capture.need.unwrap_or(CaptureNeed::NotNeeded);
         let shift = self.shift(&document.shift, capture);
         let moves = shift.as_ref().is_none_or(|shift| !shift.steps.is_empty());
-        let source = self.side(&document.source, "source", true);
-        let target = self.side(&document.target, "target", moves);
+        // An ALB reaches its targets by itself.
+        let ours = document.balancer.kind.unwrap_or(BalancerKind::Listener) == BalancerKind::Listener;
+        let source = self.side(&document.source, "source", ours);
+        let target = self.side(&document.target, "target", ours && moves);
+        let balancer = self.balancer(document, shift.as_ref());
         self.sides(&source, &target);
         let guards = self.guards(&document.guards);
         let tripwires = self.tripwires(&document.tripwires);
@@ -179,10 +183,12 @@ impl Resolver<'_> {
             );
         }
         let shift = shift?;
+        let metrics = self.metrics(document, balancer.as_ref(), &shift);
         let gates = self.gates(&document.gates, &shift);
         let policy = Policy {
             service: service?.0,
-            balancer: balancer(&document.balancer),
+            metrics,
+            balancer: balancer?,
             source,
             target,
             capture,
@@ -192,7 +198,7 @@ impl Resolver<'_> {
             false_revert_max: self.false_revert_max(&document.guards),
             burst: self.burst(&document.guards, &shift)?,
             tripwires,
-            unknown: self.unknown(&document.unknown, &shift)?,
+            unknown: self.unknown(&document.unknown, &shift, &metrics)?,
             gates,
             windows: windows(&document.windows),
             drift: document.drift.unwrap_or(DriftPolicy::Halt),
@@ -440,14 +446,19 @@ impl Resolver<'_> {
         }
     }
 
-    fn unknown(&mut self, unknown: &raw::Unknown, shift: &ShiftPolicy) -> Option<UnknownPolicy> {
+    fn unknown(
+        &mut self,
+        unknown: &raw::Unknown,
+        shift: &ShiftPolicy,
+        metrics: &MetricsPolicy,
+    ) -> Option<UnknownPolicy> {
         let policy = UnknownPolicy {
             hold_budget: unknown.hold_budget?.0,
             blind_budget: unknown.blind_budget?.0,
             on_timeout: unknown.on_timeout.unwrap_or(OnTimeout::Hold),
         };
         if !self.bad(&["unknown.blind_budget", "shift.interval", "shift.settle"])
-            && policy.blind_budget < shift.interval + shift.settle
+            && policy.blind_budget < shift.interval + shift.settle + metrics.settle()
         {
             let path = self.later_of("unknown.blind_budget", "shift.interval");
             self.wrong(
@@ -505,16 +516,6 @@ fn numbered(weight: Weight, writes: Option<Writes>) -> Share {
 /// A share as the ladder says it: where no writes move, the reads alone.
 fn short(share: Share) -> String {
     if share.writes == Weight::NONE { share.reads.to_string() } else { share.to_string() }
-}
-
-fn balancer(balancer: &raw::Balancer) -> BalancerPolicy {
-    match balancer.kind.unwrap_or(BalancerKind::Listener) {
-        BalancerKind::Listener => BalancerPolicy::Listener {
-            proxies: balancer.proxies.iter().flatten().map(|control| control.0.clone()).collect(),
-            retry: balancer.retry.unwrap_or(ProxyRetry::Reads),
-            sticky: balancer.sticky.as_ref().map(|sticky| sticky.0.clone()),
-        },
-    }
 }
 
 fn windows(windows: &raw::Windows) -> WindowPolicy {

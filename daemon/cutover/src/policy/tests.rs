@@ -93,6 +93,13 @@ zone = "Europe/Belin"
     );
 }
 
+/// The policy of one file.
+fn over_builtins(layer: &Layer) -> Resolved {
+    let mut layers = builtins(std::iter::once(layer));
+    layers.push(layer);
+    resolve(&layers, &merge(&layers))
+}
+
 #[test]
 fn bad_policies_are_told_where_and_what_instead() {
     // Proves: each file of `bad/` gets exactly the problems of the text file beside it, each with its line and a hint.
@@ -104,8 +111,7 @@ fn bad_policies_are_told_where_and_what_instead() {
     for file in files {
         let name = file.file_name().unwrap().to_str().unwrap().to_owned();
         let layer = parse(&std::fs::read_to_string(&file).unwrap(), &name);
-        let layers = [builtin(), &layer];
-        let resolved = resolve(&layers, &merge(&layers));
+        let resolved = over_builtins(&layer);
         assert_ne!(resolved.problems, [], "{name}");
         let hintless = resolved.problems.iter().find(|problem| problem.hint.is_empty());
         assert!(hintless.is_none(), "{hintless:?}");
@@ -165,8 +171,7 @@ fn a_rehearsal_of_a_minute_can_be_said() {
         timeout = "30s"
     "#;
     let layer = parse(text, "rehearsal.toml");
-    let layers = [builtin(), &layer];
-    let resolved = resolve(&layers, &merge(&layers));
+    let resolved = over_builtins(&layer);
     let told: Vec<_> = resolved.problems.iter().map(|problem| (problem.severity, problem.line)).collect();
     assert_eq!(told, [(Severity::Warning, 11)]);
     let policy = resolved.policy.unwrap();
@@ -176,6 +181,34 @@ fn a_rehearsal_of_a_minute_can_be_said() {
     // Latency tolerances are whole buckets, or the judge would round them up by one.
     let exchange = policy.guards.iter().find(|guard| guard.guard.kind == judge::GuardKind::Exchange).unwrap();
     assert!((exchange.guard.ratio.log2() * 16.0 - 3.0).abs() < 1e-9);
+}
+
+#[test]
+fn a_policy_for_an_alb_needs_two_target_groups_and_counts_in_minutes() {
+    // Proves: the layer for an ALB stands below what is written, and what is written stands above it.
+    let text = r#"
+        service = "search"
+        [balancer]
+        kind = "alb"
+        [source]
+        target_group = "arn:aws:elasticloadbalancing:eu-central-1:123456789012:targetgroup/ALBSourceProxy-dev-TG/73e2d6bc24d8a067"
+        [target]
+        target_group = "arn:aws:elasticloadbalancing:eu-central-1:123456789012:targetgroup/ALBTargetProxy-dev-TG/0123456789abcdef"
+        [shift]
+        writes = "split"
+        warm_up = "3m"
+    "#;
+    let resolved = over_builtins(&parse(text, "search.toml"));
+    assert_eq!(resolved.problems, []);
+    let policy = resolved.policy.unwrap();
+    let BalancerPolicy::Alb { listener: None, rules, source, target } = &policy.balancer else { panic!("{policy:?}") };
+    assert!(rules.is_empty() && source.contains("ALBSourceProxy") && target.contains("ALBTargetProxy"));
+    assert_eq!(policy.metrics, MetricsPolicy::Cloudwatch { settle: Duration::from_mins(2) });
+    assert_eq!((policy.shift.interval.as_secs(), policy.shift.warm_up.as_secs()), (60, 180));
+    // The layer says nothing of proxies, so what it would need is not asked for.
+    assert!(policy.source.endpoints.is_empty());
+    let again: Policy = serde_json::from_str(&serde_json::to_string(&policy).unwrap()).unwrap();
+    assert_eq!(again, policy);
 }
 
 #[test]

@@ -12,8 +12,8 @@ use crate::decide::{Decision, decide};
 use crate::event::{Check, CheckOutcome, CommandKind, Event, GateAnswer, Observation, Order, Reading, Retry, Verb};
 use crate::policy::{
     BalancerPolicy, BaselinePolicy, CaptureNeed, DrainPolicy, DrainTimeout, DriftPolicy, Gate, GateBefore, GateKind,
-    GateTimeout, GuardPolicy, OnBaselineDrift, OnTimeout, OnUnknown, Policy, ProxyRetry, RevertPolicy, ShiftPolicy,
-    SidePolicy, Tripwire, TripwireKind, UnknownPolicy, WeightedStart, WindowPolicy, Writes,
+    GateTimeout, GuardPolicy, MetricsPolicy, OnBaselineDrift, OnTimeout, OnUnknown, Policy, ProxyRetry, RevertPolicy,
+    ShiftPolicy, SidePolicy, Tripwire, TripwireKind, UnknownPolicy, WeightedStart, WindowPolicy, Writes,
 };
 use crate::units::{Share, Timestamp, Weight, Window};
 
@@ -56,6 +56,7 @@ pub(super) fn policy() -> Policy {
     Policy {
         service: "search".to_owned(),
         balancer: BalancerPolicy::Listener { proxies: Vec::new(), retry: ProxyRetry::None, sticky: None },
+        metrics: MetricsPolicy::Proxy,
         source: side(1),
         target: side(2),
         capture: CaptureNeed::NotNeeded,

@@ -1,0 +1,167 @@
+//! Where the weights live and where the numbers come from: what each kind needs, and what it has no use for.
+
+use std::time::Duration;
+
+use super::{Resolver, ShiftPolicy, period_text, raw};
+use crate::policy::raw::{BalancerKind, Document, MetricsKind};
+use crate::policy::{BalancerPolicy, MetricsPolicy, ProxyRetry, Writes};
+use crate::units::Share;
+
+/// CloudWatch keeps one figure for each of these.
+const CLOUDWATCH_PERIOD: Duration = Duration::from_mins(1);
+
+/// How long an ALB's newest minute is known to stay partial; tools that asked sooner read about half of it.
+const CLOUDWATCH_SETTLE_USUAL: Duration = Duration::from_mins(2);
+
+impl Resolver<'_> {
+    /// The balancer; `None` when what it needs is missing, which is reported.
+    pub(super) fn balancer(&mut self, document: &Document, shift: Option<&ShiftPolicy>) -> Option<BalancerPolicy> {
+        let balancer = &document.balancer;
+        match balancer.kind.unwrap_or(BalancerKind::Listener) {
+            BalancerKind::Listener => {
+                self.only_for(
+                    "alb",
+                    &["balancer.listener", "balancer.rules", "source.target_group", "target.target_group"],
+                );
+                Some(BalancerPolicy::Listener {
+                    proxies: balancer.proxies.iter().flatten().map(|control| control.0.clone()).collect(),
+                    retry: balancer.retry.unwrap_or(ProxyRetry::Reads),
+                    sticky: balancer.sticky.as_ref().map(|sticky| sticky.0.clone()),
+                })
+            }
+            BalancerKind::Alb => {
+                self.only_for("listener", &["balancer.proxies", "balancer.retry", "balancer.sticky"]);
+                if let Some(shift) = shift {
+                    self.one_class(shift);
+                }
+                self.alb(document)
+            }
+        }
+    }
+
+    /// Keys that another kind of balancer would read, and this one would not.
+    fn only_for(&mut self, kind: &str, paths: &[&str]) {
+        for path in paths {
+            if self.layers.iter().any(|layer| layer.says(path) && !layer.is_builtin()) {
+                self.wrong(
+                    path,
+                    format!("`{path}` means nothing for this balancer"),
+                    format!("leave it out, or say `kind = \"{kind}\"` under `[balancer]`"),
+                );
+            }
+        }
+    }
+
+    /// The default rule of an ALB routes every request alike.
+    fn one_class(&mut self, shift: &ShiftPolicy) {
+        if shift.writes == Writes::Last && !self.bad(&["shift.writes"]) && !shift.steps.is_empty() {
+            self.wrong(
+                "shift.writes",
+                "an ALB's rule cannot tell reads from writes, so writes cannot wait for the last step",
+                "say `writes = \"split\"`: each step sends that share of the writes to the target alone",
+            );
+        }
+        let apart = |share: &Share| shift.writes == Writes::Split && share.reads != share.writes;
+        if let Some(index) = shift.steps.iter().position(apart).filter(|_| !self.bad(&["shift.steps"])) {
+            self.wrong(
+                &format!("shift.steps[{index}]"),
+                "an ALB's rule cannot give the target another share of the writes than of the reads",
+                "write one number for both",
+            );
+        }
+    }
+
+    fn alb(&mut self, document: &Document) -> Option<BalancerPolicy> {
+        let hint = "`tidegate aws discover` prints the ARNs of both target groups";
+        let group = |side: &raw::Side| side.target_group.as_ref().map(|arn| arn.0.clone());
+        let source =
+            self.need(group(&document.source), "source.target_group", "the ARN of the source's target group", hint);
+        let target =
+            self.need(group(&document.target), "target.target_group", "the ARN of the target's target group", hint);
+        let listener = document.balancer.listener.as_ref().map(|arn| arn.0.clone());
+        let rules: Vec<String> = document.balancer.rules.iter().flatten().map(|arn| arn.0.clone()).collect();
+        let (source, target) = (source?, target?);
+        if source == target {
+            let what = "both sides name the same target group, so there is nothing to shift";
+            self.wrong(self.later_of("source.target_group", "target.target_group"), what, hint);
+        }
+        let others = [("target.target_group", Some(&target)), ("balancer.listener", listener.as_ref())];
+        for (path, arn) in others {
+            if let Some(arn) = arn.filter(|arn| place(arn) != place(&source)) {
+                let what = format!("this is in {}, and the source's target group in {}", place(arn), place(&source));
+                self.wrong(path, what, "a listener and its target groups are in one region of one account");
+            }
+        }
+        for (index, rule) in rules.iter().enumerate() {
+            let of_it = |listener: &String| {
+                rule.strip_prefix(&listener.replacen(":listener/", ":listener-rule/", 1))
+                    .is_some_and(|rest| rest.starts_with('/'))
+            };
+            if listener.as_ref().is_some_and(|listener| !of_it(listener)) {
+                let at = format!("balancer.rules[{index}]");
+                self.wrong(&at, "this rule is of another listener", "name rules of `balancer.listener` alone");
+            }
+        }
+        Some(BalancerPolicy::Alb { listener, rules, source, target })
+    }
+
+    /// Where the numbers come from, and whether they fit the pace.
+    pub(super) fn metrics(
+        &mut self,
+        document: &Document,
+        balancer: Option<&BalancerPolicy>,
+        shift: &ShiftPolicy,
+    ) -> MetricsPolicy {
+        let alb = matches!(balancer, Some(BalancerPolicy::Alb { .. }));
+        let usual = if alb { MetricsKind::Cloudwatch } else { MetricsKind::Proxy };
+        match document.metrics.kind.unwrap_or(usual) {
+            MetricsKind::Proxy => {
+                if alb {
+                    self.wrong(
+                        "metrics.kind",
+                        "an ALB's target groups are not counted by Tidegate's own proxies",
+                        "say `kind = \"cloudwatch\"` under `[metrics]`, or leave it out",
+                    );
+                }
+                MetricsPolicy::Proxy
+            }
+            MetricsKind::Cloudwatch => {
+                if balancer.is_some() && !alb {
+                    self.wrong(
+                        "metrics.kind",
+                        "CloudWatch does not know Tidegate's own proxies",
+                        "say `kind = \"proxy\"`, or leave it out",
+                    );
+                    return MetricsPolicy::Proxy;
+                }
+                let settle = document.metrics.settle.map_or(CLOUDWATCH_SETTLE_USUAL, |period| period.0);
+                if settle < CLOUDWATCH_SETTLE_USUAL && !self.bad(&["metrics.settle"]) {
+                    self.doubt(
+                        "metrics.settle",
+                        format!(
+                            "{} after its end a minute is often partial: its counts would be read as fewer requests",
+                            period_text(settle)
+                        ),
+                        format!("{} are usual", period_text(CLOUDWATCH_SETTLE_USUAL)),
+                    );
+                }
+                let whole = shift.interval.as_secs() % CLOUDWATCH_PERIOD.as_secs() == 0 && !shift.interval.is_zero();
+                if !whole && !self.bad(&["shift.interval"]) {
+                    self.wrong(
+                        "shift.interval",
+                        format!("CloudWatch counts whole minutes, and an interval is {}", period_text(shift.interval)),
+                        "say `60s`, or another number of whole minutes",
+                    );
+                }
+                MetricsPolicy::Cloudwatch { settle }
+            }
+        }
+    }
+}
+
+/// The region and account of an ARN.
+fn place(arn: &str) -> String {
+    let mut fields = arn.split(':').skip(3);
+    let (region, account) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default());
+    format!("{region} of account {account}")
+}
