@@ -208,9 +208,9 @@ pub struct Reading {
 pub struct Observation {
     /// Which stretch of time.
     pub window: Window,
-    /// Both sides' reads; everything, where the source of the numbers cannot tell reads from writes.
+    /// Both sides' reads; empty where the source of the numbers cannot tell reads from writes.
     pub reads: judge::Block,
-    /// Both sides' writes; empty where it cannot tell.
+    /// Both sides' writes; everything, where it cannot tell: each of them may have been one.
     pub writes: judge::Block,
 }
 

@@ -70,9 +70,9 @@ pub struct Asked {
 /// What the requests of a step show of the share.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observed {
-    /// Reads; everything, where the counts cannot tell reads from writes.
+    /// Reads.
     pub reads: ObservedClass,
-    /// Writes.
+    /// Writes; everything, where the counts cannot tell reads from writes.
     pub writes: ObservedClass,
 }
 

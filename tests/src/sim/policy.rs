@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cutover::policy::{
-    BalancerPolicy, BaselinePolicy, CaptureNeed, ChangeWindow, DrainPolicy, DrainTimeout, DriftPolicy, Gate,
-    GateBefore, GateKind, GateTimeout, GuardPolicy, OnBaselineDrift, OnTimeout, OnUnknown, Policy, ProxyRetry,
-    RevertPolicy, ShiftPolicy, SidePolicy, Tripwire, TripwireKind, UnknownPolicy, WeightedStart, WindowPolicy, Writes,
+    BalancerPolicy, BaselinePolicy, CaptureNeed, ChangeWindow, DrainPolicy, DrainTimeout, DriftPolicy, FleetPolicy,
+    Gate, GateBefore, GateKind, GateTimeout, GuardPolicy, MetricsPolicy, OnBaselineDrift, OnTimeout, OnUnknown, Policy,
+    ProxyRetry, RevertPolicy, ShiftPolicy, SidePolicy, Tripwire, TripwireKind, UnknownPolicy, WeightedStart,
+    WindowPolicy, Writes,
 };
 use cutover::{Share, Weight};
 use fastrand::Rng;
@@ -41,6 +42,7 @@ pub fn draw(rng: &mut Rng, faults: &Faults) -> Policy {
         service: "simulated".to_owned(),
         balancer: BalancerPolicy::Listener { proxies: Vec::new(), retry: ProxyRetry::None, sticky: None },
         metrics: MetricsPolicy::Proxy,
+        fleet: FleetPolicy::default(),
         source: side(1),
         target: side(2),
         capture: if rng.bool() { CaptureNeed::Required } else { CaptureNeed::NotNeeded },

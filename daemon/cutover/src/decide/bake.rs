@@ -199,7 +199,7 @@ fn data(cutover: &Cutover, blockers: &mut Vec<Blocker>) {
         blockers.push(blocker(BlockerKind::Data, "no interval was counted since the daemon came up"));
         return;
     }
-    let age_max = cutover.policy.shift.interval * INTERVALS_MISSED_MAX + cutover.policy.metrics.settle() + DATA_GRACE;
+    let age_max = cutover.policy.shift.interval * INTERVALS_MISSED_MAX + cutover.policy.metrics.late() + DATA_GRACE;
     if cutover.budgets.silence > age_max {
         let text = format!("no interval was counted for {} s", cutover.budgets.silence.as_secs());
         blockers.push(blocker(BlockerKind::Data, text));

@@ -50,6 +50,7 @@ pub(super) fn ask(turn: &mut Turn) {
     }
     let now = turn.now;
     let interval = turn.next.policy.shift.interval;
+    let late = turn.next.policy.metrics.late();
     let evidence = &mut turn.next.evidence;
     match &mut evidence.asked {
         Some(asked) if now < asked.again => {}
@@ -70,7 +71,7 @@ pub(super) fn ask(turn: &mut Turn) {
                 evidence.source_silent = Duration::ZERO;
             }
             let window = Window { from: evidence.counted_to, to: evidence.counted_to.plus(interval) };
-            if window.to <= now {
+            if window.to.plus(late) <= now {
                 evidence.asked = Some(Asked { window, failures: 0, again: now.plus(OBSERVE_PATIENCE) });
                 turn.commands.push(Command::Observe(window));
             }

@@ -69,6 +69,9 @@ pub struct Policy {
     pub source: SidePolicy,
     /// The cluster that shall get it.
     pub target: SidePolicy,
+    /// What runs the sides' proxies, where that is looked after.
+    #[serde(default)]
+    pub fleet: FleetPolicy,
     /// Whether the cutover relies on captured traffic.
     pub capture: CaptureNeed,
     /// How the source is recorded before the shift.
@@ -153,12 +156,15 @@ pub enum MetricsPolicy {
     },
 }
 
+/// What CloudWatch counts by. An interval of the core begins at any second, and stands for the minutes that begin in it.
+const CLOUDWATCH_PERIOD: Duration = Duration::from_mins(1);
+
 impl MetricsPolicy {
-    /// How long after its end the counts of an interval may come.
-    pub const fn settle(&self) -> Duration {
+    /// How long after an interval's end its counts can be had at the earliest.
+    pub const fn late(&self) -> Duration {
         match self {
             Self::Proxy => Duration::ZERO,
-            Self::Cloudwatch { settle } => *settle,
+            Self::Cloudwatch { settle } => settle.saturating_add(CLOUDWATCH_PERIOD),
         }
     }
 }
@@ -184,7 +190,14 @@ pub enum Sticky {
     Cookie(String),
 }
 
-/// One side as our own proxies reach it.
+/// What runs the sides' proxies.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetPolicy {
+    /// The ECS cluster in which the services of the sides run; `None` where none is looked after.
+    pub cluster: Option<String>,
+}
+
+/// One side: as our own proxies reach it, or as AWS runs it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SidePolicy {
     /// `http://HOST:PORT` or `https://HOST:PORT`, one for each endpoint.
@@ -193,6 +206,9 @@ pub struct SidePolicy {
     pub headers: BTreeMap<String, String>,
     /// Where the `Authorization` value for this side comes from: `env:NAME` or `file:PATH`; never the value itself.
     pub authorization: Option<String>,
+    /// The ECS service that runs its proxies; `None` where none is looked after.
+    #[serde(default)]
+    pub service: Option<String>,
 }
 
 /// Whether the cutover relies on captured traffic.

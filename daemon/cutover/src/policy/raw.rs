@@ -31,6 +31,8 @@ pub struct Document {
     pub source: Side,
     /// The cluster that shall get it.
     pub target: Side,
+    /// What runs the sides' proxies.
+    pub fleet: Fleet,
     /// Whether the cutover relies on captured traffic.
     pub capture: Capture,
     /// How the source is recorded before the first step.
@@ -108,12 +110,23 @@ pub struct Metrics {
     pub settle: Option<formats::Period>,
 }
 
+/// What runs the sides' proxies.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Fleet {
+    /// The ECS cluster in which the sides' services run, by its name; for `alb`. With it, the services of both sides are
+    /// checked before traffic moves and while it does.
+    pub cluster: Option<formats::Name>,
+}
+
 /// One side.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Side {
     /// The ARN of its target group, for `alb`.
     pub target_group: Option<formats::TargetGroupArn>,
+    /// The ECS service that runs its proxies, by its name; for `alb`, with `fleet.cluster`.
+    pub service: Option<formats::Name>,
     /// Its endpoints, `http://HOST:PORT` or `https://HOST:PORT`.
     pub endpoints: Option<Vec<formats::Endpoint>>,
     /// Header fields set on each request to this side; an empty value removes the field.

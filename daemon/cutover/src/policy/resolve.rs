@@ -18,7 +18,7 @@ use super::layer::{Layer, join};
 use super::problem::{Problem, Severity};
 use super::raw::{self, BalancerKind, Document};
 use super::{
-    BaselinePolicy, CaptureNeed, ChangeWindow, DrainPolicy, DriftPolicy, MetricsPolicy, OnTimeout, Policy,
+    BaselinePolicy, CaptureNeed, ChangeWindow, DrainPolicy, DriftPolicy, FleetPolicy, MetricsPolicy, OnTimeout, Policy,
     RevertPolicy, ShiftPolicy, SidePolicy, UnknownPolicy, WeightedStart, WindowPolicy, Writes,
 };
 use crate::units::{Share, Weight};
@@ -191,6 +191,7 @@ impl Resolver<'_> {
             balancer: balancer?,
             source,
             target,
+            fleet: FleetPolicy { cluster: document.fleet.cluster.as_ref().map(|name| name.0.clone()) },
             capture,
             baseline: self.baseline(&document.baseline, &shift)?,
             pass: self.pass(&document.pass, &guards),
@@ -248,6 +249,7 @@ impl Resolver<'_> {
             endpoints,
             headers: side.headers.clone(),
             authorization: side.authorization.as_ref().map(|secret| secret.0.clone()),
+            service: side.service.as_ref().map(|name| name.0.clone()),
         }
     }
 
@@ -458,7 +460,7 @@ impl Resolver<'_> {
             on_timeout: unknown.on_timeout.unwrap_or(OnTimeout::Hold),
         };
         if !self.bad(&["unknown.blind_budget", "shift.interval", "shift.settle"])
-            && policy.blind_budget < shift.interval + shift.settle + metrics.settle()
+            && policy.blind_budget < shift.interval + shift.settle + metrics.late()
         {
             let path = self.later_of("unknown.blind_budget", "shift.interval");
             self.wrong(

@@ -33,6 +33,9 @@ const DISARM_TRIES_MAX: u32 = 1800;
 /// How long the counts of a window may take beyond the window's end.
 const OBSERVE_MAX: Duration = Duration::from_secs(10);
 
+/// The same where counts come late and are read twice before they are believed. Shorter than the core waits for an answer.
+const OBSERVE_LATE_MAX: Duration = Duration::from_secs(25);
+
 /// How long the checks of the fleet may take.
 const CHECK_MAX: Duration = Duration::from_secs(20);
 
@@ -177,7 +180,8 @@ impl Controller {
             }
             Command::Observe(window) => {
                 let metrics = Arc::clone(&self.ports.metrics);
-                let limit = OBSERVE_MAX + window.to.since(now);
+                let late = !self.cutover.policy.metrics.late().is_zero();
+                let limit = if late { OBSERVE_LATE_MAX } else { OBSERVE_MAX } + window.to.since(now);
                 self.spawn(CommandKind::Observe, now, async move {
                     Ok(Event::Observed(within("metrics", limit, metrics.observe(window)).await?))
                 });

@@ -11,9 +11,9 @@ use crate::cutover::{Armed, Cutover, Phase};
 use crate::decide::{Decision, decide};
 use crate::event::{Check, CheckOutcome, CommandKind, Event, GateAnswer, Observation, Order, Reading, Retry, Verb};
 use crate::policy::{
-    BalancerPolicy, BaselinePolicy, CaptureNeed, DrainPolicy, DrainTimeout, DriftPolicy, Gate, GateBefore, GateKind,
-    GateTimeout, GuardPolicy, MetricsPolicy, OnBaselineDrift, OnTimeout, OnUnknown, Policy, ProxyRetry, RevertPolicy,
-    ShiftPolicy, SidePolicy, Tripwire, TripwireKind, UnknownPolicy, WeightedStart, WindowPolicy, Writes,
+    BalancerPolicy, BaselinePolicy, CaptureNeed, DrainPolicy, DrainTimeout, DriftPolicy, FleetPolicy, Gate, GateBefore,
+    GateKind, GateTimeout, GuardPolicy, MetricsPolicy, OnBaselineDrift, OnTimeout, OnUnknown, Policy, ProxyRetry,
+    RevertPolicy, ShiftPolicy, SidePolicy, Tripwire, TripwireKind, UnknownPolicy, WeightedStart, WindowPolicy, Writes,
 };
 use crate::units::{Share, Timestamp, Weight, Window};
 
@@ -57,6 +57,7 @@ pub(super) fn policy() -> Policy {
         service: "search".to_owned(),
         balancer: BalancerPolicy::Listener { proxies: Vec::new(), retry: ProxyRetry::None, sticky: None },
         metrics: MetricsPolicy::Proxy,
+        fleet: FleetPolicy::default(),
         source: side(1),
         target: side(2),
         capture: CaptureNeed::NotNeeded,

@@ -21,7 +21,15 @@ impl Resolver<'_> {
             BalancerKind::Listener => {
                 self.only_for(
                     "alb",
-                    &["balancer.listener", "balancer.rules", "source.target_group", "target.target_group"],
+                    &[
+                        "balancer.listener",
+                        "balancer.rules",
+                        "source.target_group",
+                        "target.target_group",
+                        "fleet.cluster",
+                        "source.service",
+                        "target.service",
+                    ],
                 );
                 Some(BalancerPolicy::Listener {
                     proxies: balancer.proxies.iter().flatten().map(|control| control.0.clone()).collect(),
@@ -102,7 +110,26 @@ impl Resolver<'_> {
                 self.wrong(&at, "this rule is of another listener", "name rules of `balancer.listener` alone");
             }
         }
+        self.services(document);
         Some(BalancerPolicy::Alb { listener, rules, source, target })
+    }
+
+    /// A service is looked up in a cluster, and a cluster alone says nothing.
+    fn services(&mut self, document: &Document) {
+        let named = |side: &raw::Side| side.service.is_some();
+        for (path, side) in [("source.service", &document.source), ("target.service", &document.target)] {
+            if named(side) && document.fleet.cluster.is_none() && !self.bad(&["fleet.cluster"]) {
+                self.wrong(path, "this service is in no cluster", "say `cluster = \"NAME\"` under `[fleet]`");
+            }
+        }
+        let any = named(&document.source) || named(&document.target);
+        if document.fleet.cluster.is_some() && !any && !self.bad(&["source.service", "target.service"]) {
+            self.doubt(
+                "fleet.cluster",
+                "no service of this cluster is named, so none is looked after",
+                "say `service = \"NAME\"` under `[source]` and `[target]`",
+            );
+        }
     }
 
     /// Where the numbers come from, and whether they fit the pace.
@@ -145,7 +172,8 @@ impl Resolver<'_> {
                         format!("{} are usual", period_text(CLOUDWATCH_SETTLE_USUAL)),
                     );
                 }
-                let whole = shift.interval.as_secs() % CLOUDWATCH_PERIOD.as_secs() == 0 && !shift.interval.is_zero();
+                let whole =
+                    shift.interval.as_secs().is_multiple_of(CLOUDWATCH_PERIOD.as_secs()) && !shift.interval.is_zero();
                 if !whole && !self.bad(&["shift.interval"]) {
                     self.wrong(
                         "shift.interval",
