@@ -205,7 +205,7 @@ fn fingerprint(input: &Value) -> u64 {
     use std::hash::{DefaultHasher, Hash as _, Hasher as _};
     let mut same = input.clone();
     if let Some(map) = same.as_object_mut() {
-        map.remove("NextToken");
+        map.shift_remove("NextToken");
     }
     let mut hasher = DefaultHasher::new();
     same.to_string().hash(&mut hasher);
