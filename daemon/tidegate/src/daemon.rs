@@ -263,13 +263,18 @@ impl Daemon {
 
     /// Who moves a proxy that `policy` is about already, if anybody does.
     fn taken(&self, name: &str, policy: &Policy) -> Option<Refused> {
-        let BalancerPolicy::Listener { proxies: wanted, .. } = &policy.balancer;
+        let proxies = |policy: &Policy| match &policy.balancer {
+            BalancerPolicy::Listener { proxies, .. } => proxies.clone(),
+            // Two cutovers of one listener are told apart by what each wrote: drift.
+            BalancerPolicy::Alb { .. } => Vec::new(),
+        };
+        let wanted = proxies(policy);
         self.services().iter().filter(|(other, _)| *other != name).find_map(|(other, service)| {
             let view = service.running.as_ref()?.view();
             if view.cutover.closed.is_some() || view.cutover.phase == Phase::Pending {
                 return None;
             }
-            let BalancerPolicy::Listener { proxies: theirs, .. } = &view.cutover.policy.balancer;
+            let theirs = proxies(&view.cutover.policy);
             let proxy = wanted.iter().find(|proxy| theirs.contains(proxy))?.clone();
             Some(Refused::Taken {
                 service: name.to_owned(),

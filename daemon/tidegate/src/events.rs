@@ -31,9 +31,18 @@ struct ByPort {
     command: String,
 }
 
+/// The labels of calls to AWS. Operations are a closed list: those that this program makes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByOperation {
+    service: String,
+    operation: String,
+}
+
 /// Everything counted since the process started; one for the process, as its log is.
 #[derive(Default)]
 struct Counts {
+    aws_calls: Family<ByOperation, Counter>,
+    aws_metrics: Counter,
     decisions: Family<ByReason, Counter>,
     events: Family<ByService, Counter>,
     failures: Family<ByPort, Counter>,
@@ -50,6 +59,12 @@ static COUNTS: LazyLock<Counts> = LazyLock::new(Counts::default);
 pub fn register(registry: &mut Registry) {
     registry.register("decisions", "Decisions that were journalled, by reason", COUNTS.decisions.clone());
     registry.register("events", "Events that were answered", COUNTS.events.clone());
+    registry.register("aws_calls", "Calls to AWS, each try of its own, by operation", COUNTS.aws_calls.clone());
+    registry.register(
+        "aws_metrics",
+        "CloudWatch metrics that were asked for; AWS charges by the thousand",
+        COUNTS.aws_metrics.clone(),
+    );
     registry.register("command_failures", "Commands that failed or timed out", COUNTS.failures.clone());
     registry.register("balancer_writes", "Writes and restores sent to the balancer", COUNTS.writes.clone());
     registry.register(
@@ -123,6 +138,38 @@ impl CommandFailed<'_> {
         let Self { service, command, error } = self;
         warn!(service, command, error, "a command failed");
         COUNTS.failures.get_or_create(&ByPort { service: (*service).to_owned(), command: (*command).to_owned() }).inc();
+    }
+}
+
+/// A call to AWS is on its way.
+pub struct AwsCalled<'a> {
+    /// The service, as its SDK calls it.
+    pub service: &'a str,
+    /// The operation.
+    pub operation: &'a str,
+}
+
+impl AwsCalled<'_> {
+    /// Logs and counts it.
+    pub fn emit(&self) {
+        let Self { service, operation } = *self;
+        debug!(service, operation, "calling AWS");
+        let labels = ByOperation { service: service.to_owned(), operation: operation.to_owned() };
+        COUNTS.aws_calls.get_or_create(&labels).inc();
+    }
+}
+
+/// Metrics are asked for, which is what CloudWatch charges for.
+pub struct MetricsAsked {
+    /// How many.
+    pub metrics: usize,
+}
+
+impl MetricsAsked {
+    /// Logs and counts it.
+    pub fn emit(&self) {
+        debug!(metrics = self.metrics, "asking CloudWatch");
+        COUNTS.aws_metrics.inc_by(self.metrics as u64);
     }
 }
 

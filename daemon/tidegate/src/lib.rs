@@ -6,6 +6,8 @@
 //! [`demo`] (a whole cutover on one machine).
 
 pub mod alert;
+#[cfg(feature = "aws")]
+pub mod aws;
 pub mod balancer;
 pub mod baselines;
 pub mod cli;

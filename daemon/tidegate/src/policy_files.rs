@@ -114,13 +114,14 @@ pub fn files_in(directory: &Path) -> io::Result<Vec<PathBuf>> {
 /// # Errors
 /// When the file, or the shared defaults beside it, cannot be read. What is wrong *in* them is in [`Loaded::problems`].
 pub fn load(file: &Path, environment: &[(String, String)]) -> io::Result<Loaded> {
-    let mut layers = vec![policy::builtin().clone()];
+    let mut layers = Vec::new();
     let shared = file.with_file_name(DEFAULTS);
     let alone = file.file_name() == shared.file_name();
     if !alone && shared.is_file() {
         layers.push(read_layer(&shared)?);
     }
     layers.push(read_layer(file)?);
+    over_builtins(&mut layers);
     if alone {
         let problems = layers.iter().flat_map(|layer| layer.problems.iter().cloned()).collect();
         let (_, values) = merge(&layers).map_err(io::Error::other)?;
@@ -132,9 +133,18 @@ pub fn load(file: &Path, environment: &[(String, String)]) -> io::Result<Loaded>
             layers.push(policy::parse_variable(&keys_of(keys, &below), value, name));
         }
     }
+    // A variable may have said another balancer.
+    layers.retain(|layer| !layer.name.starts_with(policy::BUILTIN));
+    over_builtins(&mut layers);
     let (merged, values) = merge(&layers).map_err(io::Error::other)?;
     let Resolved { policy, problems } = policy::resolve(&layers.iter().collect::<Vec<_>>(), &merged);
     Ok(Loaded { file: file.to_owned(), policy, problems, values, layers })
+}
+
+/// Puts what Tidegate assumes below what was written.
+fn over_builtins(layers: &mut Vec<Layer>) {
+    let builtins = policy::builtins(layers.iter());
+    layers.splice(0..0, builtins.into_iter().cloned());
 }
 
 fn read_layer(file: &Path) -> io::Result<Layer> {
@@ -172,7 +182,8 @@ fn merge(layers: &[Layer]) -> Result<(serde_json::Value, Vec<Effective>), Config
         .into_iter()
         .map(|(key, (value, origin))| {
             let said = layers.iter().rev().find(|layer| layer.name == origin);
-            let line = said.filter(|layer| layer.name != policy::BUILTIN).and_then(|layer| layer.line_of(&key));
+            let line =
+                said.filter(|layer| !layer.name.starts_with(policy::BUILTIN)).and_then(|layer| layer.line_of(&key));
             Effective { key, value, origin, line }
         })
         .collect();

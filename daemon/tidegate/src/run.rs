@@ -2,6 +2,9 @@
 //!
 //! [`crate::serve`] runs the daemon on it; [`embedded`] runs one cutover in this process, for `tidegate demo` and the tests.
 
+#[cfg(feature = "aws")]
+mod aws;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -13,10 +16,12 @@ use tokio::task::JoinSet;
 
 use crate::alert::outbox::{Deliverer, Outbox, outbox};
 use crate::alert::{command, webhook};
+use crate::balancer::Balancer;
 use crate::balancer::listener::Listener;
 use crate::clock::Clock;
 use crate::config::{self, OwnProxy, Tls};
 use crate::controller::{Controller, Ports, Running};
+use crate::fleet::Fleet;
 use crate::fleet::endpoints::Endpoints;
 use crate::gate::ByKind;
 use crate::metrics::MetricSource;
@@ -81,6 +86,12 @@ pub enum RunError {
         /// What is wrong.
         why: String,
     },
+    /// The policy is about AWS, and this program was built without it.
+    #[error("the policy of `{service}` is about an ALB, and this program was built without the feature `aws`")]
+    NoAws {
+        /// The service.
+        service: String,
+    },
     /// Outgoing TLS could not be set up.
     #[error("cannot set up outgoing connections: {0}")]
     Outbound(BoxError),
@@ -105,6 +116,15 @@ pub struct Shared {
     pub state_dir: PathBuf,
     outbound: Outbound,
     crash_after_entry: Option<u64>,
+    #[cfg(feature = "aws")]
+    aws: aws::Regions,
+}
+
+/// What a policy's cutover is carried out with.
+struct Adapters {
+    balancer: Arc<dyn Balancer>,
+    metrics: Arc<dyn MetricSource>,
+    fleet: Arc<dyn Fleet>,
 }
 
 impl Shared {
@@ -125,14 +145,25 @@ impl Shared {
         let token = std::env::var(TOKEN).ok();
         let own_service = None;
         let state_dir = state_dir.to_owned();
-        let shared =
-            Self { store, outbox, clock, own_proxy, own_service, token, state_dir, outbound, crash_after_entry };
+        let shared = Self {
+            store,
+            outbox,
+            clock,
+            own_proxy,
+            own_service,
+            token,
+            state_dir,
+            outbound,
+            crash_after_entry,
+            #[cfg(feature = "aws")]
+            aws: aws::Regions::default(),
+        };
         Ok((shared, deliverer))
     }
 
     /// The proxies that a policy is about.
     fn remotes(&self, policy: &Policy) -> Result<Vec<Remote>, RunError> {
-        let BalancerPolicy::Listener { proxies, .. } = &policy.balancer;
+        let BalancerPolicy::Listener { proxies, .. } = &policy.balancer else { return Ok(Vec::new()) };
         if proxies.is_empty() {
             if let Some(own) = self.own_service.clone().filter(|own| *own != policy.service) {
                 return Err(RunError::OtherProxy { service: policy.service.clone(), own });
@@ -154,19 +185,51 @@ impl Shared {
     /// Where the numbers of a policy come from, beside any cutover.
     ///
     /// # Errors
-    /// When a proxy's address makes no sense.
-    pub fn metrics(&self, policy: &Policy) -> Result<Arc<dyn MetricSource>, RunError> {
-        Ok(Arc::new(ProxyCounters::new(self.remotes(policy)?, self.clock.clone())))
+    /// When a proxy's address makes no sense, or the policy is about AWS and this program was built without.
+    pub async fn metrics(&self, policy: &Policy) -> Result<Arc<dyn MetricSource>, RunError> {
+        match &policy.balancer {
+            BalancerPolicy::Listener { .. } => {
+                Ok(Arc::new(ProxyCounters::new(self.remotes(policy)?, self.clock.clone())))
+            }
+            BalancerPolicy::Alb { .. } => Ok(self.of_aws(policy).await?.metrics),
+        }
     }
 
     /// The adapters for a cutover by `policy` that was started at `started`.
-    fn ports(&self, policy: &Policy, started: Timestamp) -> Result<Ports, RunError> {
+    async fn adapters(&self, policy: &Policy, started: Timestamp) -> Result<Adapters, RunError> {
+        if let BalancerPolicy::Alb { .. } = &policy.balancer {
+            return self.of_aws(policy).await;
+        }
         let remotes = self.remotes(policy)?;
         let (source, target) = (policy.source.endpoints.clone(), policy.target.endpoints.clone());
-        Ok(Ports {
+        Ok(Adapters {
             balancer: Arc::new(Listener::new(remotes.clone(), started)),
             metrics: Arc::new(ProxyCounters::new(remotes.clone(), self.clock.clone())),
             fleet: Arc::new(Endpoints::new(remotes, source, target)),
+        })
+    }
+
+    /// The adapters for AWS.
+    #[cfg(feature = "aws")]
+    async fn of_aws(&self, policy: &Policy) -> Result<Adapters, RunError> {
+        // Finding credentials is a large future, and whoever starts a cutover need not carry it.
+        Box::pin(self.aws.adapters(policy, &self.clock)).await
+    }
+
+    /// The adapters for AWS, which this program does not have.
+    #[cfg(not(feature = "aws"))]
+    #[expect(clippy::unused_async, reason = "with AWS it finds credentials, which takes time")]
+    async fn of_aws(&self, policy: &Policy) -> Result<Adapters, RunError> {
+        Err(RunError::NoAws { service: policy.service.clone() })
+    }
+
+    /// What a loop works with.
+    async fn ports(&self, policy: &Policy, started: Timestamp) -> Result<Ports, RunError> {
+        let Adapters { balancer, metrics, fleet } = self.adapters(policy, started).await?;
+        Ok(Ports {
+            balancer,
+            metrics,
+            fleet,
             gates: Arc::new(ByKind::new(self.outbound.clone(), self.clock.clone())),
             store: Arc::clone(&self.store),
             outbox: self.outbox.clone(),
@@ -180,7 +243,7 @@ impl Shared {
     /// # Errors
     /// When the lease cannot be had or a proxy's address makes no sense.
     pub async fn controller(&self, cutover: Cutover) -> Result<(Controller, Running), RunError> {
-        let ports = self.ports(&cutover.policy, cutover.started)?;
+        let ports = self.ports(&cutover.policy, cutover.started).await?;
         let holder = format!("tidegate {} (process {})", env!("CARGO_PKG_VERSION"), std::process::id());
         let lease = self.store.lease(&cutover.policy.service, &holder, self.clock.now()).await?;
         Ok(Controller::new(ports, lease, cutover))
@@ -216,7 +279,11 @@ pub async fn own_proxy(own: &OwnProxy, config: &config::Config, shared: &Shared)
     let last = shared.store.load().await?.into_iter().find(|cutover| cutover.policy.service == own.service);
     let share = last.as_ref().map_or(Share::NONE, share_at_start);
     let side = |side: &SidePolicy| own_side(side).map_err(refused);
-    let BalancerPolicy::Listener { retry, sticky, .. } = &policy.balancer;
+    let BalancerPolicy::Listener { retry, sticky, .. } = &policy.balancer else {
+        return Err(refused(
+            "its policy leaves the weights to an ALB, which needs no proxy of the daemon's".to_owned(),
+        ));
+    };
     let mut proxy = proxy::Config::new(own.listen, side(&policy.source)?);
     proxy.target = Some(side(&policy.target)?).filter(|target| !target.endpoints.is_empty());
     (proxy.reads, proxy.writes) = (share.reads.per_mille(), share.writes.per_mille());

@@ -1,8 +1,11 @@
-//! Where the weights live. The port, and in files of their own the adapters: [`listener`] (our own proxies).
+//! Where the weights live. The port, and in files of their own the adapters: [`listener`] (our own proxies) and `alb` (the
+//! default rule of an AWS load balancer's listener).
 //!
 //! Everything written is absolute and repeatable, and nothing written is believed before it was read: a write that
 //! timed out may land later, even after a revert, and most balancers have no conditional write.
 
+#[cfg(feature = "aws")]
+pub mod alb;
 pub mod listener;
 
 use cutover::event::Reading;

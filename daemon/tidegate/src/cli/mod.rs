@@ -8,6 +8,7 @@
 mod abort;
 mod advance;
 pub mod api;
+mod aws;
 mod baseline;
 mod close;
 mod completions;
@@ -196,6 +197,8 @@ pub enum Verb {
     Watch(watch::Watch),
     /// Write the dossier of a cutover.
     Report(report::Report),
+    /// What Tidegate needs and finds in AWS.
+    Aws(aws::Aws),
     /// Print the completions for a shell.
     Completions(completions::Completions),
     /// Print or write the man pages.
@@ -225,6 +228,7 @@ impl Verb {
             Self::Journal(verb) => verb.run(context),
             Self::Watch(verb) => verb.run(context),
             Self::Report(verb) => verb.run(context),
+            Self::Aws(verb) => verb.run(context),
             Self::Completions(verb) => verb.run(context),
             Self::Man(verb) => verb.run(context),
         }

@@ -25,7 +25,7 @@ impl Daemon {
         let window = Window { from: now.minus(length), to: now };
         let metrics = match self.running(name) {
             Ok(running) if !running.has_ended() => running.metrics(),
-            _ => self.shared.metrics(&self.usable(name)?)?,
+            _ => self.shared.metrics(&self.usable(name)?).await?,
         };
         let found = metrics.history(window, ROW).await?;
         if !found.is_empty() {

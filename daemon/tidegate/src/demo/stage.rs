@@ -418,11 +418,12 @@ fn proxy_config(policy: &Policy, source: SocketAddr, target: SocketAddr, seed: u
     };
     let mut config = Config::new(SocketAddr::from(([127, 0, 0, 1], 0)), side(source));
     config.target = Some(side(target));
-    let cutover::policy::BalancerPolicy::Listener { retry, .. } = &policy.balancer;
-    config.retry = match retry {
-        ProxyRetry::Reads => Retry::Reads,
-        ProxyRetry::None => Retry::None,
-    };
+    if let cutover::policy::BalancerPolicy::Listener { retry, .. } = &policy.balancer {
+        config.retry = match retry {
+            ProxyRetry::Reads => Retry::Reads,
+            ProxyRetry::None => Retry::None,
+        };
+    }
     config.seed = Some(seed);
     config
 }

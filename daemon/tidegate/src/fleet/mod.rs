@@ -1,6 +1,9 @@
 //! What must be healthy and large enough before traffic moves, and while it does. The port, and in files of their own
-//! the adapters: [`endpoints`] (the endpoints of both sides as our own proxies and a request of ours see them).
+//! the adapters: [`endpoints`] (the endpoints of both sides as our own proxies and a request of ours see them) and `alb`
+//! (target groups of an AWS load balancer, and the ECS services behind them).
 
+#[cfg(feature = "aws")]
+pub mod alb;
 pub mod endpoints;
 
 use cutover::event::Check;

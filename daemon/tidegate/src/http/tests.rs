@@ -233,7 +233,9 @@ async fn many_services_are_gone_on_with() {
             let mut next = crate::testing::cutover(&format!("service-{number}"));
             if number < services {
                 let mut policy = crate::testing::policy(&format!("service-{number}"));
-                let cutover::policy::BalancerPolicy::Listener { proxies, .. } = &mut policy.balancer;
+                let cutover::policy::BalancerPolicy::Listener { proxies, .. } = &mut policy.balancer else {
+                    unreachable!("the policy of the tests is for our own proxies")
+                };
                 proxies.push(format!("unix:/nowhere-{number}.sock"));
                 next.policy = policy.into();
             } else {

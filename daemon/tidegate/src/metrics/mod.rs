@@ -1,8 +1,11 @@
-//! Where the numbers come from. The port, and in files of their own the adapters: [`proxy`] (our own counters).
+//! Where the numbers come from. The port, and in files of their own the adapters: [`proxy`] (our own counters) and
+//! `cloudwatch` (Amazon's minutes of an ALB's target groups).
 //!
 //! Counts, never rates; and what is not there is an error, never a zero: missing data is unknown, and unknown is never
 //! a pass.
 
+#[cfg(feature = "aws")]
+pub mod cloudwatch;
 pub mod proxy;
 
 use std::time::Duration;

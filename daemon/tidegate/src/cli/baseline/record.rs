@@ -178,7 +178,12 @@ impl Record {
         let Some(policy) = detail.policy else {
             bail!("{} has no sound policy that names its proxies; name them with --control", self.service);
         };
-        let BalancerPolicy::Listener { proxies, .. } = policy.balancer;
+        let BalancerPolicy::Listener { proxies, .. } = policy.balancer else {
+            bail!(
+                "{} is behind an ALB; its history is in CloudWatch, where a cutover finds it by itself",
+                self.service
+            );
+        };
         if proxies.is_empty() {
             // The daemon's own proxy counts where the daemon answers.
             return Ok(vec![context.api.parse()?]);

@@ -5,7 +5,8 @@ use anyhow::bail;
 use crate::cli::{Context, Exit};
 
 /// Every example: its name, and its text.
-const SAMPLES: [(&str, &str); 6] = [
+const SAMPLES: [(&str, &str); 7] = [
+    ("alb", include_str!("../../../../../policies/alb.toml")),
     ("cautious", include_str!("../../../../../policies/cautious.toml")),
     ("fast", include_str!("../../../../../policies/fast.toml")),
     ("write-heavy", include_str!("../../../../../policies/write-heavy.toml")),
@@ -77,7 +78,8 @@ mod tests {
                 assert_eq!(policy::parse(text, &file).problems, []);
             } else {
                 let layer = policy::parse(text, &file);
-                let layers = [policy::builtin(), &layer];
+                let mut layers = policy::builtins(std::iter::once(&layer));
+                layers.push(&layer);
                 let resolved = policy::resolve(&layers, &policy::merge(&layers));
                 assert!(
                     resolved.problems.iter().all(|problem| problem.severity < Severity::Warning),

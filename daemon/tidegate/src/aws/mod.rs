@@ -1,0 +1,198 @@
+//! How Tidegate speaks to AWS: one connection for all adapters, AWS's own clock, and answers as they came.
+//!
+//! Credentials, region and endpoint are found as every AWS tool finds them (environment, profile, container, instance).
+//! TLS is ours (ring), since two providers in one binary make rustls refuse to choose. Reads and writes have budgets of
+//! their own: what may never be late is a revert.
+
+pub mod find;
+pub(crate) mod lenient;
+pub mod xml;
+
+mod heard;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use aws_config::timeout::TimeoutConfig;
+use aws_config::{AppName, BehaviorVersion, Region, SdkConfig};
+use aws_sdk_elasticloadbalancingv2 as elb;
+use aws_smithy_http_client::tls;
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+use aws_smithy_types::retry::RetryConfig;
+use cutover::Timestamp;
+
+pub use heard::Raw;
+
+use crate::port::{PortError, Retry};
+
+/// How long a connection may take.
+const CONNECT_MAX: Duration = Duration::from_secs(3);
+/// How long one attempt may take; a hang is told from a slow answer soon enough for another attempt.
+const ATTEMPT_MAX: Duration = Duration::from_secs(5);
+/// How long a call may take with all its attempts.
+const CALL_MAX: Duration = Duration::from_secs(14);
+/// How often a read is tried, the first time included. The next poll tries again anyway.
+const READ_ATTEMPTS: u32 = 2;
+/// How often a write is tried.
+const WRITE_ATTEMPTS: u32 = 5;
+
+/// AWS's clock as its answers tell it, against ours. It decides which minutes are over; nothing else.
+#[derive(Clone, Debug, Default)]
+pub struct AwsClock {
+    ahead: Arc<AtomicI64>,
+}
+
+impl AwsClock {
+    /// AWS's time when ours is `now`.
+    pub fn at(&self, now: Timestamp) -> Timestamp {
+        Timestamp(now.0.saturating_add(self.ahead.load(Ordering::Relaxed)))
+    }
+
+    /// By how much AWS's clock is ahead of ours, in milliseconds; its own step is a second.
+    pub fn ahead_millis(&self) -> i64 {
+        self.ahead.load(Ordering::Relaxed)
+    }
+
+    /// An answer that came at `now` says that AWS's time is `said`, in whole seconds.
+    fn hear(&self, said: Timestamp, now: Timestamp) {
+        let ahead = said.0 - now.0;
+        // The header has whole seconds: within one of them nothing is known, and a jitter would make minutes flicker.
+        if (ahead - self.ahead.load(Ordering::Relaxed)).abs() > 1_000 {
+            self.ahead.store(ahead, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The way to AWS in one region.
+#[derive(Clone, Debug)]
+pub struct Aws {
+    config: SdkConfig,
+    dated: heard::Dated,
+    /// Its clock.
+    pub clock: AwsClock,
+}
+
+impl Aws {
+    /// Finds credentials and endpoints for `region`; without one, the region is found as well. Asks nothing of AWS yet.
+    pub async fn new(region: Option<String>, clock: crate::clock::Clock) -> Self {
+        let http = aws_smithy_http_client::Builder::new()
+            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
+            .build_https();
+        let aws_clock = AwsClock::default();
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_MAX)
+            .operation_attempt_timeout(ATTEMPT_MAX)
+            .operation_timeout(CALL_MAX)
+            .build();
+        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12())
+            .http_client(http)
+            .timeout_config(timeouts)
+            .retry_config(RetryConfig::standard().with_max_attempts(READ_ATTEMPTS));
+        if let Ok(name) = AppName::new("tidegate") {
+            loader = loader.app_name(name);
+        }
+        if let Some(region) = region {
+            loader = loader.region(Region::new(region));
+        }
+        let config = loader.load().await;
+        Self { config, dated: heard::Dated::new(aws_clock.clone(), clock), clock: aws_clock }
+    }
+
+    /// An AWS at `endpoint`, with keys that nobody checks: what stands in for the real one.
+    pub async fn at(endpoint: &str, region: &str, clock: crate::clock::Clock) -> Self {
+        let mut aws = Self::new(Some(region.to_owned()), clock).await;
+        let keys = elb::config::Credentials::new("stand-in", "stand-in", None, None, "stand-in");
+        let keys = elb::config::SharedCredentialsProvider::new(keys);
+        aws.config = aws.config.into_builder().endpoint_url(endpoint).credentials_provider(keys).build();
+        aws
+    }
+
+    /// Elastic Load Balancing, for reads.
+    pub fn balancing(&self) -> elb::Client {
+        elb::Client::from_conf(elb::config::Builder::from(&self.config).interceptor(self.dated.clone()).build())
+    }
+
+    /// Elastic Load Balancing, for writes: tried more often, since a revert has nothing better to do.
+    pub fn balancing_writes(&self) -> elb::Client {
+        let retry = RetryConfig::standard().with_max_attempts(WRITE_ATTEMPTS);
+        let config = elb::config::Builder::from(&self.config).interceptor(self.dated.clone()).retry_config(retry);
+        elb::Client::from_conf(config.build())
+    }
+
+    /// Elastic Container Service.
+    pub fn containers(&self) -> aws_sdk_ecs::Client {
+        let config = aws_sdk_ecs::config::Builder::from(&self.config).interceptor(self.dated.clone());
+        aws_sdk_ecs::Client::from_conf(config.build())
+    }
+
+    /// CloudWatch.
+    pub fn watching(&self) -> aws_sdk_cloudwatch::Client {
+        let config = aws_sdk_cloudwatch::config::Builder::from(&self.config).interceptor(self.dated.clone());
+        aws_sdk_cloudwatch::Client::from_conf(config.build())
+    }
+}
+
+/// Codes that the same call gets again, however often it is made.
+const FOR_GOOD: [&str; 22] = [
+    "AccessDenied",
+    "AccessDeniedException",
+    "UnauthorizedOperation",
+    "ValidationError",
+    "ValidationException",
+    "InvalidParameterValue",
+    "InvalidParameterCombination",
+    "InvalidConfigurationRequest",
+    "InvalidLoadBalancerAction",
+    "InvalidAction",
+    "ListenerNotFound",
+    "RuleNotFound",
+    "TargetGroupNotFound",
+    "LoadBalancerNotFound",
+    "TargetGroupAssociationLimit",
+    "IncompatibleProtocols",
+    "OperationNotPermitted",
+    "TooManyActions",
+    "TooManyTargets",
+    "TooManyUniqueTargetGroupsPerLoadBalancer",
+    "UnsupportedProtocol",
+    "InvalidClientTokenId",
+];
+
+/// What a failed call means for `port`: what was being done, AWS's code and words, and whether to try again.
+///
+/// A time-out or a lost connection may have done it all the same, so it is never final.
+pub fn failed<E>(port: &'static str, doing: &str, error: &SdkError<E, HttpResponse>) -> PortError
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    let (code, message) = match error {
+        SdkError::ServiceError(service) => {
+            let error = service.err();
+            (error.code().unwrap_or("no code").to_owned(), error.message().unwrap_or_default().to_owned())
+        }
+        SdkError::TimeoutError(_) => ("time-out".to_owned(), "it may have been done all the same".to_owned()),
+        SdkError::DispatchFailure(failure) if failure.is_io() || failure.is_timeout() => {
+            ("connection lost".to_owned(), "it may have been done all the same".to_owned())
+        }
+        other => ("no answer".to_owned(), crate::port::in_one_line(other)),
+    };
+    let retry = if FOR_GOOD.contains(&code.as_str()) { Retry::Never } else { Retry::Later };
+    let hint = match code.as_str() {
+        "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" => {
+            "; `tidegate aws iam` prints the permissions that are needed"
+        }
+        "ExpiredToken" | "ExpiredTokenException" | "InvalidClientTokenId" => "; renew the credentials",
+        _ => "",
+    };
+    let text = format!("cannot {doing}: {code}: {message}{hint}");
+    match retry {
+        Retry::Never => PortError::never(port, text),
+        Retry::Later => PortError::later(port, text),
+    }
+}
+
+#[cfg(test)]
+mod tests;

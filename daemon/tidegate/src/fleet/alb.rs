@@ -1,0 +1,234 @@
+//! Whether both target groups of an Application Load Balancer are fit for traffic, and what of their settings would undo a
+//! cutover.
+//!
+//! Health is a precondition and never evidence of good behaviour: Migration Assistant's health checks take 200 to 499 for
+//! healthy. A state that this version does not know counts as not healthy. The settings change seldom and are read seldom;
+//! the states of targets are read each time. Nothing is changed here.
+
+mod services;
+mod settings;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use aws_sdk_ecs as ecs;
+use aws_sdk_elasticloadbalancingv2 as elb;
+use aws_sdk_elasticloadbalancingv2::types::{TargetHealthDescription, TargetHealthStateEnum};
+use cutover::event::{Check, CheckOutcome};
+use tokio::sync::OnceCell;
+
+use super::Fleet;
+use crate::aws::{failed, find};
+use crate::port::{Answer, PortError};
+
+const PORT: &str = "fleet";
+
+/// How long settings that were read count: they are changed by hand or by a deployment.
+const SETTINGS_AGE_MAX: Duration = Duration::from_mins(5);
+
+/// How many targets are named in a sentence.
+const NAMED_MAX: usize = 5;
+
+/// Which target groups, and what runs behind them.
+#[derive(Clone, Debug)]
+pub struct Groups {
+    /// The listener's ARN, where the policy says it.
+    pub listener: Option<String>,
+    /// ARNs of numbered rules that move with it.
+    pub rules: Vec<String>,
+    /// The source's target group.
+    pub source: String,
+    /// The target's.
+    pub target: String,
+    /// The ECS cluster, and the services of source and target in it.
+    pub cluster: Option<(String, Option<String>, Option<String>)>,
+}
+
+/// The two target groups of a cutover.
+pub struct AlbFleet {
+    balancing: elb::Client,
+    containers: ecs::Client,
+    groups: Groups,
+    listener: OnceCell<String>,
+    settings: Mutex<Option<(Instant, Vec<Check>)>>,
+}
+
+fn check(name: &str, outcome: CheckOutcome, evidence: impl Into<String>, fix: &str) -> Check {
+    let fix = if outcome == CheckOutcome::Pass { String::new() } else { fix.to_owned() };
+    Check { name: name.to_owned(), outcome, evidence: evidence.into(), fix }
+}
+
+/// A check that could not be made.
+fn unknown(name: &str, error: &PortError) -> Check {
+    check(name, CheckOutcome::Unknown, error.source.to_string(), "make it possible to read this, and look again")
+}
+
+/// One target as the balancer sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Target {
+    /// `10.0.1.7:9200`.
+    address: String,
+    /// Where it is; unknown for targets outside of the balancer's network.
+    zone: Option<String>,
+    state: String,
+    /// Why it is in that state, in AWS's word.
+    reason: String,
+}
+
+impl Target {
+    fn of(told: &TargetHealthDescription) -> Self {
+        let target = told.target();
+        let health = told.target_health();
+        let id = target.and_then(|target| target.id()).unwrap_or("?");
+        let port = target.and_then(elb::types::TargetDescription::port).map(|port| format!(":{port}"));
+        Self {
+            address: format!("{id}{}", port.unwrap_or_default()),
+            zone: target.and_then(|target| target.availability_zone()).filter(|zone| *zone != "all").map(str::to_owned),
+            state: health.and_then(|health| health.state()).map_or("unknown", |state| state.as_str()).to_owned(),
+            reason: health.and_then(|health| health.reason()).map_or("", |reason| reason.as_str()).to_owned(),
+        }
+    }
+
+    fn is_healthy(&self) -> bool {
+        self.state == TargetHealthStateEnum::Healthy.as_str()
+    }
+}
+
+/// Those that are not healthy, in a sentence.
+fn ill(targets: &[Target]) -> String {
+    let ill: Vec<&Target> = targets.iter().filter(|target| !target.is_healthy()).collect();
+    let named = ill.iter().take(NAMED_MAX).map(|target| match &target.reason[..] {
+        "" => format!("{} is {}", target.address, target.state),
+        reason => format!("{} is {} ({reason})", target.address, target.state),
+    });
+    let more = ill.len().saturating_sub(NAMED_MAX);
+    let more = if more > 0 { format!(", and {more} more") } else { String::new() };
+    format!("{}{more}", named.collect::<Vec<_>>().join(", "))
+}
+
+/// Whether a group's targets can take traffic. The source has it and may go on with some of them ill; the target may not
+/// begin so.
+fn healthy(side: &str, targets: &[Target], strict: bool) -> Check {
+    let name = format!("{side} healthy");
+    let well = targets.iter().filter(|target| target.is_healthy()).count();
+    let evidence = format!("{well} of {} targets are healthy", targets.len());
+    if targets.is_empty() {
+        let fix = format!("register the {side}'s targets, or start its service; an empty group answers 503");
+        return check(&name, CheckOutcome::Fail, "the target group has no targets", &fix);
+    }
+    if well == targets.len() {
+        return check(&name, CheckOutcome::Pass, evidence, "");
+    }
+    let outcome = if strict || well == 0 { CheckOutcome::Fail } else { CheckOutcome::Warn };
+    let fix = format!("wait until no target of the {side} is starting or draining, and look at those that stay ill");
+    check(&name, outcome, format!("{evidence}: {}", ill(targets)), &fix)
+}
+
+/// Whether the target has as many healthy targets as the source: each of them is a proxy of the same kind.
+fn large_enough(source: &[Target], target: &[Target]) -> Check {
+    let count = |targets: &[Target]| targets.iter().filter(|target| target.is_healthy()).count();
+    let (source, target) = (count(source), count(target));
+    let evidence = format!("{target} healthy targets, and the source has {source}");
+    let outcome = if target >= source { CheckOutcome::Pass } else { CheckOutcome::Warn };
+    check("target large enough", outcome, evidence, "scale the target's proxies to at least the source's count")
+}
+
+/// Whether the target has healthy targets in each zone in which the source has them.
+fn zones(source: &[Target], target: &[Target]) -> Check {
+    let of = |targets: &[Target]| -> BTreeMap<String, usize> {
+        let mut zones = BTreeMap::new();
+        for zone in targets.iter().filter(|target| target.is_healthy()).filter_map(|target| target.zone.clone()) {
+            *zones.entry(zone).or_default() += 1;
+        }
+        zones
+    };
+    let (source, target) = (of(source), of(target));
+    let told = |zones: &BTreeMap<String, usize>| match zones.len() {
+        0 => "none known".to_owned(),
+        _ => zones.iter().map(|(zone, count)| format!("{zone}: {count}")).collect::<Vec<_>>().join(", "),
+    };
+    let missing: BTreeSet<&String> = source.keys().filter(|zone| !target.contains_key(*zone)).collect();
+    let evidence = format!("healthy targets of the target by zone: {}", told(&target));
+    if missing.is_empty() {
+        return check("target zones", CheckOutcome::Pass, evidence, "");
+    }
+    let missing: Vec<&str> = missing.into_iter().map(String::as_str).collect();
+    let evidence = format!("{evidence}; the source has some in {} too", missing.join(", "));
+    check(
+        "target zones",
+        CheckOutcome::Warn,
+        evidence,
+        "run the target's proxies in every zone in which the source's run",
+    )
+}
+
+impl AlbFleet {
+    /// Looks after `groups`.
+    pub fn new(balancing: elb::Client, containers: ecs::Client, groups: Groups) -> Self {
+        Self { balancing, containers, groups, listener: OnceCell::new(), settings: Mutex::new(None) }
+    }
+
+    async fn targets(&self, group: &str) -> Result<Vec<Target>, PortError> {
+        let answer = self.balancing.describe_target_health().target_group_arn(group).send().await;
+        let answer = answer.map_err(|error| failed(PORT, "read the health of targets", &error))?;
+        Ok(answer.target_health_descriptions().iter().map(Target::of).collect())
+    }
+
+    async fn health(&self) -> Vec<Check> {
+        let (source, target) = tokio::join!(self.targets(&self.groups.source), self.targets(&self.groups.target));
+        let mut checks = Vec::new();
+        checks.push(match &source {
+            Ok(targets) => healthy("source", targets, false),
+            Err(error) => unknown("source healthy", error),
+        });
+        checks.push(match &target {
+            Ok(targets) => healthy("target", targets, true),
+            Err(error) => unknown("target healthy", error),
+        });
+        if let (Ok(source), Ok(target)) = (&source, &target) {
+            checks.push(large_enough(source, target));
+            checks.push(zones(source, target));
+        }
+        checks
+    }
+
+    async fn settings(&self) -> Vec<Check> {
+        let now = crate::clock::instant();
+        let kept = self.settings.lock().expect("nobody panics while holding it").clone();
+        if let Some((_, checks)) = kept.filter(|(read, _)| now.duration_since(*read) < SETTINGS_AGE_MAX) {
+            return checks;
+        }
+        let checks = self.read_settings().await;
+        // What could not be found out is asked again the next time.
+        if checks.iter().all(|check| check.outcome != CheckOutcome::Unknown) {
+            *self.settings.lock().expect("nobody panics while holding it") = Some((now, checks.clone()));
+        }
+        checks
+    }
+
+    async fn listener(&self) -> Result<&str, PortError> {
+        let Groups { listener, source, target, .. } = &self.groups;
+        let found = self.listener.get_or_try_init(|| async {
+            match listener {
+                Some(arn) => Ok(arn.clone()),
+                None => find::listener(&self.balancing, PORT, source, target).await,
+            }
+        });
+        found.await.map(String::as_str)
+    }
+}
+
+impl Fleet for AlbFleet {
+    fn check(&self) -> Answer<'_, Vec<Check>> {
+        Box::pin(async move {
+            let (mut checks, settings, services) = tokio::join!(self.health(), self.settings(), self.services());
+            checks.extend(services);
+            checks.extend(settings);
+            Ok(checks)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,137 @@
+//! The ECS services behind the target groups: whether they run, as many as they should, and nothing is being rolled out.
+
+use aws_sdk_ecs::types::{DeploymentRolloutState, Service};
+use cutover::event::{Check, CheckOutcome};
+
+use super::{AlbFleet, PORT, check, unknown};
+use crate::aws::failed;
+use crate::port::PortError;
+
+/// The CDK key without which Migration Assistant makes no proxies for the target.
+const CDK_TARGET: &str = "`targetClusterProxyServiceEnabled`";
+/// The CDK key that says how many there are.
+const CDK_TARGET_COUNT: &str = "`targetClusterProxyDesiredCount`";
+/// The same for the capture proxies.
+const CDK_SOURCE: &str = "`captureProxyServiceEnabled`";
+const CDK_SOURCE_COUNT: &str = "`captureProxyDesiredCount`";
+
+/// A service as ECS tells it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Told {
+    pub(super) status: String,
+    pub(super) desired: i32,
+    pub(super) running: i32,
+    pub(super) pending: i32,
+    /// Deployments that stand beside each other: more than one is a roll-out.
+    pub(super) deployments: usize,
+    /// Whether the newest is complete; services without a controller of ECS's own do not say.
+    pub(super) complete: bool,
+    pub(super) failed_tasks: i32,
+}
+
+impl Told {
+    fn of(service: &Service) -> Self {
+        let primary = service.deployments().iter().find(|deployment| deployment.status() == Some("PRIMARY"));
+        let state = primary.and_then(|deployment| deployment.rollout_state());
+        Self {
+            status: service.status().unwrap_or_default().to_owned(),
+            desired: service.desired_count(),
+            running: service.running_count(),
+            pending: service.pending_count(),
+            deployments: service.deployments().len(),
+            complete: state.is_none_or(|state| *state == DeploymentRolloutState::Completed),
+            failed_tasks: primary.map_or(0, aws_sdk_ecs::types::Deployment::failed_tasks),
+        }
+    }
+
+    fn is_steady(&self) -> bool {
+        self.status == "ACTIVE"
+            && self.running == self.desired
+            && self.pending == 0
+            && self.deployments <= 1
+            && self.complete
+            && self.failed_tasks == 0
+    }
+}
+
+/// Whether a side's service is fit. `told` is `None` where ECS does not know it.
+pub(super) fn fit(side: &str, name: &str, told: Option<&Told>) -> Check {
+    let title = format!("{side} service");
+    let (cdk, cdk_count) =
+        if side == "source" { (CDK_SOURCE, CDK_SOURCE_COUNT) } else { (CDK_TARGET, CDK_TARGET_COUNT) };
+    let Some(told) = told else {
+        let fix = format!("deploy it (Migration Assistant does with {cdk}), or name the right service");
+        return check(&title, CheckOutcome::Fail, format!("ECS knows no service `{name}`"), &fix);
+    };
+    let Told { status, desired, running, pending, deployments, failed_tasks, .. } = told;
+    let evidence = format!(
+        "`{name}` is {status}: {desired} desired, {running} running, {pending} pending, {deployments} deployments, \
+         {failed_tasks} failed tasks"
+    );
+    if *desired == 0 {
+        let fix = format!("scale it up (in the CDK {cdk_count}), or the next deployment sets it back to 0");
+        return check(&title, CheckOutcome::Fail, evidence, &fix);
+    }
+    if told.is_steady() {
+        return check(&title, CheckOutcome::Pass, evidence, "");
+    }
+    // The source has its traffic whatever its service does; the target must not be given any while it changes.
+    let outcome = if side == "source" && *running > 0 { CheckOutcome::Warn } else { CheckOutcome::Fail };
+    check(&title, outcome, evidence, "wait until the deployment is over and every task runs")
+}
+
+/// Whether the proxies are as many as they should be: one capture proxy alone is lost with its host, and the target's carry
+/// the same traffic as the source's.
+pub(super) fn counts(source: &Told, target: &Told) -> Vec<Check> {
+    let mut checks = Vec::new();
+    if source.desired == 1 {
+        checks.push(check(
+            "source count",
+            CheckOutcome::Warn,
+            "the source's service has one task: traffic and capture stand or fall with it",
+            &format!("run at least two (in the CDK {CDK_SOURCE_COUNT})"),
+        ));
+    }
+    if target.desired < source.desired {
+        checks.push(check(
+            "target count",
+            CheckOutcome::Fail,
+            format!("{} tasks are desired for the target, and {} for the source", target.desired, source.desired),
+            &format!("scale the target's service to at least {} (in the CDK {CDK_TARGET_COUNT})", source.desired),
+        ));
+    }
+    checks
+}
+
+impl AlbFleet {
+    /// The checks of the services that the policy names.
+    pub(super) async fn services(&self) -> Vec<Check> {
+        let Some((cluster, source, target)) = &self.groups.cluster else { return Vec::new() };
+        let sides: Vec<(&str, &String)> = [("source", source), ("target", target)]
+            .into_iter()
+            .filter_map(|(side, name)| Some((side, name.as_ref()?)))
+            .collect();
+        if sides.is_empty() {
+            return Vec::new();
+        }
+        let wanted: Vec<String> = sides.iter().map(|(_, name)| (*name).clone()).collect();
+        let found = match self.described(cluster, wanted).await {
+            Ok(found) => found,
+            Err(error) => return sides.iter().map(|(side, _)| unknown(&format!("{side} service"), &error)).collect(),
+        };
+        let told = |name: &String| found.iter().find(|(known, _)| known == name).map(|(_, told)| told);
+        let mut checks: Vec<Check> = sides.iter().map(|(side, name)| fit(side, name, told(name))).collect();
+        if let [Some(source), Some(target)] = [source, target].map(|name| name.as_ref().and_then(told)) {
+            checks.extend(counts(source, target));
+        }
+        checks
+    }
+
+    async fn described(&self, cluster: &str, wanted: Vec<String>) -> Result<Vec<(String, Told)>, PortError> {
+        let answer = self.containers.describe_services().cluster(cluster).set_services(Some(wanted)).send().await;
+        let doing = format!("read the services of the cluster `{cluster}`");
+        let answer = answer.map_err(|error| failed(PORT, &doing, &error))?;
+        let services = answer.services().iter();
+        Ok(services.filter_map(|service| Some((service.service_name()?.to_owned(), Told::of(service)))).collect())
+    }
+}

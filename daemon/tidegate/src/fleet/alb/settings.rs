@@ -1,0 +1,214 @@
+//! Settings of the load balancer, its target groups and its listener that undo a cutover or hide what it does.
+
+use std::collections::HashMap;
+
+use aws_sdk_elasticloadbalancingv2::types::{Rule, TargetGroup, TargetGroupStickinessConfig};
+use cutover::event::{Check, CheckOutcome};
+
+use super::{AlbFleet, PORT, check, unknown};
+use crate::aws::{failed, find};
+use crate::port::PortError;
+
+/// A client connection that may live longer than this keeps what pins it for as long (AWS's default, in seconds).
+const KEEP_ALIVE_USUAL: u64 = 3600;
+
+/// How many rules a load balancer may have pages of.
+const PAGES_MAX: usize = 10;
+
+type Attributes = HashMap<String, String>;
+
+/// Whether an attribute is set to something else than off.
+fn is_on(attributes: &Attributes, key: &str) -> bool {
+    attributes.get(key).is_some_and(|value| value == "true" || value == "on")
+}
+
+fn number(attributes: &Attributes, key: &str) -> u64 {
+    attributes.get(key).and_then(|value| value.parse().ok()).unwrap_or_default()
+}
+
+/// What of a target group's attributes matters to a cutover. All is as it should be when the list is empty.
+pub(super) fn of_group(side: &str, attributes: &Attributes) -> Vec<Check> {
+    let warn =
+        |what: &str, evidence: String, fix: &str| check(&format!("{side} {what}"), CheckOutcome::Warn, evidence, fix);
+    let mut checks = Vec::new();
+    if is_on(attributes, "stickiness.enabled") {
+        checks.push(warn(
+            "stickiness",
+            "clients stay at one target for as long as their cookie lives, which each request renews".to_owned(),
+            "switch `stickiness.enabled` off, or let the policy wait: the share follows the weight only as cookies end",
+        ));
+    }
+    let slow_start = number(attributes, "slow_start.duration_seconds");
+    if slow_start > 0 {
+        checks.push(warn(
+            "slow start",
+            format!("a target that becomes healthy gets its full share only after {slow_start} s"),
+            "it does nothing for a shift of weights; set `slow_start.duration_seconds` to 0 and warm up by the ladder",
+        ));
+    }
+    let dns = "target_group_health.dns_failover.minimum_healthy_targets";
+    let count = attributes.get(&format!("{dns}.count")).map_or("1", String::as_str);
+    let percent = attributes.get(&format!("{dns}.percentage")).map_or("off", String::as_str);
+    if !["1", "off"].contains(&count) || percent != "off" {
+        checks.push(warn(
+            "DNS failover",
+            format!("with fewer than {count} ({percent} %) healthy targets a zone leaves DNS for every target group"),
+            "set the minimum to 1 for the time of the cutover: an ill target must not take the source's zone away",
+        ));
+    }
+    if attributes.get("load_balancing.cross_zone.enabled").is_some_and(|value| value == "false") {
+        checks.push(warn(
+            "cross-zone",
+            "each zone's node uses only the targets of its own zone".to_owned(),
+            "have healthy targets in every zone, or set `load_balancing.cross_zone.enabled` back",
+        ));
+    }
+    if is_on(attributes, "load_balancing.algorithm.anomaly_mitigation") {
+        checks.push(warn(
+            "anomaly mitigation",
+            "the balancer moves requests away from targets that fail, which hides a part of the group that is bad"
+                .to_owned(),
+            "watch `AnomalousHostCount`, or switch `load_balancing.algorithm.anomaly_mitigation` off",
+        ));
+    }
+    checks
+}
+
+/// Whether a health check takes answers for healthy that are none.
+pub(super) fn of_matcher(side: &str, codes: &str) -> Option<Check> {
+    let takes_errors = codes.split(',').any(|part| {
+        let last = part.rsplit('-').next().unwrap_or_default().trim();
+        last.parse::<u16>().is_ok_and(|code| code >= 400)
+    });
+    takes_errors.then(|| {
+        check(
+            &format!("{side} health check"),
+            CheckOutcome::Warn,
+            format!("an answer of {codes} counts as healthy, so one that refuses every request would"),
+            "take health for a sign of life and no more; the judge looks at what clients get",
+        )
+    })
+}
+
+/// Numbered rules that take requests before the default rule sees them, less those that move with it.
+pub(super) fn of_rules(rules: &[(String, Option<String>)], moved: &[String]) -> Option<Check> {
+    let past: Vec<&str> = rules
+        .iter()
+        .filter(|(priority, arn)| priority != "default" && !arn.as_ref().is_some_and(|arn| moved.contains(arn)))
+        .map(|(priority, _)| priority.as_str())
+        .collect();
+    (!past.is_empty()).then(|| {
+        check(
+            "numbered rules",
+            CheckOutcome::Warn,
+            format!("{} numbered rules come before the default rule: {}", past.len(), past.join(", ")),
+            "what they take does not follow the weights; name those that weigh the two target groups in `balancer.rules`",
+        )
+    })
+}
+
+/// What of the load balancer's attributes matters.
+pub(super) fn of_balancer(attributes: &Attributes) -> Vec<Check> {
+    let seconds = number(attributes, "client_keep_alive.seconds");
+    let long = (seconds > KEEP_ALIVE_USUAL).then(|| {
+        check(
+            "client keep-alive",
+            CheckOutcome::Warn,
+            format!("a client's connection may live for {seconds} s"),
+            "lower `client_keep_alive.seconds` before the cutover where the share lags behind the weight",
+        )
+    });
+    long.into_iter().collect()
+}
+
+impl AlbFleet {
+    pub(super) async fn read_settings(&self) -> Vec<Check> {
+        let mut checks = Vec::new();
+        for (side, group) in [("source", &self.groups.source), ("target", &self.groups.target)] {
+            match self.attributes(group).await {
+                Ok(attributes) => checks.extend(of_group(side, &attributes)),
+                Err(error) => checks.push(unknown(&format!("{side} attributes"), &error)),
+            }
+        }
+        let groups = [self.groups.source.clone(), self.groups.target.clone()];
+        let answer = self.balancing.describe_target_groups().set_target_group_arns(Some(groups.to_vec())).send().await;
+        match answer.map_err(|error| failed(PORT, "read the target groups", &error)) {
+            Ok(answer) => {
+                for group in answer.target_groups() {
+                    let side = if group.target_group_arn() == Some(&self.groups.source) { "source" } else { "target" };
+                    checks.extend(codes(group).and_then(|codes| of_matcher(side, codes)));
+                }
+            }
+            Err(error) => checks.push(unknown("health checks", &error)),
+        }
+        match self.of_listener().await {
+            Ok(found) => checks.extend(found),
+            Err(error) => checks.push(unknown("listener", &error)),
+        }
+        if checks.is_empty() {
+            checks.push(check("settings", CheckOutcome::Pass, "nothing in them undoes a cutover", ""));
+        }
+        checks
+    }
+
+    async fn attributes(&self, group: &str) -> Result<Attributes, PortError> {
+        let answer = self.balancing.describe_target_group_attributes().target_group_arn(group).send().await;
+        let answer = answer.map_err(|error| failed(PORT, "read the attributes of a target group", &error))?;
+        let pairs = answer.attributes().iter();
+        Ok(pairs.filter_map(|pair| Some((pair.key()?.to_owned(), pair.value()?.to_owned()))).collect())
+    }
+
+    /// The listener's stickiness and rules, and its load balancer's attributes.
+    async fn of_listener(&self) -> Result<Vec<Check>, PortError> {
+        let listener = self.listener().await?;
+        let mut checks = Vec::new();
+        let rules = self.rules(listener).await?;
+        let priorities: Vec<(String, Option<String>)> = rules
+            .iter()
+            .map(|rule| (rule.priority().unwrap_or_default().to_owned(), rule.rule_arn().map(str::to_owned)))
+            .collect();
+        checks.extend(of_rules(&priorities, &self.groups.rules));
+        let sticky = rules.iter().filter(|rule| rule.is_default() == Some(true)).find_map(|rule| {
+            let configs = rule.actions().iter().filter_map(|action| action.forward_config());
+            let configs = configs.filter_map(|forward| forward.target_group_stickiness_config());
+            configs
+                .filter(|config| config.enabled() == Some(true))
+                .find_map(TargetGroupStickinessConfig::duration_seconds)
+        });
+        if let Some(seconds) = sticky {
+            checks.push(check(
+                "group stickiness",
+                CheckOutcome::Warn,
+                format!("a client stays with its target group for {seconds} s, and each request renews that"),
+                "the share follows the weight only as cookies end; switch it off where the cutover may not wait",
+            ));
+        }
+        let balancer = find::balancer(&self.balancing, PORT, &self.groups.source).await?;
+        let answer = self.balancing.describe_load_balancer_attributes().load_balancer_arn(balancer).send().await;
+        let answer = answer.map_err(|error| failed(PORT, "read the attributes of the load balancer", &error))?;
+        let pairs = answer.attributes().iter();
+        let attributes: Attributes =
+            pairs.filter_map(|pair| Some((pair.key()?.to_owned(), pair.value()?.to_owned()))).collect();
+        checks.extend(of_balancer(&attributes));
+        Ok(checks)
+    }
+
+    async fn rules(&self, listener: &str) -> Result<Vec<Rule>, PortError> {
+        let mut all = Vec::new();
+        let mut marker = None;
+        for _ in 0..PAGES_MAX {
+            let page = self.balancing.describe_rules().listener_arn(listener).set_marker(marker.take()).send().await;
+            let page = page.map_err(|error| failed(PORT, "read the listener's rules", &error))?;
+            all.extend(page.rules().iter().cloned());
+            marker = page.next_marker().map(str::to_owned);
+            if marker.is_none() {
+                return Ok(all);
+            }
+        }
+        Err(PortError::never(PORT, format!("`{listener}` has more rules than a listener may have")))
+    }
+}
+
+fn codes(group: &TargetGroup) -> Option<&str> {
+    group.matcher()?.http_code()
+}

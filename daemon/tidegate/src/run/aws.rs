@@ -1,0 +1,115 @@
+//! What cutovers in AWS are carried out with: one connection and one asker of CloudWatch for each region, shared by all.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use cutover::policy::{BalancerPolicy, MetricsPolicy};
+use cutover::{Policy, decide};
+use judge::{GuardKind, latency};
+use tokio::sync::Mutex;
+
+use super::{Adapters, RunError};
+use crate::aws::{Aws, find};
+use crate::balancer::alb::{Alb, Place};
+use crate::clock::Clock;
+use crate::fleet::alb::{AlbFleet, Groups as FleetGroups};
+use crate::metrics::cloudwatch::{Cloudwatch, Groups, Poller};
+
+/// The regions that cutovers of this process are in.
+#[derive(Clone, Default)]
+pub(super) struct Regions(Arc<Mutex<BTreeMap<String, Region>>>);
+
+#[derive(Clone)]
+struct Region {
+    aws: Aws,
+    poller: Poller,
+}
+
+impl Regions {
+    /// The way to a region; made at the first call, and kept, since credentials are found and renewed by it.
+    async fn of(&self, name: &str, clock: &Clock) -> Region {
+        let mut regions = self.0.lock().await;
+        if let Some(region) = regions.get(name) {
+            return region.clone();
+        }
+        let aws = Aws::new(Some(name.to_owned()), clock.clone()).await;
+        let region = Region { poller: Poller::new(aws.watching()), aws };
+        regions.insert(name.to_owned(), region.clone());
+        region
+    }
+
+    /// The adapters for a policy that is about an ALB.
+    pub(super) async fn adapters(&self, policy: &Policy, clock: &Clock) -> Result<Adapters, RunError> {
+        let (BalancerPolicy::Alb { listener, rules, source, target }, MetricsPolicy::Cloudwatch { settle }) =
+            (&policy.balancer, policy.metrics)
+        else {
+            return Err(RunError::NoAws { service: policy.service.clone() });
+        };
+        // A policy's ARNs were read as such, so the region is there; credentials decide where it is not.
+        let Region { aws, poller } = self.of(find::region(source).unwrap_or_default(), clock).await;
+        let (listener, rules) = (listener.clone(), rules.clone());
+        let (source, target) = (source.clone(), target.clone());
+        let place =
+            Place { listener: listener.clone(), rules: rules.clone(), source: source.clone(), target: target.clone() };
+        let groups = Groups {
+            listener: listener.clone(),
+            source: source.clone(),
+            target: target.clone(),
+            settle,
+            tolerances: tolerances(policy),
+        };
+        let services =
+            |cluster: &String| (cluster.clone(), policy.source.service.clone(), policy.target.service.clone());
+        let cluster = policy.fleet.cluster.as_ref().map(services);
+        let looked_after = FleetGroups { listener, rules, source, target, cluster };
+        Ok(Adapters {
+            balancer: Arc::new(Alb::new(&aws, place)),
+            metrics: Arc::new(Cloudwatch::new(poller, aws.balancing(), groups, aws.clock.clone(), clock.clone())),
+            fleet: Arc::new(AlbFleet::new(aws.balancing(), aws.containers(), looked_after)),
+        })
+    }
+}
+
+/// By how many buckets the judge moves an edge of response times before it cuts the target: the tolerance of each guard on
+/// latency, and that of the gate to the next step, which is always wider.
+fn tolerances(policy: &Policy) -> Vec<u16> {
+    let guards = decide::guards(policy);
+    let on_latency = |kind: GuardKind| {
+        matches!(kind, GuardKind::Latency | GuardKind::LatencyBody | GuardKind::LatencyTail | GuardKind::LatencySlow)
+    };
+    let tolerated: BTreeSet<u16> = guards
+        .guards
+        .iter()
+        .filter(|guard| on_latency(guard.kind))
+        .map(|guard| latency::buckets_of(guard.ratio))
+        .collect();
+    let gate = latency::buckets_of(guards.pass.latency_ratio);
+    let passing = tolerated.iter().map(|buckets| gate.max(buckets.saturating_add(1)));
+    let all: BTreeSet<u16> = tolerated.iter().copied().chain(passing).chain([gate.max(1)]).collect();
+    all.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::policy;
+
+    /// Proves that CloudWatch is asked exactly where the judge looks: for each tolerance on latency and for the gate.
+    #[test]
+    fn every_tolerance_on_latency_has_edges_of_its_own() {
+        let mut policy = policy("search");
+        let gate = latency::buckets_of(decide::guards(&policy).pass.latency_ratio);
+        assert_eq!(tolerances(&policy), [gate.max(1)]);
+        let errors = policy.guards[0].clone();
+        for (kind, ratio) in [(GuardKind::Latency, 1.1), (GuardKind::LatencyTail, 1.5)] {
+            let mut guard = errors.clone();
+            (guard.guard.kind, guard.guard.ratio) = (kind, ratio);
+            policy.guards.push(guard);
+        }
+        let found = tolerances(&policy);
+        for buckets in [1.1, 1.5].map(latency::buckets_of) {
+            assert!(found.contains(&buckets) && found.contains(&gate.max(buckets + 1)), "{found:?}");
+        }
+        assert!(found.is_sorted_by(|one, other| one < other), "{found:?}");
+    }
+}
