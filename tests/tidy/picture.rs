@@ -18,7 +18,7 @@ const PACKAGES: [(&str, &[&str], &[&str]); 6] = [
     ("daemon/cutover", &["judge"], &[]),
     ("daemon/proxy", &["judge"], &[]),
     ("daemon/tidegate", &["cutover", "judge", "proxy"], &[]),
-    ("tests", &["cutover", "judge"], &["proxy", "tidegate"]),
+    ("tests", &["cutover", "judge"], &["lab", "proxy", "tidegate"]),
     ("tests/lab", &[], &[]),
 ];
 

@@ -1,0 +1,9 @@
+//! What each port promises, over its adapters and what stands in for the world: here AWS's adapters against the lab.
+//!
+//! An adapter sees nothing but the wire. Each case says what the port promises; that the stand-in answers as AWS does is
+//! the lab's own business and its tests'.
+
+mod alb;
+mod cloudwatch;
+mod fleet;
+mod support;
