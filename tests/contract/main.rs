@@ -6,4 +6,5 @@
 mod alb;
 mod cloudwatch;
 mod fleet;
+mod program;
 mod support;

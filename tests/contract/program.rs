@@ -1,0 +1,63 @@
+//! The built program against the lab, as an operator has it: endpoint and keys in the environment, nothing else.
+
+use std::process::{Command, Output};
+
+use lab::faults::FaultName;
+use lab::model::REGION;
+use serde_json::Value;
+use tidegate_tests::servers::built_binary;
+
+use crate::support::Stand;
+
+/// Runs the program to its end beside the lab.
+async fn tidegate(stand: &Stand, arguments: &[&str]) -> Output {
+    let mut command = Command::new(built_binary());
+    command
+        .args(arguments)
+        .env("AWS_ENDPOINT_URL", stand.lab.endpoint())
+        .env("AWS_REGION", REGION)
+        .env("AWS_ACCESS_KEY_ID", "stand-in")
+        .env("AWS_SECRET_ACCESS_KEY", "stand-in")
+        .env("AWS_EC2_METADATA_DISABLED", "true");
+    let ended = tokio::task::spawn_blocking(move || command.output()).await;
+    ended.expect("waiting does not panic").expect("the program can be run")
+}
+
+#[tokio::test]
+async fn a_discovered_listener_becomes_a_policy_that_is_sound() {
+    // Proves the way from an account to a policy: found by its target groups, written once, taken by `policy check`, and
+    // with the permissions that it needs, by ARN.
+    let stand = Stand::start().await;
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let file = folder.path().join("migration.toml");
+    let path = file.to_str().expect("the folder's name is text");
+    let found = tidegate(&stand, &["aws", "discover", "--json", "--write", path]).await;
+    assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
+    let listed: Value = serde_json::from_slice(&found.stdout).expect("it is JSON and nothing else");
+    assert_eq!(listed[0]["listener"], stand.lab.scene().listener_arn.as_str());
+    let checked = tidegate(&stand, &["policy", "check", path]).await;
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
+    let text = std::fs::read_to_string(&file).expect("it was written");
+    for word in [&stand.lab.scene().source_tg, &stand.lab.scene().target_tg, &stand.lab.scene().cluster] {
+        assert!(text.contains(word.as_str()), "{text}");
+    }
+    let again = tidegate(&stand, &["aws", "discover", "--write", path]).await;
+    assert_eq!(again.status.code(), Some(1), "a file is not overwritten");
+    let rights = tidegate(&stand, &["aws", "iam", "--json", "--policy", path]).await;
+    let rights = String::from_utf8(rights.stdout).expect("it is text");
+    assert!(rights.contains(&format!("\"Resource\":[\"{}\"]", stand.lab.scene().listener_arn)), "{rights}");
+}
+
+#[tokio::test]
+async fn what_is_not_aws_and_what_is_not_allowed_is_said_so() {
+    // Proves that a captive portal and a missing permission end with words and not with an empty list.
+    let stand = Stand::start().await;
+    for (fault, word) in [(FaultName::NotAws, "list the load balancers"), (FaultName::AccessDenied, "tidegate aws iam")]
+    {
+        stand.fault(fault, "DescribeLoadBalancers", 50);
+        let ended = tidegate(&stand, &["aws", "discover"]).await;
+        let words = String::from_utf8_lossy(&ended.stderr).into_owned();
+        assert!(ended.status.code() == Some(1) && words.contains(word), "{words}");
+        stand.mend();
+    }
+}
