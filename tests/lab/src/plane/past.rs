@@ -79,7 +79,7 @@ pub(super) fn fill(world: &World, group: &str, past: Past, now: Time) {
                 continue;
             }
             let per_target = 1.0 / live.targets.len().max(1) as f64;
-            let mut notes: Vec<Note> = vec![
+            let mut measured: Vec<Note> = vec![
                 (meter::REQUESTS, 1.0, count),
                 (meter::REQUESTS_PER_TARGET, per_target, count),
                 (meter::target_code(200), 1.0, count),
@@ -89,10 +89,10 @@ pub(super) fn fill(world: &World, group: &str, past: Past, now: Time) {
             for (part, middle) in (0..).zip(&middles) {
                 let time = behaviour.median_ms * (behaviour.spread * middle).exp() / 1000.0;
                 let share = |all: u64| all * (part + 1) / u64::from(PARTS) - all * part / u64::from(PARTS);
-                notes.push((meter::RESPONSE_TIME, three_digits(time), share(body)));
-                notes.push((meter::RESPONSE_TIME, three_digits(time * behaviour.tail_factor), share(tail)));
+                measured.push((meter::RESPONSE_TIME, three_digits(time), share(body)));
+                measured.push((meter::RESPONSE_TIME, three_digits(time * behaviour.tail_factor), share(tail)));
             }
-            node.meter.note(at, &live.dimension, &notes);
+            node.meter.note(at, &live.dimension, &measured);
         }
     }
 }
