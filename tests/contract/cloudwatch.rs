@@ -130,7 +130,9 @@ async fn a_series_that_is_not_whole_is_no_zero() {
     assert!(unknown.to_string().contains("nothing of the minute"), "{unknown}");
 
     let fresh = source_of(&stand);
-    for status in ["PartialData", "Forbidden", "InternalError"] {
+    // What failed on an early page has failed, though a later page calls the rest of it complete.
+    for (status, page_points) in [("Forbidden", Some(3)), ("InternalError", Some(3)), ("PartialData", None)] {
+        stand.lab.shared().cloudwatch.broken().page_points = page_points;
         let series =
             BrokenSeries { metric: "HTTPCode_Target_5XX_Count".to_owned(), status: status.to_owned(), times: 9 };
         stand.lab.shared().cloudwatch.broken().series = vec![series];

@@ -216,7 +216,10 @@ async fn chunk_of(client: &Client, queries: &[Query], window: Window, period: Du
             for (at, value) in series.timestamps().iter().zip(series.values()) {
                 points[place].insert(Timestamp(at.secs().saturating_mul(1000)), *value);
             }
-            whole[place] = series.status_code().cloned().or(Some(StatusCode::Complete));
+            // A series comes in parts, and the last says whether it is whole; but what failed once has a hole.
+            if !matches!(whole[place], Some(StatusCode::InternalError | StatusCode::Forbidden)) {
+                whole[place] = series.status_code().cloned().or(Some(StatusCode::Complete));
+            }
         }
         token = page.next_token().map(str::to_owned);
         if token.is_none() {
