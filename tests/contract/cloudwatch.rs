@@ -24,7 +24,7 @@ fn source_of(stand: &Stand) -> Cloudwatch {
         settle: Duration::from_mins(2),
         tolerances: vec![1, 3],
     };
-    let poller = Poller::new(stand.aws.watching());
+    let poller = Poller::new(stand.aws.watching(), stand.clock.clone());
     Cloudwatch::new(poller, stand.aws.balancing(), groups, stand.aws.clock.clone(), stand.clock.clone())
 }
 

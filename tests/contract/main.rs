@@ -8,3 +8,4 @@ mod cloudwatch;
 mod fleet;
 mod program;
 mod support;
+mod whole;

@@ -191,6 +191,21 @@ impl Writing<'_> {
     }
 }
 
+/// The way back by hand is on disk.
+pub struct UndoKept<'a> {
+    /// Which service.
+    pub service: &'a str,
+    /// Where it is.
+    pub file: &'a std::path::Path,
+}
+
+impl UndoKept<'_> {
+    /// Logs it.
+    pub fn emit(&self) {
+        info!(service = self.service, file = %self.file.display(), "this file puts back the original without tidegate");
+    }
+}
+
 /// The journal cannot be written: nothing rises, and the armed revert still fires.
 pub struct JournalFailed<'a> {
     /// Which service's decision it was.

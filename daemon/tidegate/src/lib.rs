@@ -22,6 +22,7 @@ pub mod gate;
 pub mod http;
 pub mod metrics;
 pub mod outbound;
+pub mod permanent;
 pub mod policy_files;
 pub mod port;
 pub mod program;
@@ -36,3 +37,4 @@ pub mod store;
 pub mod systemd;
 #[cfg(test)]
 mod testing;
+pub mod undo;

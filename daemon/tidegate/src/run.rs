@@ -33,6 +33,7 @@ use crate::proxies::Remote;
 use crate::secret;
 use crate::store::sqlite::{self, Chain, Sqlite};
 use crate::store::{Entry, Sample, Store, StoreError};
+use crate::undo;
 
 /// Environment variable that names the journal entry after which the process aborts: a testing aid, so that a test can
 /// end the daemon at every place that matters and see that the next start goes on rightly.
@@ -234,6 +235,7 @@ impl Shared {
             store: Arc::clone(&self.store),
             outbox: self.outbox.clone(),
             clock: self.clock.clone(),
+            undo: Some(self.state_dir.join(undo::DIRECTORY)),
             crash_after_entry: self.crash_after_entry,
         })
     }

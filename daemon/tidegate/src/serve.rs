@@ -65,17 +65,17 @@ pub enum ServeError {
     Signals(std::io::Error),
 }
 
-/// Runs the daemon until a signal ends it.
+/// Runs the daemon by `clock` until a signal ends it.
 ///
 /// # Errors
 /// When it cannot start, or a loop of it ended.
-pub async fn serve(config: Config) -> Result<(), ServeError> {
+pub async fn serve(config: Config, clock: Clock) -> Result<(), ServeError> {
     // Signals are awaited before anything can be ordered, so that none is missed.
     let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signals)?;
     let mut hang_up = signal(SignalKind::hangup()).map_err(ServeError::Signals)?;
 
-    let (mut shared, deliverer) = Shared::open(&config.state_dir, None, Clock::system())?;
+    let (mut shared, deliverer) = Shared::open(&config.state_dir, None, clock)?;
     if let Some(own) = &config.proxy {
         shared.own_proxy = Some(own_proxy(own, &config, &shared).await?);
         shared.own_service = Some(own.service.clone());

@@ -11,6 +11,7 @@ use super::{bake, count, drift, revert};
 use crate::command::Command;
 use crate::cutover::{Armed, Cutover, HaltKind, Phase, Write};
 use crate::event::{CommandKind, Reading, Retry};
+use crate::policy::BalancerPolicy;
 use crate::units::{Generation, Share};
 
 /// How long the answer to a write is waited for before its outcome counts as unknown. The shell has a deadline of its
@@ -187,7 +188,15 @@ fn write(turn: &mut Turn, step: usize, attempts: u32) {
 pub(super) fn armed(turn: &mut Turn) {
     if matches!(turn.next.armed, Armed::Asked { .. }) {
         turn.next.armed = Armed::Yes;
-        turn.because("armed", "the proxies put the original share back by themselves when a tripwire fires");
+        let text = match turn.next.policy.balancer {
+            BalancerPolicy::Listener { .. } => {
+                "the proxies put the original share back by themselves when a tripwire fires"
+            }
+            BalancerPolicy::Alb { .. } => {
+                "the original is recorded; a load balancer puts nothing back by itself, so a revert is this daemon's"
+            }
+        };
+        turn.because("armed", text);
     } else {
         turn.note("armed_late", "the proxies were armed when nothing waited for it");
     }

@@ -1,5 +1,6 @@
 //! `tidegate explain`: why a cutover is where it is, in sentences: each guard with its numbers, and what is missing.
 
+use cutover::Phase;
 use judge::interval::SHOWN_ALPHA;
 use judge::{GuardVerdict, Reference, World};
 
@@ -9,6 +10,7 @@ use super::{Context, Exit};
 use crate::clock::rfc3339;
 use crate::daemon::Detail;
 use crate::screen::format;
+use crate::{permanent, undo};
 
 /// The arguments of `tidegate explain`.
 #[derive(Debug, clap::Args)]
@@ -40,6 +42,8 @@ impl Explain {
                     }),
                     "checks": cutover.checks,
                     "price": detail.price,
+                    "undo": undo::commands(cutover),
+                    "permanent": permanent::lines(cutover),
                 }))?;
                 return Ok(Exit::Done);
             }
@@ -65,6 +69,10 @@ impl Explain {
                 lines.extend(cutover.blockers.iter().map(|blocker| format!("- {}", blocker.text)));
             }
             lines.extend(detail.price.iter().map(|price| format!("The price: {}.", price.text)));
+            if matches!(cutover.phase, Phase::Stuck { .. } | Phase::Reverting { .. }) {
+                lines.extend(undo::commands(cutover).iter().map(|command| format!("By hand: {command}")));
+            }
+            lines.extend(permanent::lines(cutover));
             context.print(&(lines.join("\n") + "\n"))?;
             Ok(Exit::Done)
         })

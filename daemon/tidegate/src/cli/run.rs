@@ -7,6 +7,7 @@ use proxy::config::ControlAddress;
 use tracing_subscriber::EnvFilter;
 
 use super::{Context, Exit};
+use crate::clock::Clock;
 use crate::config::{self, Config, DEFAULT_FILE, Log, LogFormat};
 use crate::serve;
 
@@ -31,14 +32,19 @@ pub struct Run {
     /// The form of the log.
     #[arg(long, value_name = "human|json", value_parser = ["human", "json"])]
     log: Option<String>,
+    /// How many times as fast as real time the daemon's clock runs: for cutovers in a world that keeps the same time, as
+    /// the lab of our tests does. Time-outs of the network stay real.
+    #[arg(long, hide = true, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=3600))]
+    clock_speed: u32,
 }
 
 impl Run {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<Exit> {
+        let clock = Clock::fast(self.clock_speed);
         let Some(config) = self.settings(context)? else { return Ok(Exit::Usage) };
         log(&config.log)?;
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build()?;
-        let result = runtime.block_on(serve::serve(config));
+        let result = runtime.block_on(serve::serve(config, clock));
         // A call that hangs in the system does not keep the process.
         runtime.shutdown_background();
         result?;

@@ -119,7 +119,7 @@ impl Controller {
 
     /// Carries commands out that are not on disk: all but a write that gives the target more than it has.
     pub(super) fn carry_out_unjournalled(&mut self, commands: Vec<Command>, now: Timestamp) {
-        for message in self.messages(&commands, now) {
+        for message in self.messages(&commands, &self.cutover, now) {
             self.ports.outbox.carry(message);
         }
         for command in commands {
@@ -182,6 +182,8 @@ impl Controller {
                 let metrics = Arc::clone(&self.ports.metrics);
                 let late = !self.cutover.policy.metrics.late().is_zero();
                 let limit = if late { OBSERVE_LATE_MAX } else { OBSERVE_MAX } + window.to.since(now);
+                // The core's patience is by the clock that it is shown.
+                let limit = self.ports.clock.real(limit);
                 self.spawn(CommandKind::Observe, now, async move {
                     Ok(Event::Observed(within("metrics", limit, metrics.observe(window)).await?))
                 });

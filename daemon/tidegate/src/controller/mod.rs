@@ -16,6 +16,7 @@ mod record;
 mod tests;
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -78,6 +79,8 @@ pub struct Ports {
     pub outbox: Outbox,
     /// What time it is.
     pub clock: Clock,
+    /// Where the way back by hand is kept; `None` where it is not.
+    pub undo: Option<PathBuf>,
     /// Testing aid: the process aborts right after this entry is on disk, before any of its commands.
     pub crash_after_entry: Option<u64>,
 }
@@ -275,6 +278,7 @@ impl Controller {
     /// # Errors
     /// When the lease was lost: someone else drives this cutover now, and this loop must do nothing more.
     pub async fn run(mut self, first: Option<Event>) -> Result<(), PortError> {
+        self.keep_undo();
         if let Some(event) = first {
             self.answer(event).await?;
         }
@@ -323,7 +327,8 @@ impl Controller {
     }
 
     fn until_wake(&self) -> Duration {
-        self.wake.map_or(SLEEP_MAX, |wake| wake.since(self.ports.clock.now()).min(SLEEP_MAX))
+        let clock = &self.ports.clock;
+        self.wake.map_or(SLEEP_MAX, |wake| clock.real(wake.since(clock.now())).min(SLEEP_MAX))
     }
 
     /// Whether the balancer is looked at. After `done` too, until it is closed: a proxy that comes up then, with the
@@ -403,7 +408,11 @@ impl Controller {
             }
             .emit();
         }
+        let recorded = self.cutover.original != next.original;
         self.cutover = next.clone();
+        if recorded {
+            self.keep_undo();
+        }
         if let Event::Observed(observation) = event {
             self.lately = Some(Lately::new(observation));
         }
@@ -413,6 +422,25 @@ impl Controller {
         // Nobody listening is the usual case.
         drop(self.story.send(Arc::clone(&view)));
         view
+    }
+
+    /// Keeps the way back by hand on disk. Nothing waits for it: the journal has the original, and a disk that hangs must
+    /// not hold up a revert.
+    fn keep_undo(&mut self) {
+        let Some(directory) = self.ports.undo.clone() else { return };
+        let cutover = self.cutover.clone();
+        self.tasks.spawn(async move {
+            let service = cutover.policy.service.clone();
+            let kept = tokio::task::spawn_blocking(move || crate::undo::keep(&directory, &cutover)).await;
+            match kept.map_err(std::io::Error::other).flatten() {
+                Ok(Some(file)) => events::UndoKept { service: &service, file: &file }.emit(),
+                Ok(None) => {}
+                Err(error) => {
+                    events::CommandFailed { service: &service, command: "undo", error: &error.to_string() }.emit();
+                }
+            }
+            Reply::Nothing
+        });
     }
 
     /// Waits for a write that is under way, writes down how it ended, and ends. Everything else is asked for again

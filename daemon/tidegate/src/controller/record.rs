@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use cutover::command::{Episode, Severity};
 use cutover::{Command, Cutover, Decision, Event, Timestamp};
 
 use super::Controller;
@@ -10,6 +11,7 @@ use crate::alert::Message;
 use crate::events;
 use crate::port::{PortError, Retry};
 use crate::store::{Draft, Sample};
+use crate::undo;
 
 /// How long an entry may take to reach the disk before the journal counts as not writable.
 const APPEND_MAX: Duration = Duration::from_secs(2);
@@ -32,7 +34,7 @@ impl Controller {
             self.keep(event, &decision.next).await?;
             return Ok(None);
         }
-        let messages = self.messages(&decision.commands, now);
+        let messages = self.messages(&decision.commands, &decision.next, now);
         let alerts = !messages.is_empty();
         let draft = Draft {
             at: now,
@@ -102,21 +104,29 @@ impl Controller {
         self.pending.push_back(Event::Journal { writable: true });
     }
 
-    /// The alerts among the commands, one message for each receiver of the policy.
-    pub(super) fn messages(&self, commands: &[Command], now: Timestamp) -> Vec<Message> {
+    /// The alerts among the commands that made the cutover `next`, one message for each receiver of the policy. One that
+    /// calls for a person says the way back by hand.
+    pub(super) fn messages(&self, commands: &[Command], next: &Cutover, now: Timestamp) -> Vec<Message> {
         let alerts = commands.iter().filter_map(|command| match command {
-            Command::Alert(alert) => Some(alert),
+            Command::Alert(alert) => {
+                let mut alert = alert.clone();
+                if alert.severity == Severity::Critical && alert.change != Episode::Closed {
+                    alert.text.extend(undo::told(next));
+                }
+                Some(alert)
+            }
             _ => None,
         });
         let receivers = &self.cutover.policy.alerts;
         alerts
             .enumerate()
             .flat_map(|(nth, alert)| {
+                let (cutover, service) = (&self.cutover.id, &self.lease.service);
                 receivers.iter().enumerate().map(move |(receiver, to)| Message {
                     // Unique by time and place within it; the receiver drops a repetition by it.
                     id: format!("{}/{}/{nth}/{receiver}", alert.episode, now.0),
-                    cutover: self.cutover.id.clone(),
-                    service: self.lease.service.clone(),
+                    cutover: cutover.clone(),
+                    service: service.clone(),
                     at: now,
                     to: to.clone(),
                     alert: alert.clone(),

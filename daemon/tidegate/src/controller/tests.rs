@@ -304,6 +304,7 @@ async fn world(policy: Policy) -> World {
         store,
         outbox,
         clock: Clock::system(),
+        undo: None,
         crash_after_entry: None,
     };
     let now = ports.clock.now();

@@ -20,6 +20,7 @@ use serde::Serialize;
 
 use crate::screen::format;
 use crate::store::{Entry, Sample};
+use crate::{permanent, undo};
 
 /// The most decisions that are listed one by one: the first of them, and twice as many of the last, since the end is
 /// what people come for. What is left out between is counted.
@@ -121,6 +122,8 @@ pub fn html(entries: &[Entry], samples: &[Sample]) -> Result<String, ReportError
         configured => cutover.configured.as_ref().map(|reading| reading.share.to_string()),
         original => cutover.original.as_ref().map(|reading| reading.share.to_string()),
         original_action => cutover.original.as_ref().map(|reading| reading.action.to_string()),
+        undo => undo::commands(cutover),
+        permanent => permanent::lines(cutover),
         baseline => baseline(cutover),
         totals => [total(samples, Side::Source), total(samples, Side::Target)],
         intervals => samples.len(),

@@ -33,7 +33,7 @@ impl Regions {
             return region.clone();
         }
         let aws = Aws::new(Some(name.to_owned()), clock.clone()).await;
-        let region = Region { poller: Poller::new(aws.watching()), aws };
+        let region = Region { poller: Poller::new(aws.watching(), clock.clone()), aws };
         regions.insert(name.to_owned(), region.clone());
         region
     }

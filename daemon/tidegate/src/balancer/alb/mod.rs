@@ -58,6 +58,8 @@ struct Spelled {
 /// What stands: the default actions of the listener, and those of the rules by their ARN.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Stands {
+    /// The listener's ARN; empty where what was recorded does not say it.
+    listener: String,
     default: Vec<Action>,
     rules: Vec<(String, Vec<Action>)>,
 }
@@ -65,7 +67,7 @@ struct Stands {
 impl Stands {
     /// As the journal keeps it.
     fn spelled(&self) -> Value {
-        let mut value = json!({ "DefaultActions": action::spelled(&self.default) });
+        let mut value = json!({ "ListenerArn": self.listener, "DefaultActions": action::spelled(&self.default) });
         if !self.rules.is_empty() {
             let rules: serde_json::Map<String, Value> =
                 self.rules.iter().map(|(arn, actions)| (arn.clone(), action::spelled(actions))).collect();
@@ -91,7 +93,8 @@ impl Stands {
         let default = action::read(value.get("DefaultActions").unwrap_or(&none))?;
         let rules = value.get("Rules").and_then(Value::as_object).into_iter().flatten();
         let rules = rules.map(|(arn, actions)| Ok((arn.clone(), action::read(actions)?))).collect::<Result<_, _>>()?;
-        Ok(Self { default, rules })
+        let listener = value.get("ListenerArn").and_then(Value::as_str).unwrap_or_default().to_owned();
+        Ok(Self { listener, default, rules })
     }
 }
 
@@ -131,7 +134,7 @@ impl Alb {
             .ok_or_else(|| PortError::later(PORT, format!("the answer does not speak of the listener `{arn}`")))?;
         let default = known(listener.get("DefaultActions").unwrap_or(&Value::Null))?;
         let rules = if self.place.rules.is_empty() { Vec::new() } else { self.rules().await? };
-        Ok(Stands { default, rules })
+        Ok(Stands { listener: arn.to_owned(), default, rules })
     }
 
     /// The actions of the numbered rules, in the order of the policy.
@@ -232,6 +235,12 @@ impl Balancer for Alb {
             let original = Stands::read(action).map_err(|error| PortError::never(PORT, error))?;
             if original.default.is_empty() {
                 return Err(PortError::never(PORT, "what was recorded is not an action of a listener"));
+            }
+            let arn = self.listener().await?;
+            if !original.listener.is_empty() && original.listener != arn {
+                let text =
+                    format!("what was recorded is of the listener `{}`, and this one is `{arn}`", original.listener);
+                return Err(PortError::never(PORT, text));
             }
             self.spelled.lock().expect("nobody panics while holding it").restored = Some(action.clone());
             // The default rule has most of the traffic. Whatever becomes of it, the others are tried as well.

@@ -41,7 +41,7 @@ const MINUTE: Duration = Duration::from_mins(1);
 /// How far apart two equal readings of a minute must lie.
 const APART: Duration = Duration::from_secs(10);
 
-/// How often it is looked whether a time has come; real time, since the clock may run faster.
+/// How often it is looked whether a time has come.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// How long minutes are kept: longer than an answer may be late.
@@ -289,7 +289,7 @@ impl Cloudwatch {
                         )));
                     }
                 }
-                _ => tokio::time::sleep(LOOK).await,
+                _ => self.ours.sleep(LOOK).await,
             }
         }
     }

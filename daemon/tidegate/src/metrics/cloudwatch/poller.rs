@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::aws::failed;
+use crate::clock::Clock;
 use crate::events;
 use crate::port::{PortError, Retry};
 
@@ -91,11 +92,11 @@ pub struct Poller {
 }
 
 impl Poller {
-    /// Begins to answer questions by `client`. Must be called within a runtime.
-    pub fn new(client: Client) -> Self {
+    /// Begins to answer questions by `client`, which `clock` times. Must be called within a runtime.
+    pub fn new(client: Client, clock: Clock) -> Self {
         let (asks, asked) = mpsc::channel(WAITING_MAX);
         let mut task = JoinSet::new();
-        task.spawn(answer_on(client, asked));
+        task.spawn(answer_on(client, clock, asked));
         Self { asks, _task: Arc::new(task) }
     }
 
@@ -111,10 +112,10 @@ impl Poller {
     }
 }
 
-async fn answer_on(client: Client, mut asked: mpsc::Receiver<Ask>) {
+async fn answer_on(client: Client, clock: Clock, mut asked: mpsc::Receiver<Ask>) {
     let mut calls = JoinSet::new();
     while let Some(first) = asked.recv().await {
-        tokio::time::sleep(GATHER).await;
+        clock.sleep(GATHER).await;
         let mut waiting = vec![first];
         while let Ok(next) = asked.try_recv() {
             waiting.push(next);
