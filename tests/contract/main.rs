@@ -5,6 +5,7 @@
 
 mod alb;
 mod cloudwatch;
+mod demo;
 mod fleet;
 mod program;
 mod support;

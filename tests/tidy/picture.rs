@@ -17,7 +17,8 @@ const PACKAGES: [(&str, &[&str], &[&str]); 6] = [
     ("daemon/judge", &[], &[]),
     ("daemon/cutover", &["judge"], &[]),
     ("daemon/proxy", &["judge"], &[]),
-    ("daemon/tidegate", &["cutover", "judge", "proxy"], &[]),
+    // The lab for `demo --aws` alone, behind a feature that is off.
+    ("daemon/tidegate", &["cutover", "judge", "lab", "proxy"], &[]),
     ("tests", &["cutover", "judge"], &["lab", "proxy", "tidegate"]),
     ("tests/lab", &[], &[]),
 ];

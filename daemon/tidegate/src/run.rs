@@ -407,6 +407,27 @@ impl Embedded {
 /// When the journal cannot be used, or a proxy's address makes no sense.
 pub async fn embedded(policy: Policy, proxy: Option<Handle>, state_dir: &Path) -> Result<Embedded, RunError> {
     let (shared, deliverer) = Shared::open(state_dir, proxy, Clock::system())?;
+    embedded_by(policy, shared, deliverer).await
+}
+
+/// The same for a policy about a load balancer in an AWS that stands in for the real one, by its clock.
+///
+/// # Errors
+/// When the journal cannot be used.
+#[cfg(feature = "lab")]
+pub async fn embedded_in(
+    policy: Policy,
+    region: &str,
+    aws: crate::aws::Aws,
+    clock: Clock,
+    state_dir: &Path,
+) -> Result<Embedded, RunError> {
+    let (shared, deliverer) = Shared::open(state_dir, None, clock.clone())?;
+    shared.aws.put(region, aws, clock).await;
+    embedded_by(policy, shared, deliverer).await
+}
+
+async fn embedded_by(policy: Policy, shared: Shared, deliverer: Deliverer) -> Result<Embedded, RunError> {
     let now = shared.clock.now();
     let cutover = Cutover::new(cutover_id(&policy.service, now), policy, now);
     let (controller, running) = shared.controller(cutover).await?;

@@ -16,11 +16,13 @@ use super::{Context, Exit};
 use crate::clock;
 use crate::controller::View;
 use crate::demo::fault::Fault;
-use crate::demo::stage::{self, Outcome, Scenario, Scene, Stage, Summary};
+use crate::demo::stage::{self, DemoError, Outcome, Scenario, Scene, Stage, Summary};
 use crate::screen::keys::{Action, Keys};
 use crate::screen::terminal::Terminal;
 use crate::screen::{self, Happened, Look, Trend, format};
 
+/// Threads that carry a load balancer in AWS with everything around it.
+const THREADS: usize = 2;
 /// How often the screen is drawn.
 const FRAME: Duration = Duration::from_millis(200);
 /// How many of the last decisions the screen can show.
@@ -37,14 +39,32 @@ pub struct Demo {
     /// Decides what the clients ask and how long the servers take.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Move the weights of a load balancer in an AWS on this machine, with CloudWatch's late minutes as the numbers.
+    #[arg(long, hide = cfg!(not(feature = "lab")))]
+    aws: bool,
 }
 
 impl Demo {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<Exit> {
+        if self.aws && cfg!(not(feature = "lab")) {
+            return Err(DemoError::NoLab.into());
+        }
+        if self.aws && self.fault == Some(Fault::Drip) {
+            context.say(
+                "tidegate: CloudWatch times the first byte of an answer, and a body that drips does not show there",
+            )?;
+            return Ok(Exit::Usage);
+        }
         let state_dir = stage::state_dir(clock::now()).context("cannot make a directory for the demo's journal")?;
         let program = std::env::current_exe().context("cannot find this program, to start the demo's servers")?;
-        let scenario = Scenario { fault: self.fault, seed: self.seed, program, state_dir };
-        let summary = context.block_on(async {
+        let scenario = Scenario { fault: self.fault, seed: self.seed, program, state_dir, aws: self.aws };
+        // A lab, its load balancers and their servers are more than one thread should carry beside the clients.
+        let mut runtime = if self.aws {
+            tokio::runtime::Builder::new_multi_thread()
+        } else {
+            tokio::runtime::Builder::new_current_thread()
+        };
+        let summary = runtime.worker_threads(THREADS).enable_all().build()?.block_on(async {
             let live = !context.json && std::io::stdout().is_terminal() && std::io::stdin().is_terminal() && !dumb();
             let mut stage = Box::pin(Stage::open(scenario)).await?;
             let shown = if live { show(&mut stage).await } else { tell(&mut stage).await };
@@ -53,7 +73,7 @@ impl Demo {
                 let abort = Order { verb: Verb::Abort, actor: "operator".to_owned(), reason };
                 stage.running().order(abort).await?;
             }
-            Ok(stage.close().await?)
+            anyhow::Ok(stage.close().await?)
         })?;
         if context.json {
             context.print_json(&summary)?;
@@ -117,7 +137,7 @@ fn draw(
     keys: &Keys,
     trend: &mut Trend,
 ) -> std::io::Result<()> {
-    let now = clock::now();
+    let now = scene.now;
     let cutover = &scene.view.cutover;
     trend.push(scene.view.lately.as_ref());
     let notes = notes(scene);

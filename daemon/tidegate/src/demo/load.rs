@@ -22,7 +22,7 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::corpus::{self, Ask};
-use super::upstream::{SERVED_BY, SPOILED_BY};
+use super::upstream;
 use crate::clock;
 
 /// After how long without a whole answer a client gives up: shorter than any human's patience with a search box.
@@ -41,7 +41,21 @@ pub struct Plan {
     pub clients: usize,
     /// The mean pause of a client between an answer and its next question.
     pub think: Duration,
+    /// What answers say of themselves.
+    pub marks: Marks,
 }
+
+/// The header fields by which the servers of a demo mark their answers, for whoever counts; clients act on neither.
+#[derive(Clone, Copy, Debug)]
+pub struct Marks {
+    /// Whose answer it is: it begins with `source` or `target`.
+    pub side: &'static str,
+    /// There on an answer that a fault spoiled.
+    pub spoiled: &'static str,
+}
+
+/// The marks of the demo's own servers.
+pub const OWN_MARKS: Marks = Marks { side: upstream::SERVED_BY, spoiled: upstream::SPOILED_BY };
 
 /// What the clients saw since they started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -126,8 +140,8 @@ impl Ledger {
         let tally = &mut inner.0;
         tally.requests += 1;
         match outcome.side.as_deref() {
-            Some("source") => tally.by_source += 1,
-            Some("target") => tally.by_target += 1,
+            Some(side) if side.starts_with("source") => tally.by_source += 1,
+            Some(side) if side.starts_with("target") => tally.by_target += 1,
             Some(_) | None => {}
         }
         if let Some(failure) = outcome.failure {
@@ -207,6 +221,7 @@ impl Client {
 
     /// Sends one request and reads its whole answer.
     async fn exchange(&mut self, ask: Ask, drivers: &mut JoinSet<()>) -> Outcome {
+        let marks = self.plan.marks;
         let lost = |marked| Outcome { failure: Some(Failure::Connection), side: None, marked };
         let Ok(connection) = self.connected(drivers).await else { return lost(false) };
         let request = Request::builder()
@@ -218,7 +233,7 @@ impl Client {
             .expect("method, path and headers come from the corpus and are well formed");
         let Ok(response) = connection.sender.send_request(request).await else { return lost(false) };
         let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok().map(str::to_owned));
-        let (side, marked) = (header(SERVED_BY), response.headers().contains_key(SPOILED_BY));
+        let (side, marked) = (header(marks.side), response.headers().contains_key(marks.spoiled));
         let status = response.status();
         if read_whole(response.into_body()).await.is_err() {
             return lost(marked);
@@ -290,7 +305,7 @@ mod tests {
             ledger.broken();
             switch.set(fault);
         }
-        let plan = Plan { address, seed: 1, clients: 8, think: Duration::from_millis(2) };
+        let plan = Plan { address, seed: 1, clients: 8, think: Duration::from_millis(2), marks: OWN_MARKS };
         let mut load = JoinSet::new();
         load.spawn(run(plan, Arc::clone(&ledger), stopped));
         while ledger.tally().requests < requests {

@@ -17,18 +17,23 @@ use cutover::{Order, Policy, Timestamp, Verb};
 use proxy::config::{Retry, Side, Upstream};
 use proxy::{Config, Handle, Proxy};
 use serde::Serialize;
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinSet;
 
+#[cfg(feature = "lab")]
+use super::cloud::{self, Cloud};
 use super::fault::Fault;
-use super::load::{self, Ledger, Plan, Tally};
+use super::load::{self, Ledger, Marks, Plan, Tally};
 use super::upstream::Hello;
-use crate::clock;
+use crate::clock::{self, Clock};
 use crate::controller::{OrderError, Running, View};
 use crate::port::PortError;
 use crate::report::{self, ReportError};
+#[cfg(feature = "lab")]
+use crate::run::embedded_in;
 use crate::run::{Embedded, RunError, embedded};
 use crate::store::{Entry, Query, Store};
 
@@ -40,6 +45,11 @@ const CLIENTS: usize = 48;
 const THINK: Duration = Duration::from_millis(45);
 /// The step at which the target breaks: midway up the ladder.
 const BREAK_STEP: usize = 2;
+/// The same for the shorter ladder of a load balancer in AWS.
+const BREAK_STEP_AWS: usize = 1;
+/// The mean pause there: about 500 requests a second, for there are more sockets between a client and its answer.
+#[cfg(feature = "lab")]
+const THINK_AWS: Duration = Duration::from_millis(90);
 /// How long that step has baked when the target breaks.
 const BREAK_AFTER: Duration = Duration::from_secs(2);
 /// How long the clients go on after a revert, to show that they are well again.
@@ -49,6 +59,8 @@ const AFTERMATH: Duration = Duration::from_secs(3);
 const LEAD: Duration = Duration::from_millis(1500);
 /// After this a demo is given up: no scenario takes as long.
 const DEMO_MAX: Duration = Duration::from_secs(200);
+/// The same for a load balancer in AWS.
+const DEMO_AWS_MAX: Duration = Duration::from_secs(130);
 /// How long a server may take to say where it listens.
 const HELLO_MAX: Duration = Duration::from_secs(10);
 /// How long clients get to finish what they are at, and the proxy to drain.
@@ -65,6 +77,8 @@ pub struct Scenario {
     pub program: PathBuf,
     /// Where journal and dossier go.
     pub state_dir: PathBuf,
+    /// Whether the weights are those of a load balancer in an AWS on this machine, and not those of our own proxy.
+    pub aws: bool,
 }
 
 /// How a cutover ended.
@@ -102,9 +116,23 @@ pub struct Summary {
     pub seconds: f64,
     /// Where the dossier is.
     pub dossier: PathBuf,
+    /// What there is to say of a load balancer in AWS; its fields stand beside the others.
+    #[serde(flatten)]
+    pub aws: Option<OfAws>,
     /// What a person is told besides; not in the line of JSON, whose keys are fixed.
     #[serde(skip)]
     pub tale: Tale,
+}
+
+/// What a demo in AWS says besides.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct OfAws {
+    /// The listener's default actions before anything was changed, in AWS's own spelling.
+    pub listener_before: Value,
+    /// The same at the end.
+    pub listener_after: Value,
+    /// How often AWS was called, each try of its own.
+    pub api_calls: u64,
 }
 
 /// The course of a demo, for people; all times are since its start.
@@ -136,11 +164,17 @@ pub struct WayBack {
 }
 
 impl Tale {
-    fn new(entries: &[Entry], began: Timestamp, tally: Tally, broken: Option<Duration>) -> Self {
+    fn new(
+        entries: &[Entry],
+        (stood, began): (Duration, Timestamp),
+        clock: &Clock,
+        tally: Tally,
+        broken: Option<Duration>,
+    ) -> Self {
         let mut tale = Self { tally, broken, ..Self::default() };
         let mut before: Option<&Entry> = None;
         for entry in entries {
-            let at = entry.at.since(began);
+            let at = stood + clock.real(entry.at.since(began));
             let entered = before.is_none_or(|before| before.next.phase.name() != entry.next.phase.name());
             match entry.next.phase {
                 Phase::Baking { .. } | Phase::Draining if entered => {
@@ -188,6 +222,12 @@ pub enum DemoError {
     /// The proxy could not be started.
     #[error("cannot start the demo's proxy: {0}")]
     Proxy(#[from] proxy::StartError),
+    /// The AWS on this machine could not be started, or does not answer.
+    #[error("the lab for the demo fails: {0}")]
+    Lab(String),
+    /// This program cannot show it.
+    #[error("this program was built without the feature `lab`: cargo run --features lab -- demo --aws")]
+    NoLab,
     /// The built-in policy does not hold.
     #[error("the demo's policy is wrong: {0}")]
     Policy(String),
@@ -217,16 +257,84 @@ pub enum DemoError {
 pub struct Stage {
     scenario: Scenario,
     started: Instant,
-    /// The same moment by the journal's clock.
-    began: Timestamp,
+    /// How long it took until everything stood, and when that was by the journal's clock.
+    began: (Duration, Timestamp),
+    clock: Clock,
     embedded: Embedded,
-    proxy: Handle,
     ledger: Arc<Ledger>,
     stop: watch::Sender<bool>,
     load: JoinSet<()>,
-    source: Server,
-    target: Server,
+    behind: Behind,
     broken: Option<Instant>,
+}
+
+/// What stands around the cutover.
+enum Behind {
+    /// Our own proxy and two clusters.
+    Proxy { proxy: Handle, servers: Box<[Server; 2]> },
+    /// A load balancer in an AWS on this machine.
+    #[cfg(feature = "lab")]
+    Cloud(Box<Cloud>),
+}
+
+impl Behind {
+    /// Ends it, when nobody is left who would ask. The target's weight at the end in per mille, and what AWS says besides.
+    async fn end(self) -> Result<(u16, Option<OfAws>), DemoError> {
+        match self {
+            Self::Proxy { proxy, servers } => {
+                let weight = proxy.status().reads;
+                proxy.drain(FINISH_MAX).await;
+                // They end with their handles.
+                drop(servers);
+                Ok((weight, None))
+            }
+            #[cfg(feature = "lab")]
+            Self::Cloud(cloud) => {
+                let (told, weight) = cloud.told()?;
+                cloud.stop().await;
+                Ok((weight, Some(told)))
+            }
+        }
+    }
+}
+
+/// What stands around the cutover, and the cutover that knows nothing of it.
+struct Set {
+    behind: Behind,
+    embedded: Embedded,
+    clock: Clock,
+    address: SocketAddr,
+    think: Duration,
+    marks: Marks,
+}
+
+impl Set {
+    async fn with_proxy(scenario: &Scenario) -> Result<Self, DemoError> {
+        let (source, target) = tokio::try_join!(Server::start(scenario, "source"), Server::start(scenario, "target"))?;
+        let policy = policy(source.address, target.address)?;
+        let proxy = Proxy::start(proxy_config(&policy, source.address, target.address, scenario.seed))?;
+        let embedded = Box::pin(embedded(policy, Some(proxy.clone()), &scenario.state_dir)).await?;
+        let address = proxy.local_addr();
+        let behind = Behind::Proxy { proxy, servers: Box::new([source, target]) };
+        Ok(Self { behind, embedded, clock: Clock::system(), address, think: THINK, marks: load::OWN_MARKS })
+    }
+
+    #[cfg(feature = "lab")]
+    async fn with_cloud(scenario: &Scenario) -> Result<Self, DemoError> {
+        let cloud = Cloud::start(scenario.seed).await?;
+        let clock = Clock::fast(cloud::SPEED);
+        let aws = cloud.aws(&clock).await;
+        let embedded = embedded_in(cloud.policy()?, Cloud::REGION, aws, clock.clone(), &scenario.state_dir).await?;
+        let address = cloud.address()?;
+        let behind = Behind::Cloud(Box::new(cloud));
+        Ok(Self { behind, embedded, clock, address, think: THINK_AWS, marks: cloud::MARKS })
+    }
+
+    #[cfg(not(feature = "lab"))]
+    #[expect(clippy::unused_async, reason = "with the lab it starts one, which takes time")]
+    async fn with_cloud(_: &Scenario) -> Result<Self, DemoError> {
+        Err(DemoError::NoLab)
+    }
 }
 
 /// What the audience sees between two moments of a demo.
@@ -238,6 +346,8 @@ pub struct Scene {
     pub tally: Tally,
     /// How long it has been going.
     pub since: Duration,
+    /// What the cutover's clock shows.
+    pub now: Timestamp,
     /// What broke, and how long ago.
     pub broken: Option<(Fault, Duration)>,
 }
@@ -248,21 +358,23 @@ impl Stage {
     /// # Errors
     /// When one of them cannot be started.
     pub async fn open(scenario: Scenario) -> Result<Self, DemoError> {
-        let (started, began) = (clock::instant(), clock::now());
-        let (source, target) =
-            tokio::try_join!(Server::start(&scenario, "source"), Server::start(&scenario, "target"))?;
-        let policy = policy(source.address, target.address)?;
-        let proxy = Proxy::start(proxy_config(&policy, source.address, target.address, scenario.seed))?;
-        let embedded = Box::pin(embedded(policy, Some(proxy.clone()), &scenario.state_dir)).await?;
+        let started = clock::instant();
+        let set = if scenario.aws {
+            Box::pin(Set::with_cloud(&scenario)).await?
+        } else {
+            Box::pin(Set::with_proxy(&scenario)).await?
+        };
+        let Set { behind, embedded, clock, address, think, marks } = set;
+        let began = (clock::instant().saturating_duration_since(started), clock.now());
         let ledger = Ledger::new(started);
         let (stop, stopped) = watch::channel(false);
-        let plan = Plan { address: proxy.local_addr(), seed: scenario.seed, clients: CLIENTS, think: THINK };
+        let plan = Plan { address, seed: scenario.seed, clients: CLIENTS, think, marks };
         let mut load = JoinSet::new();
         load.spawn(load::run(plan, Arc::clone(&ledger), stopped));
         tokio::time::sleep(LEAD).await;
         let start = Order { verb: Verb::Start, actor: "demo".to_owned(), reason: "to show a cutover".to_owned() };
         embedded.running.order(start).await?;
-        Ok(Self { scenario, started, began, embedded, proxy, ledger, stop, load, source, target, broken: None })
+        Ok(Self { scenario, started, began, clock, embedded, ledger, stop, load, behind, broken: None })
     }
 
     /// Who takes orders and tells the story.
@@ -282,6 +394,7 @@ impl Stage {
             view: self.embedded.running.view(),
             tally: self.ledger.tally(),
             since: now.saturating_duration_since(self.started),
+            now: self.clock.now(),
             broken: self.scenario.fault.zip(self.broken.map(|at| now.saturating_duration_since(at))),
         }
     }
@@ -297,12 +410,13 @@ impl Stage {
             let now = clock::instant();
             let view = Arc::clone(&views.borrow_and_update());
             let since = now.saturating_duration_since(self.started);
-            let rest = aftermath(&view.cutover);
+            let rest = self.aftermath(&view.cutover);
             if rest == Some(Duration::ZERO) {
                 return Ok(());
             }
-            if since >= DEMO_MAX {
-                let reason = format!("the demo took more than {} s", DEMO_MAX.as_secs());
+            let demo_max = if self.scenario.aws { DEMO_AWS_MAX } else { DEMO_MAX };
+            if since >= demo_max {
+                let reason = format!("the demo took more than {} s", demo_max.as_secs());
                 let order = Order { verb: Verb::Abort, actor: "demo".to_owned(), reason };
                 self.embedded.running.order(order).await?;
                 return Ok(());
@@ -312,7 +426,7 @@ impl Stage {
                 self.break_target().await?;
                 continue;
             }
-            let wait = due.or(rest).unwrap_or(Duration::MAX).min(DEMO_MAX.saturating_sub(since));
+            let wait = due.or(rest).unwrap_or(Duration::MAX).min(demo_max.saturating_sub(since));
             tokio::select! {
                 changed = views.changed() => if changed.is_err() { return Ok(()) },
                 () = tokio::time::sleep(wait) => {}
@@ -326,8 +440,8 @@ impl Stage {
             return None;
         }
         match cutover.phase {
-            Phase::Baking { step } if step >= BREAK_STEP => {
-                Some(BREAK_AFTER.saturating_sub(clock::now().since(cutover.since)))
+            Phase::Baking { step } if step >= if self.scenario.aws { BREAK_STEP_AWS } else { BREAK_STEP } => {
+                Some(BREAK_AFTER.saturating_sub(self.since(cutover)))
             }
             _ => None,
         }
@@ -338,7 +452,39 @@ impl Stage {
         self.broken = Some(clock::instant());
         self.ledger.broken();
         let program = self.scenario.program.clone();
-        self.target.suffer(fault).await.map_err(|source| DemoError::Server { side: "target", program, source })
+        match &mut self.behind {
+            Behind::Proxy { servers, .. } => {
+                let [_, target] = &mut **servers;
+                target.suffer(fault).await.map_err(|source| DemoError::Server { side: "target", program, source })
+            }
+            #[cfg(feature = "lab")]
+            Behind::Cloud(cloud) => {
+                cloud.suffer(fault);
+                Ok(())
+            }
+        }
+    }
+
+    /// How long the cutover has been where it is, in real time.
+    fn since(&self, cutover: &Cutover) -> Duration {
+        self.clock.real(self.clock.now().since(cutover.since))
+    }
+
+    /// How long the clients still go on once a cutover has ended; `None` before that. Counted from its end, since whoever
+    /// plays may be interrupted and begin again.
+    fn aftermath(&self, cutover: &Cutover) -> Option<Duration> {
+        match cutover.phase {
+            Phase::Done | Phase::Aborted | Phase::Stuck { .. } => Some(Duration::ZERO),
+            Phase::Reverted => Some(AFTERMATH.saturating_sub(self.since(cutover))),
+            Phase::Pending
+            | Phase::Preflight
+            | Phase::Baseline
+            | Phase::Gated { .. }
+            | Phase::Shifting { .. }
+            | Phase::Baking { .. }
+            | Phase::Draining
+            | Phase::Reverting { .. } => None,
+        }
     }
 
     /// Ends everything, writes the dossier and says how it ended.
@@ -352,7 +498,6 @@ impl Stage {
         }
         let tally = self.ledger.tally();
         let seconds = clock::instant().saturating_duration_since(self.started).as_secs_f64();
-        let status = self.proxy.status();
         let cutover = self.embedded.running.view().cutover.clone();
         let outcome = match cutover.phase {
             Phase::Done => Outcome::Done,
@@ -368,40 +513,22 @@ impl Stage {
         let page = report::html(&entries, &samples)?;
         std::fs::write(&dossier, page).map_err(|source| DemoError::Write { path: dossier.clone(), source })?;
         self.embedded.finish().await?;
-        self.proxy.drain(FINISH_MAX).await;
+        let (target_weight, aws) = self.behind.end().await?;
         let broken = self.broken.map(|at| at.saturating_duration_since(self.started));
-        let tale = Tale::new(&entries, self.began, tally.clone(), broken);
-        // The servers end with their handles; nobody is left who would ask them.
-        drop((self.source, self.target));
+        let tale = Tale::new(&entries, self.began, &self.clock, tally.clone(), broken);
         Ok(Summary {
             outcome,
             requests: tally.requests,
             failed_requests: tally.failed,
-            source_weight: 1000_u16.saturating_sub(status.reads),
-            target_weight: status.reads,
+            source_weight: 1000_u16.saturating_sub(target_weight),
+            target_weight,
             first_bad_ms: tally.first_bad_millis,
             last_bad_ms: tally.last_bad_millis,
             seconds: (seconds * 1000.0).round() / 1000.0,
             dossier,
+            aws,
             tale,
         })
-    }
-}
-
-/// How long the clients still go on once a cutover has ended; `None` before that. Counted from its end, since whoever
-/// plays may be interrupted and begin again.
-fn aftermath(cutover: &Cutover) -> Option<Duration> {
-    match cutover.phase {
-        Phase::Done | Phase::Aborted | Phase::Stuck { .. } => Some(Duration::ZERO),
-        Phase::Reverted => Some(AFTERMATH.saturating_sub(clock::now().since(cutover.since))),
-        Phase::Pending
-        | Phase::Preflight
-        | Phase::Baseline
-        | Phase::Gated { .. }
-        | Phase::Shifting { .. }
-        | Phase::Baking { .. }
-        | Phase::Draining
-        | Phase::Reverting { .. } => None,
     }
 }
 

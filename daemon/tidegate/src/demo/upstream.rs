@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fastrand::Rng;
-use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited, combinators::BoxBody};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
@@ -30,9 +30,9 @@ use super::corpus::{self, Answers};
 use super::fault::Fault;
 
 /// Says which side answered: the demo's clients count by it, so that what they saw is theirs alone.
-pub const SERVED_BY: HeaderName = HeaderName::from_static("x-demo-side");
+pub const SERVED_BY: &str = "x-demo-side";
 /// On an answer that the fault spoiled: which fault it was.
-pub const SPOILED_BY: HeaderName = HeaderName::from_static("x-demo-fault");
+pub const SPOILED_BY: &str = "x-demo-fault";
 
 /// The largest request body a server of the demo takes; the demo's own bulk requests stay far below.
 const BODY_BYTES_MAX: usize = 8 << 20;

@@ -26,6 +26,13 @@ struct Region {
 }
 
 impl Regions {
+    /// Takes `aws` for the way to a region. Must be called within a runtime.
+    #[cfg(feature = "lab")]
+    pub(super) async fn put(&self, name: &str, aws: Aws, clock: Clock) {
+        let region = Region { poller: Poller::new(aws.watching(), clock), aws };
+        self.0.lock().await.insert(name.to_owned(), region);
+    }
+
     /// The way to a region; made at the first call, and kept, since credentials are found and renewed by it.
     async fn of(&self, name: &str, clock: &Clock) -> Region {
         let mut regions = self.0.lock().await;

@@ -31,7 +31,7 @@ use std::time::Duration;
 
 pub use controls::{Controls, Pinning, Switches};
 pub use past::{DAYS_MAX, Past};
-pub use upstream::{Behaviour, Manner};
+pub use upstream::{Behaviour, Manner, SERVED_BY, SPOILED_BY};
 
 use node::Connections;
 use world::World;

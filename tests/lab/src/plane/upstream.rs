@@ -21,6 +21,11 @@ use tokio::sync::watch;
 
 use super::tasks::Tasks;
 
+/// The header field that says whose cluster answered: `source-cluster`, `target-cluster`.
+pub const SERVED_BY: &str = "x-lab-cluster";
+/// The header field of an answer that a script made wrong or slow.
+pub const SPOILED_BY: &str = "x-lab-fault";
+
 /// How soon a server that is to come back tries its port again, should something else have taken it.
 const REBIND_EVERY: Duration = Duration::from_millis(200);
 
@@ -206,7 +211,14 @@ async fn answer(request: Request<Incoming>, behaviour: &Behaviour, cluster: &str
     let status = if failed { behaviour.error_status } else { 200 };
     let mut answer = Response::new(Full::new(Bytes::from(text(&path, status, cluster))));
     *answer.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    answer.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
+    let headers = answer.headers_mut();
+    headers.insert("content-type", HeaderValue::from_static("application/json"));
+    if let Ok(cluster) = HeaderValue::from_str(cluster) {
+        headers.insert(SERVED_BY, cluster);
+    }
+    if failed || behaviour.latency_factor > 1.0 {
+        headers.insert(SPOILED_BY, HeaderValue::from_static(if failed { "error" } else { "slow" }));
+    }
     answer
 }
 
