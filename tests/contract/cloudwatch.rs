@@ -13,7 +13,7 @@ use tidegate::metrics::cloudwatch::{Cloudwatch, Groups, Poller};
 
 use crate::support::Stand;
 
-const MINUTE: Duration = Duration::from_mins(1);
+pub(crate) const MINUTE: Duration = Duration::from_mins(1);
 
 fn source_of(stand: &Stand) -> Cloudwatch {
     let scene = stand.lab.scene();
@@ -46,7 +46,7 @@ fn publish(stand: &Stand, group: Option<&str>, minute: Time, figures: &[(&str, f
 }
 
 /// A minute of 600 requests of the source and, where it has weight, 60 of a target that fails ten and answers slowly.
-fn usual(stand: &Stand, minute: Time, target: bool) {
+pub(crate) fn usual(stand: &Stand, minute: Time, target: bool) {
     let scene = stand.lab.scene();
     publish(stand, None, minute, &[("RequestCount", 1.0, if target { 660 } else { 600 })]);
     publish(
@@ -78,7 +78,7 @@ fn usual(stand: &Stand, minute: Time, target: bool) {
 }
 
 /// The whole minute that began `minutes` ago.
-fn ago(stand: &Stand, minutes: u32) -> Time {
+pub(crate) fn ago(stand: &Stand, minutes: u32) -> Time {
     stand.lab.shared().clock.now().minute() - MINUTE * minutes
 }
 

@@ -4,9 +4,10 @@ use std::process::{Command, Output};
 
 use lab::faults::FaultName;
 use lab::model::REGION;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tidegate_tests::servers::built_binary;
 
+use crate::cloudwatch::{MINUTE, ago, usual};
 use crate::support::Stand;
 
 /// Runs the program to its end beside the lab.
@@ -60,4 +61,54 @@ async fn what_is_not_aws_and_what_is_not_allowed_is_said_so() {
         assert!(ended.status.code() == Some(1) && words.contains(word), "{words}");
         stand.mend();
     }
+}
+
+/// The outcome of a check in what preflight printed; empty where it is not in the list.
+fn outcome(printed: &Output, name: &str) -> String {
+    let list: Value = serde_json::from_slice(&printed.stdout).expect("it is JSON and nothing else");
+    let mut checks = list["checks"].as_array().expect("there is a list").iter();
+    let found = checks.find(|check| check["name"] == name);
+    found.and_then(|check| check["outcome"].as_str()).unwrap_or_default().to_owned()
+}
+
+#[tokio::test]
+async fn preflight_says_what_stands_in_the_way_and_what_to_do() {
+    // Proves that preflight needs no daemon, passes a fresh deployment with traffic, writes back what stands when asked to,
+    // and that missing figures, a denied write and a target that has traffic already each stand in the way.
+    let stand = Stand::start().await;
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let file = folder.path().join("migration.toml");
+    let path = file.to_str().expect("the folder's name is text");
+    let found = tidegate(&stand, &["aws", "discover", "--write", path]).await;
+    assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
+    let silent = tidegate(&stand, &["preflight", path, "--json"]).await;
+    assert_eq!((silent.status.code(), outcome(&silent, "numbers").as_str()), (Some(1), "unknown"));
+
+    let first = ago(&stand, 60);
+    for minute in 0..70 {
+        usual(&stand, first + MINUTE * minute, false);
+    }
+    let ready = tidegate(&stand, &["preflight", path, "--json", "--write-check", "--expected-rps", "10"]).await;
+    let text = String::from_utf8_lossy(&ready.stdout).into_owned();
+    assert!(ready.status.success(), "{text}");
+    for name in ["weights", "write", "numbers", "target healthy", "target service", "expected rate"] {
+        assert_eq!(outcome(&ready, name), "pass", "{name}: {text}");
+    }
+    let many = tidegate(&stand, &["preflight", path, "--json", "--expected-rps", "1000"]).await;
+    assert_eq!((many.status.code(), outcome(&many, "expected rate").as_str()), (Some(1), "fail"));
+    let list = tidegate(&stand, &["preflight", path]).await;
+    assert!(String::from_utf8_lossy(&list.stdout).contains("nothing stands in the way"));
+
+    stand.fault(FaultName::AccessDenied, "ModifyListener", 50);
+    let denied = tidegate(&stand, &["preflight", path, "--json", "--write-check"]).await;
+    let text = String::from_utf8_lossy(&denied.stdout).into_owned();
+    assert!(outcome(&denied, "write") == "fail" && text.contains("tidegate aws iam --feature shift"), "{text}");
+    stand.mend();
+    let scene = stand.lab.scene();
+    let group = |arn: &String, weight: u8| json!({"TargetGroupArn": arn, "Weight": weight});
+    let groups = [group(&scene.source_tg, 1), group(&scene.target_tg, 1)];
+    let action = json!([{"Type": "forward", "ForwardConfig": {"TargetGroups": groups}}]);
+    stand.foreign("ModifyListener", &json!({"ListenerArn": scene.listener_arn, "DefaultActions": action}));
+    let half = tidegate(&stand, &["preflight", path, "--json"]).await;
+    assert_eq!((half.status.code(), outcome(&half, "weights").as_str()), (Some(1), "fail"));
 }

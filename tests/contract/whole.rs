@@ -269,3 +269,30 @@ fn a_cutover_at_an_alb_ends_with_what_makes_it_last() {
     daemon.signal("TERM");
     assert!(daemon.wait(START_MAX).success(), "{}", daemon.log());
 }
+
+/// Proves that preflight asks the target through its test listener who it is, and takes a way that leads nowhere for a no.
+#[test]
+fn preflight_asks_the_target_through_its_test_listener() {
+    let world = World::new("[20, 100]", "");
+    let address = world.lab().shared().read(|model| {
+        let target = model.listeners.values().find(|listener| listener.port == 9202).expect("the CDK makes one");
+        target.address.expect("it carries traffic")
+    });
+    let policy = world.path("policies/migration.toml");
+    let smoked = |url: &str| -> Value {
+        let mut command = Command::new(built_binary());
+        command.args(["preflight", "--json", "--smoke", url]).arg(&policy);
+        let output = world.aws(&mut command).output().expect("the program can be run");
+        serde_json::from_slice(&output.stdout).expect("it is JSON and nothing else")
+    };
+    let list = smoked(&format!("http://{address}/"));
+    let outcome = |list: &Value, name: &str| {
+        let checks = list["checks"].as_array().expect("there is a list");
+        let found = checks.iter().find(|check| check["name"] == name);
+        found.unwrap_or_else(|| panic!("no `{name}` in {list}"))["outcome"].clone()
+    };
+    assert_eq!([outcome(&list, "smoke: answer"), outcome(&list, "smoke: health")], ["pass", "pass"], "{list}");
+    assert!(list.to_string().contains("target-cluster"), "{list}");
+    let nowhere = smoked("http://127.0.0.1:1");
+    assert_eq!(outcome(&nowhere, "smoke: answer"), "fail", "{nowhere}");
+}

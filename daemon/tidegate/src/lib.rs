@@ -33,6 +33,7 @@ pub mod screen;
 pub mod secret;
 pub mod serve;
 pub mod simulate;
+pub mod smoke;
 pub mod store;
 pub mod systemd;
 #[cfg(test)]

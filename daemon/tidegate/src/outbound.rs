@@ -1,5 +1,5 @@
 //! Signed JSON to a URL, by the rules of Standard Webhooks (<https://www.standardwebhooks.com>): what alerts and gates
-//! send. It sends once; who calls decides on trying again and gives the deadline.
+//! send; and the plain questions of preflight. It sends once; who calls decides on trying again and gives the deadline.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -42,7 +42,7 @@ pub enum OutboundError {
     #[error(transparent)]
     Secret(#[from] SecretError),
     /// The URL, or what was made of it, is no request.
-    #[error("cannot post to `{url}`: {why}")]
+    #[error("cannot ask `{url}`: {why}")]
     Url {
         /// The URL as it may be shown.
         url: String,
@@ -50,7 +50,7 @@ pub enum OutboundError {
         why: String,
     },
     /// No answer.
-    #[error("cannot post to `{url}`: {why}")]
+    #[error("cannot reach `{url}`: {why}")]
     NoAnswer {
         /// The URL as it may be shown.
         url: String,
@@ -83,6 +83,21 @@ impl Outbound {
         Ok(Self { client: Client::builder(TokioExecutor::new()).build(connector) })
     }
 
+    /// Gets `url` with `authorization` as the value of that header.
+    ///
+    /// # Errors
+    /// When there is no answer; an answer with any status is not an error.
+    pub async fn get(&self, url: &str, authorization: Option<&Secret>) -> Result<Answered, OutboundError> {
+        let wrong = |why: String| OutboundError::Url { url: shown(url), why };
+        let mut request =
+            Request::builder().uri(url).header(header::USER_AGENT, concat!("tidegate/", env!("CARGO_PKG_VERSION")));
+        if let Some(secret) = authorization {
+            request = request.header(header::AUTHORIZATION, secret.reveal());
+        }
+        let request = request.body(Full::default()).map_err(|error| wrong(error.to_string()))?;
+        self.exchange(url, request).await
+    }
+
     /// Posts `body` to `url` as message `id`, signed with what `secret` refers to, if anything.
     ///
     /// # Errors
@@ -109,6 +124,10 @@ impl Outbound {
             request = request.header("webhook-signature", sign(&secret::read(reference)?, id, seconds, &body));
         }
         let request = request.body(Full::new(Bytes::from(body))).map_err(|error| wrong(error.to_string()))?;
+        self.exchange(url, request).await
+    }
+
+    async fn exchange(&self, url: &str, request: Request<Full<Bytes>>) -> Result<Answered, OutboundError> {
         let lost = |why: String| OutboundError::NoAnswer { url: shown(url), why };
         let answer = self.client.request(request).await.map_err(|error| lost(in_one_line(&error)))?;
         let status = answer.status();

@@ -122,10 +122,58 @@ pub struct Shared {
 }
 
 /// What a policy's cutover is carried out with.
-struct Adapters {
-    balancer: Arc<dyn Balancer>,
-    metrics: Arc<dyn MetricSource>,
-    fleet: Arc<dyn Fleet>,
+pub struct Adapters {
+    /// Where the weights live.
+    pub balancer: Arc<dyn Balancer>,
+    /// Where the numbers come from.
+    pub metrics: Arc<dyn MetricSource>,
+    /// What must be healthy.
+    pub fleet: Arc<dyn Fleet>,
+}
+
+/// The adapters of a policy beside any cutover and any daemon. Must be called within a runtime.
+///
+/// # Errors
+/// When it names no proxies or an address that makes no sense, or is about AWS and this program was built without.
+#[cfg_attr(
+    not(feature = "aws"),
+    expect(clippy::unused_async, reason = "with AWS it finds credentials, which takes time")
+)]
+pub async fn adapters(policy: &Policy, clock: &Clock) -> Result<Adapters, RunError> {
+    if let BalancerPolicy::Listener { proxies, .. } = &policy.balancer {
+        if proxies.is_empty() {
+            return Err(RunError::NoProxy { service: policy.service.clone() });
+        }
+        let remotes = named(policy, proxies, std::env::var(TOKEN).ok().as_deref())?;
+        return Ok(of_proxies(policy, remotes, clock, clock.now()));
+    }
+    #[cfg(feature = "aws")]
+    return Box::pin(aws::Regions::default().adapters(policy, clock)).await;
+    #[cfg(not(feature = "aws"))]
+    Err(RunError::NoAws { service: policy.service.clone() })
+}
+
+/// The adapters for our own proxies, for a cutover that was started at `started`.
+fn of_proxies(policy: &Policy, remotes: Vec<Remote>, clock: &Clock, started: Timestamp) -> Adapters {
+    let (source, target) = (policy.source.endpoints.clone(), policy.target.endpoints.clone());
+    Adapters {
+        balancer: Arc::new(Listener::new(remotes.clone(), started)),
+        metrics: Arc::new(ProxyCounters::new(remotes.clone(), clock.clone())),
+        fleet: Arc::new(Endpoints::new(remotes, source, target)),
+    }
+}
+
+/// The proxies at these addresses; the token is for those behind TCP.
+fn named(policy: &Policy, addresses: &[String], token: Option<&str>) -> Result<Vec<Remote>, RunError> {
+    addresses
+        .iter()
+        .map(|address| {
+            let address: ControlAddress =
+                address.parse().map_err(|source| RunError::Address { service: policy.service.clone(), source })?;
+            let token = matches!(address, ControlAddress::Tcp(_)).then(|| token.map(str::to_owned)).flatten();
+            Ok(Remote::api(address, token))
+        })
+        .collect()
 }
 
 impl Shared {
@@ -172,15 +220,7 @@ impl Shared {
             let own = self.own_proxy.clone().ok_or_else(|| RunError::NoProxy { service: policy.service.clone() })?;
             return Ok(vec![Remote::in_process(own)]);
         }
-        proxies
-            .iter()
-            .map(|address| {
-                let address: ControlAddress =
-                    address.parse().map_err(|source| RunError::Address { service: policy.service.clone(), source })?;
-                let token = matches!(address, ControlAddress::Tcp(_)).then(|| self.token.clone()).flatten();
-                Ok(Remote::api(address, token))
-            })
-            .collect()
+        named(policy, proxies, self.token.as_deref())
     }
 
     /// Where the numbers of a policy come from, beside any cutover.
@@ -201,13 +241,7 @@ impl Shared {
         if let BalancerPolicy::Alb { .. } = &policy.balancer {
             return self.of_aws(policy).await;
         }
-        let remotes = self.remotes(policy)?;
-        let (source, target) = (policy.source.endpoints.clone(), policy.target.endpoints.clone());
-        Ok(Adapters {
-            balancer: Arc::new(Listener::new(remotes.clone(), started)),
-            metrics: Arc::new(ProxyCounters::new(remotes.clone(), self.clock.clone())),
-            fleet: Arc::new(Endpoints::new(remotes, source, target)),
-        })
+        Ok(of_proxies(policy, self.remotes(policy)?, &self.clock, started))
     }
 
     /// The adapters for AWS.

@@ -22,6 +22,7 @@ mod man;
 mod order;
 mod pause;
 mod policy;
+mod preflight;
 mod proxy;
 mod report;
 mod resume;
@@ -165,6 +166,8 @@ pub enum Verb {
     Proxy(Box<proxy::Proxy>),
     /// Check, show, plan and sample policy files.
     Policy(policy::Policy),
+    /// Look whether everything is ready for a cutover by this policy, and say what to do where it is not.
+    Preflight(preflight::Preflight),
     /// Record, import and show baselines: what is normal for a source.
     Baseline(baseline::Baseline),
     /// Run the daemon: the control plane.
@@ -212,6 +215,7 @@ impl Verb {
             Self::DemoUpstream(verb) => verb.run(context),
             Self::Proxy(verb) => verb.run(context),
             Self::Policy(verb) => verb.run(context),
+            Self::Preflight(verb) => verb.run(context),
             Self::Baseline(verb) => verb.run(context),
             Self::Run(verb) => verb.run(context),
             Self::Start(verb) => verb.run(context),

@@ -1,6 +1,6 @@
 //! `tidegate policy`: check, plan, simulate, show and sample policy files. One file per verb; nothing here touches traffic.
 
-mod check;
+pub(super) mod check;
 mod plan;
 mod sample;
 mod show;

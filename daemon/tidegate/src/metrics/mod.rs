@@ -10,7 +10,7 @@ pub mod proxy;
 
 use std::time::Duration;
 
-use cutover::event::Observation;
+use cutover::event::{Check, Observation};
 use cutover::{Timestamp, Window};
 
 use crate::port::Answer;
@@ -41,6 +41,14 @@ pub trait MetricSource: Send + Sync {
     /// When there is a history and it cannot be read.
     fn history(&self, window: Window, every: Duration) -> Answer<'_, Vec<Observation>> {
         let _ = (window, every);
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    /// What there is to say of the traffic as a whole before any of it moves; nothing, where only two sides are counted.
+    ///
+    /// # Errors
+    /// When it cannot be found out.
+    fn survey(&self) -> Answer<'_, Vec<Check>> {
         Box::pin(async { Ok(Vec::new()) })
     }
 }

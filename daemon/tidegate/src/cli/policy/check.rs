@@ -83,7 +83,7 @@ impl Check {
 }
 
 /// Every problem drawn, and a line that sums them up.
-pub(super) fn report(loaded: &Loaded) -> String {
+pub(in crate::cli) fn report(loaded: &Loaded) -> String {
     let look = Look::of_process();
     let terminal = std::io::stdout().is_terminal();
     let look = Look { colour: look.colour && terminal, signs: if terminal { look.signs } else { Signs::Unicode } };

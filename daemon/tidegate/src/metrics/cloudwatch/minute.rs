@@ -129,7 +129,7 @@ impl Dimensions {
             .collect()
     }
 
-    fn query(&self, side: Option<Side>, metric: &'static str, statistic: String) -> Query {
+    pub(super) fn query(&self, side: Option<Side>, metric: &'static str, statistic: String) -> Query {
         let mut dimensions = vec![("LoadBalancer", self.balancer.clone())];
         dimensions.extend(side.map(|side| {
             let group = match side {

@@ -12,13 +12,14 @@
 mod grid;
 mod minute;
 mod poller;
+mod survey;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use aws_sdk_elasticloadbalancingv2 as elb;
-use cutover::event::Observation;
+use cutover::event::{Check, Observation};
 use cutover::{Timestamp, Window};
 use judge::{Block, Counts, Side};
 use tokio::sync::OnceCell;
@@ -343,6 +344,10 @@ impl MetricSource for Cloudwatch {
     /// Rows are whole minutes, whatever `every` says.
     fn history(&self, window: Window, _: Duration) -> Answer<'_, Vec<Observation>> {
         Box::pin(self.past(window))
+    }
+
+    fn survey(&self) -> Answer<'_, Vec<Check>> {
+        Box::pin(self.surveyed())
     }
 }
 

@@ -1,0 +1,234 @@
+//! `tidegate preflight`: everything that must be so before a cutover may begin, as a list with what was seen and what to do.
+//!
+//! It needs no daemon and, without `--write-check`, changes nothing. What is asked of the fleet and the balancer is what the
+//! daemon asks again before its first step.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use cutover::Generation;
+use cutover::event::{Check, CheckOutcome};
+use cutover::policy::{BalancerPolicy, Policy, WeightedStart};
+
+use super::policy::check;
+use super::{Context, Exit};
+use crate::clock::Clock;
+use crate::outbound::Outbound;
+use crate::port::in_one_line;
+use crate::run::{self, Adapters};
+use crate::{policy_files, secret, smoke};
+
+/// Below this part of what is expected, traffic is missing.
+const EXPECTED_MIN: f64 = 0.8;
+
+/// From what the rate is taken.
+const RATE_OVER: std::time::Duration = std::time::Duration::from_mins(10);
+
+/// The arguments of `tidegate preflight`.
+#[derive(Debug, clap::Args)]
+pub struct Preflight {
+    /// The service's policy file.
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// Ask the target by this URL who it is and whether it is well: a test listener that leads to it alone. The identity is
+    /// that of `target.authorization`.
+    #[arg(long, value_name = "URL")]
+    smoke: Option<String>,
+    /// How many requests a second the service has; fewer are reported as clients that go another way.
+    #[arg(long, value_name = "RPS")]
+    expected_rps: Option<f64>,
+    /// Write back what stands, word for word, to see that writing is allowed. Without it a missing permission shows at the
+    /// first step.
+    #[arg(long)]
+    write_check: bool,
+}
+
+fn item(name: &str, outcome: CheckOutcome, evidence: impl Into<String>, fix: &str) -> Check {
+    let fix = if outcome == CheckOutcome::Pass { String::new() } else { fix.to_owned() };
+    Check { name: name.to_owned(), outcome, evidence: evidence.into(), fix }
+}
+
+/// Whether nothing in the list stands in the way.
+fn is_clear(checks: &[Check]) -> bool {
+    checks.iter().all(|check| matches!(check.outcome, CheckOutcome::Pass | CheckOutcome::Warn))
+}
+
+/// The list for a person.
+fn told(service: &str, checks: &[Check]) -> String {
+    let mut text = format!("{service}: preflight\n\n");
+    let width = checks.iter().map(|check| check.name.chars().count()).max().unwrap_or_default();
+    for Check { name, outcome, evidence, fix } in checks {
+        let word = match outcome {
+            CheckOutcome::Pass => "ok",
+            CheckOutcome::Warn => "look",
+            CheckOutcome::Fail => "NO",
+            CheckOutcome::Unknown => "?",
+        };
+        writeln!(text, "{word:<4}  {name:<width$}  {evidence}").expect("a String takes everything");
+        if !fix.is_empty() {
+            writeln!(text, "{:<4}  {:<width$}  -> {fix}", "", "").expect("a String takes everything");
+        }
+    }
+    let count = |wanted: &[CheckOutcome]| checks.iter().filter(|check| wanted.contains(&check.outcome)).count();
+    let (wrong, look) = (count(&[CheckOutcome::Fail, CheckOutcome::Unknown]), count(&[CheckOutcome::Warn]));
+    let end = match wrong {
+        0 => format!("nothing stands in the way; {look} to look at"),
+        _ => format!("{wrong} stand in the way; {look} to look at"),
+    };
+    writeln!(text, "\n{end}").expect("a String takes everything");
+    text
+}
+
+impl Preflight {
+    pub(super) fn run(self, context: &Context) -> anyhow::Result<Exit> {
+        let loaded = policy_files::load(&self.file, &policy_files::environment())?;
+        let sound = loaded.is_sound();
+        let Some(policy) = loaded.policy.as_ref().filter(|_| sound) else {
+            if context.json {
+                context.print_json(&serde_json::json!({"ok": false, "checks": [], "problems": loaded.problems}))?;
+            } else {
+                context.print(&check::report(&loaded))?;
+            }
+            return Ok(Exit::Error);
+        };
+        let checks = context.block_on(async { Ok(Box::pin(self.checks(policy)).await) })?;
+        let clear = is_clear(&checks);
+        if context.json {
+            let service = &policy.service;
+            context
+                .print_json(&serde_json::json!({"service": service, "ok": clear, "checks": checks, "problems": []}))?;
+        } else {
+            context.print(&told(&policy.service, &checks))?;
+        }
+        Ok(if clear { Exit::Done } else { Exit::Error })
+    }
+
+    async fn checks(&self, policy: &Policy) -> Vec<Check> {
+        let clock = Clock::system();
+        let adapters = match run::adapters(policy, &clock).await {
+            Ok(adapters) => adapters,
+            Err(error) => {
+                let fix = "mend the policy, or the way to what it names";
+                return vec![item("policy", CheckOutcome::Fail, in_one_line(&error), fix)];
+            }
+        };
+        let mut checks = self.balancer(policy, &adapters, &clock).await;
+        match adapters.fleet.check().await {
+            Ok(found) => checks.extend(found),
+            Err(error) => checks.push(item("fleet", CheckOutcome::Unknown, in_one_line(&error), "look again")),
+        }
+        match adapters.metrics.survey().await {
+            Ok(found) => checks.extend(found),
+            Err(error) => checks.push(item("numbers", CheckOutcome::Unknown, in_one_line(&error), "look again")),
+        }
+        if let Some(expected) = self.expected_rps {
+            checks.push(self.rate(expected, &adapters, &clock).await);
+        }
+        if let Some(url) = &self.smoke {
+            checks.extend(smoked(url, policy).await);
+        }
+        checks
+    }
+
+    /// Whether the weights can be read, stand where a cutover may begin, and can be written.
+    async fn balancer(&self, policy: &Policy, adapters: &Adapters, clock: &Clock) -> Vec<Check> {
+        let reading = match adapters.balancer.read(clock.now()).await {
+            Ok(reading) => reading,
+            Err(error) => {
+                let fix = "nothing can begin before the weights can be read";
+                return vec![item("weights", CheckOutcome::Fail, in_one_line(&error), fix)];
+            }
+        };
+        let refused = policy.shift.on_weighted_start == WeightedStart::Refuse;
+        let outcome = match reading.share {
+            cutover::Share::NONE => CheckOutcome::Pass,
+            _ if refused => CheckOutcome::Fail,
+            _ => CheckOutcome::Warn,
+        };
+        let fix = "give the target none, or start with `on_weighted_start = \"adopt\"`";
+        let mut checks = vec![item("weights", outcome, format!("the target has {}", reading.share), fix)];
+        if !reading.disagreeing.is_empty() {
+            let evidence = format!("not the same everywhere: {}", reading.disagreeing.join(", "));
+            checks.push(item(
+                "weights agree",
+                CheckOutcome::Fail,
+                evidence,
+                "make them the same before a cutover begins",
+            ));
+        }
+        if self.write_check && matches!(policy.balancer, BalancerPolicy::Alb { .. }) {
+            checks.push(match adapters.balancer.restore(&reading.action, Generation::default()).await {
+                Ok(()) => item("write", CheckOutcome::Pass, "what stands was written back", ""),
+                Err(error) => item(
+                    "write",
+                    CheckOutcome::Fail,
+                    in_one_line(&error),
+                    "give these credentials what `tidegate aws iam --feature shift` prints",
+                ),
+            });
+        }
+        checks
+    }
+
+    /// Whether the service has as many requests as someone expects.
+    async fn rate(&self, expected: f64, adapters: &Adapters, clock: &Clock) -> Check {
+        let now = clock.now();
+        let window = cutover::Window { from: now.minus(RATE_OVER * 3), to: now };
+        let rows = match adapters.metrics.history(window, RATE_OVER).await {
+            Ok(rows) => rows,
+            Err(error) => return item("expected rate", CheckOutcome::Unknown, in_one_line(&error), "look again"),
+        };
+        let requests = |block: &judge::Block| block.source.requests + block.target.requests;
+        let all: u64 = rows.iter().map(|row| requests(&row.reads) + requests(&row.writes)).sum();
+        let millis: u64 = rows.iter().map(|row| row.writes.millis).sum();
+        if millis == 0 {
+            let fix = "a source of numbers without a past cannot say; compare by other means";
+            return item("expected rate", CheckOutcome::Warn, "nothing is known of the last half hour", fix);
+        }
+        let rate = all as f64 * 1000.0 / millis as f64;
+        let outcome = if rate >= expected * EXPECTED_MIN { CheckOutcome::Pass } else { CheckOutcome::Fail };
+        let evidence = format!("{rate:.1} requests a second, where {expected} are expected");
+        item("expected rate", outcome, evidence, "find the clients that go another way before anything is moved")
+    }
+}
+
+/// The target, asked by a client's identity.
+async fn smoked(url: &str, policy: &Policy) -> Vec<Check> {
+    let identity = match policy.target.authorization.as_deref().map(secret::read).transpose() {
+        Ok(identity) => identity,
+        Err(error) => {
+            return vec![item(
+                "smoke: identity",
+                CheckOutcome::Fail,
+                error.to_string(),
+                "put the secret where it is said",
+            )];
+        }
+    };
+    match Outbound::new() {
+        Ok(outbound) => smoke::look(&outbound, url, identity.as_ref()).await,
+        Err(error) => vec![item("smoke: answer", CheckOutcome::Unknown, error.to_string(), "look again")],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Proves that one thing which is unknown stands in the way as one that is wrong does, and that each says what to do.
+    #[test]
+    fn what_is_unknown_stands_in_the_way() {
+        let good = item("weights", CheckOutcome::Pass, "the target has 0 %", "never said");
+        let look = item("connections", CheckOutcome::Warn, "kept for long", "end them");
+        let unknown = item("numbers", CheckOutcome::Unknown, "denied", "allow it");
+        assert!(is_clear(&[good.clone(), look.clone()]));
+        assert!(!is_clear(&[good.clone(), unknown.clone()]));
+        let text = told("search", &[good, look, unknown]);
+        for line in
+            ["ok    weights      the target has 0 %\n", "-> end them", "?     numbers", "1 stand in the way; 1 to"]
+        {
+            assert!(text.contains(line), "{line}\n{text}");
+        }
+        assert!(!text.contains("never said"));
+    }
+}
