@@ -2,6 +2,7 @@
 
 use cutover::event::{Check, CheckOutcome};
 use lab::faults::FaultName;
+use lab::lab_api::Action;
 use lab::model::HealthState;
 use tidegate::fleet::Fleet;
 use tidegate::fleet::alb::{AlbFleet, Groups};
@@ -57,4 +58,27 @@ async fn an_ill_target_and_what_cannot_be_read_keep_traffic_away() {
     let denied = checks.iter().find(|check| check.name == "target healthy").expect("it is there");
     assert_eq!(denied.outcome, CheckOutcome::Unknown);
     assert!(denied.evidence.contains("AccessDenied"), "{denied:?}");
+}
+
+#[tokio::test]
+async fn a_service_whose_deployment_moves_weights_itself_is_refused() {
+    // Proves it for ECS's own blue/green and for CodeDeploy, and that a service which is replaced task by task is not.
+    let stand = Stand::start().await;
+    let fleet = fleet(&stand);
+    let service = stand.lab.scene().target_service.clone();
+    let deploy = |strategy: &str, controller: &str| {
+        let (strategy, controller) = (strategy.to_owned(), Some(controller.to_owned()));
+        let action = Action::Strategy { service: service.clone(), strategy, controller };
+        lab::lab_api::act(stand.lab.shared(), action).expect("the service is there");
+    };
+    for (strategy, controller, word) in [("BLUE_GREEN", "ECS", "BLUE_GREEN"), ("ROLLING", "CODE_DEPLOY", "CODE_DEPLOY")]
+    {
+        deploy(strategy, controller);
+        let checks = fleet.check().await.expect("checks are made");
+        assert_eq!(outcome(&checks, "target deployment"), CheckOutcome::Fail);
+        assert!(checks.iter().any(|check| check.evidence.contains(word)), "{checks:?}");
+    }
+    deploy("ROLLING", "ECS");
+    let checks = fleet.check().await.expect("checks are made");
+    assert!(checks.iter().all(|check| check.name != "target deployment"), "{checks:?}");
 }

@@ -27,12 +27,18 @@ pub(super) struct Told {
     /// Whether the newest is complete; services without a controller of ECS's own do not say.
     pub(super) complete: bool,
     pub(super) failed_tasks: i32,
+    /// Who deploys it, where that is not ECS by replacing tasks: `CODE_DEPLOY`, `BLUE_GREEN` and so on.
+    pub(super) deployed_by: Option<String>,
 }
 
 impl Told {
     fn of(service: &Service) -> Self {
         let primary = service.deployments().iter().find(|deployment| deployment.status() == Some("PRIMARY"));
         let state = primary.and_then(|deployment| deployment.rollout_state());
+        let controller = service.deployment_controller().map(|controller| controller.r#type().as_str());
+        let strategy = service.deployment_configuration().and_then(|how| how.strategy());
+        let strategy = strategy.map(aws_sdk_ecs::types::DeploymentStrategy::as_str);
+        let other = controller.filter(|by| *by != "ECS").or(strategy.filter(|by| *by != "ROLLING"));
         Self {
             status: service.status().unwrap_or_default().to_owned(),
             desired: service.desired_count(),
@@ -41,6 +47,7 @@ impl Told {
             deployments: service.deployments().len(),
             complete: state.is_none_or(|state| *state == DeploymentRolloutState::Completed),
             failed_tasks: primary.map_or(0, aws_sdk_ecs::types::Deployment::failed_tasks),
+            deployed_by: other.map(str::to_owned),
         }
     }
 
@@ -78,6 +85,18 @@ pub(super) fn fit(side: &str, name: &str, told: Option<&Told>) -> Check {
     // The source has its traffic whatever its service does; the target must not be given any while it changes.
     let outcome = if side == "source" && *running > 0 { CheckOutcome::Warn } else { CheckOutcome::Fail };
     check(&title, outcome, evidence, "wait until the deployment is over and every task runs")
+}
+
+/// Whether something else writes the weights of the listener when a service is deployed: nothing would keep the two from
+/// undoing each other.
+pub(super) fn deployed_by_others(side: &str, name: &str, told: &Told) -> Option<Check> {
+    let by = told.deployed_by.as_ref()?;
+    Some(check(
+        &format!("{side} deployment"),
+        CheckOutcome::Fail,
+        format!("`{name}` is deployed by `{by}`, which moves weights of listeners itself"),
+        "deploy it by ECS with the strategy ROLLING for the time of the cutover",
+    ))
 }
 
 /// Whether the proxies are as many as they should be: one capture proxy alone is lost with its host, and the target's carry
@@ -121,6 +140,8 @@ impl AlbFleet {
         };
         let told = |name: &String| found.iter().find(|(known, _)| known == name).map(|(_, told)| told);
         let mut checks: Vec<Check> = sides.iter().map(|(side, name)| fit(side, name, told(name))).collect();
+        let foreign = sides.iter().filter_map(|(side, name)| deployed_by_others(side, name, told(name)?));
+        checks.extend(foreign.collect::<Vec<_>>());
         if let [Some(source), Some(target)] = [source, target].map(|name| name.as_ref().and_then(told)) {
             checks.extend(counts(source, target));
         }
