@@ -126,8 +126,13 @@ pub(super) fn prompt() -> Switches {
 
 impl Lab {
     pub(super) async fn start(model: Model, switches: Switches) -> Self {
+        Self::start_at(SPEED, model, switches).await
+    }
+
+    /// A lab whose time runs so many times as fast.
+    pub(super) async fn start_at(speed: u32, model: Model, switches: Switches) -> Self {
         let (scene, limits) = (Scene::default(), Limits::new(false));
-        let shared = Arc::new(Shared::new(Clock::start(SPEED), model, scene, limits));
+        let shared = Arc::new(Shared::new(Clock::start(speed), model, scene, limits));
         shared.plane.set_switches(switches);
         for group in [SOURCE, TARGET] {
             shared.plane.behave(group, Behaviour { median_ms: 1.0, tail_share: 0.0, ..Behaviour::default() });
