@@ -97,8 +97,8 @@ fn fixed_bakes_take_exactly_their_time() {
         assert_eq!(tale.end, End::Done);
         let minutes = tale.took.as_secs_f64() / 60.0;
         assert!((minutes - (10.0 + 2.0 * 6.0 + 11.0)).abs() < 0.1, "{minutes}");
-        let steps: Vec<u64> = tale.steps.iter().map(|step| step.expect("it passed").as_secs() / 60).collect();
-        assert_eq!(steps[..2], [6, 6]);
+        let minutes = |step: &Option<Duration>| step.expect("it passed").as_secs_f64() / 60.0;
+        assert!(tale.steps[..2].iter().all(|step| (minutes(step) - 6.0).abs() < 0.1), "{:?}", tale.steps);
     }
     let plan = cutover::plan::plan(&policy, cutover::plan::Assumed::usual(3_000.0));
     let took = live(&case, 1).took.as_secs_f64();
