@@ -112,6 +112,8 @@ pub struct Oracle {
     /// How often the same share was written again, and how often a foreign one was adopted, without progress.
     rewritten: u32,
     adopted: u32,
+    /// The foreign share that was taken as ours last.
+    taken: Option<Share>,
     /// What the balancer gives the target, in truth.
     gives: Share,
     /// Whether a revert stands that was carried out while the journal could not be written.
@@ -190,6 +192,7 @@ impl Oracle {
             thin: faults.has(Fault::ThinTraffic),
             rewritten: 0,
             adopted: 0,
+            taken: None,
             gives: share,
             reverted_unknown: false,
         }
@@ -430,7 +433,10 @@ impl Oracle {
         let same = before.desired == after.desired;
         self.rewritten += u32::from(stood && same && matches!(after.phase, Phase::Shifting { .. }));
         let stands = matches!(after.phase, Phase::Gated { .. } | Phase::Baking { .. } | Phase::Draining);
-        self.adopted += u32::from(stood && stands && !same);
+        if stood && stands && !same {
+            self.adopted += 1;
+            self.taken = Some(after.desired);
+        }
         let most = 2 * self.policy.shift.attempts_max + 2;
         let (rewritten, adopted) = (self.rewritten, self.adopted);
         self.insist(rewritten <= most && adopted <= most, "limits", || {

@@ -29,8 +29,8 @@ impl Oracle {
         let known = self.last_read.as_ref().map_or(self.asked, |reading| reading.share);
         self.insist(!self.reverted_unknown, "revert", || format!("{share} was written over a revert"));
         // A share that was adopted, and was ours before, is no rung and may be written again.
-        let adopted =
-            !self.policy.shift.steps.contains(&share) && (!share.raises(self.highest) || !share.raises(known));
+        let had = !share.raises(self.highest) || !share.raises(known) || self.taken == Some(share);
+        let adopted = had && !self.policy.shift.steps.contains(&share);
         // Someone else may have given the target more than this: to take some of it back is no rise. That no more than
         // was earned is taken as ours then is for `wanted`.
         let takes_back = !share.raises(known) && known != self.asked;
