@@ -174,6 +174,14 @@ pub struct Check {
     pub fix: String,
 }
 
+impl Check {
+    /// A check that came out so. What to do is kept unless it passed.
+    pub fn new(name: impl Into<String>, outcome: CheckOutcome, evidence: impl Into<String>, fix: &str) -> Self {
+        let fix = if outcome == CheckOutcome::Pass { String::new() } else { fix.to_owned() };
+        Self { name: name.into(), outcome, evidence: evidence.into(), fix }
+    }
+}
+
 /// What came out of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

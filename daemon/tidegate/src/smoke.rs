@@ -20,11 +20,6 @@ const ANSWER_MAX: Duration = Duration::from_secs(10);
 const DISK_LOW: f64 = 85.0;
 const DISK_FLOOD: f64 = 95.0;
 
-fn check(name: &str, outcome: CheckOutcome, evidence: impl Into<String>, fix: &str) -> Check {
-    let fix = if outcome == CheckOutcome::Pass { String::new() } else { fix.to_owned() };
-    Check { name: name.to_owned(), outcome, evidence: evidence.into(), fix }
-}
-
 /// Asks the cluster at `base` by `identity`, the value of an `Authorization` header.
 pub async fn look(outbound: &Outbound, base: &str, identity: Option<&Secret>) -> Vec<Check> {
     let base = base.trim_end_matches('/');
@@ -39,7 +34,7 @@ pub async fn look(outbound: &Outbound, base: &str, identity: Option<&Secret>) ->
         Ok(answered) => answered,
         Err(why) => {
             let fix = "let this machine reach the test listener, whose certificate it must trust";
-            return vec![check("smoke: answer", CheckOutcome::Fail, why, fix)];
+            return vec![Check::new("smoke: answer", CheckOutcome::Fail, why, fix)];
         }
     };
     let mut checks = vec![answer(&first)];
@@ -65,21 +60,26 @@ fn answer(answered: &Answered) -> Check {
     let version = told.pointer("/version/number").and_then(Value::as_str).unwrap_or("of no version");
     match (status.as_u16(), name) {
         (200, Some(name)) => {
-            check("smoke: answer", CheckOutcome::Pass, format!("200 from the cluster `{name}`, {version}"), "")
+            Check::new("smoke: answer", CheckOutcome::Pass, format!("200 from the cluster `{name}`, {version}"), "")
         }
-        (200, None) => check(
+        (200, None) => Check::new(
             "smoke: answer",
             CheckOutcome::Warn,
             "200, but not from a search cluster",
             "look whether this is the target that is meant",
         ),
-        (401 | 403, _) => check(
+        (401 | 403, _) => Check::new(
             "smoke: answer",
             CheckOutcome::Fail,
             format!("{status}: the target refuses this identity"),
             "give the identity of a real client in `target.authorization`; health checks take this answer for a healthy one",
         ),
-        _ => check("smoke: answer", CheckOutcome::Fail, status.to_string(), "mend the target before anything is moved"),
+        _ => Check::new(
+            "smoke: answer",
+            CheckOutcome::Fail,
+            status.to_string(),
+            "mend the target before anything is moved",
+        ),
     }
 }
 
@@ -91,7 +91,7 @@ fn health(told: &Value) -> Option<Check> {
         "yellow" => CheckOutcome::Warn,
         _ => CheckOutcome::Fail,
     };
-    Some(check("smoke: health", outcome, format!("{status}, {nodes} nodes"), "wait until every shard is assigned"))
+    Some(Check::new("smoke: health", outcome, format!("{status}, {nodes} nodes"), "wait until every shard is assigned"))
 }
 
 /// Blocks that refuse writes: of the whole cluster, and of indices.
@@ -102,11 +102,11 @@ fn blocks(told: &Value) -> Option<Check> {
     let named: Vec<&str> = indices.into_iter().flatten().map(|(name, _)| name.as_str()).take(5).collect();
     let count = indices.map_or(0, serde_json::Map::len);
     if global + count == 0 {
-        return Some(check("smoke: write blocks", CheckOutcome::Pass, "none", ""));
+        return Some(Check::new("smoke: write blocks", CheckOutcome::Pass, "none", ""));
     }
     let evidence = format!("{global} blocks of the cluster, {count} of indices: {}", named.join(", "));
     let fix = "take the blocks away (`index.blocks.*`, `cluster.blocks.*`), or writes of clients fail";
-    Some(check("smoke: write blocks", CheckOutcome::Fail, evidence, fix))
+    Some(Check::new("smoke: write blocks", CheckOutcome::Fail, evidence, fix))
 }
 
 /// The fullest disk.
@@ -121,7 +121,7 @@ fn disk(told: &Value) -> Option<Check> {
         _ if fullest >= DISK_LOW => CheckOutcome::Warn,
         _ => CheckOutcome::Pass,
     };
-    Some(check(
+    Some(Check::new(
         "smoke: disks",
         outcome,
         format!("the fullest is at {fullest} %"),

@@ -43,11 +43,6 @@ pub struct Preflight {
     write_check: bool,
 }
 
-fn item(name: &str, outcome: CheckOutcome, evidence: impl Into<String>, fix: &str) -> Check {
-    let fix = if outcome == CheckOutcome::Pass { String::new() } else { fix.to_owned() };
-    Check { name: name.to_owned(), outcome, evidence: evidence.into(), fix }
-}
-
 /// Whether nothing in the list stands in the way.
 fn is_clear(checks: &[Check]) -> bool {
     checks.iter().all(|check| matches!(check.outcome, CheckOutcome::Pass | CheckOutcome::Warn))
@@ -109,17 +104,17 @@ impl Preflight {
             Ok(adapters) => adapters,
             Err(error) => {
                 let fix = "mend the policy, or the way to what it names";
-                return vec![item("policy", CheckOutcome::Fail, in_one_line(&error), fix)];
+                return vec![Check::new("policy", CheckOutcome::Fail, in_one_line(&error), fix)];
             }
         };
         let mut checks = self.balancer(policy, &adapters, &clock).await;
         match adapters.fleet.check().await {
             Ok(found) => checks.extend(found),
-            Err(error) => checks.push(item("fleet", CheckOutcome::Unknown, in_one_line(&error), "look again")),
+            Err(error) => checks.push(Check::new("fleet", CheckOutcome::Unknown, in_one_line(&error), "look again")),
         }
         match adapters.metrics.survey().await {
             Ok(found) => checks.extend(found),
-            Err(error) => checks.push(item("numbers", CheckOutcome::Unknown, in_one_line(&error), "look again")),
+            Err(error) => checks.push(Check::new("numbers", CheckOutcome::Unknown, in_one_line(&error), "look again")),
         }
         if let Some(expected) = self.expected_rps {
             checks.push(self.rate(expected, &adapters, &clock).await);
@@ -136,7 +131,7 @@ impl Preflight {
             Ok(reading) => reading,
             Err(error) => {
                 let fix = "nothing can begin before the weights can be read";
-                return vec![item("weights", CheckOutcome::Fail, in_one_line(&error), fix)];
+                return vec![Check::new("weights", CheckOutcome::Fail, in_one_line(&error), fix)];
             }
         };
         let refused = policy.shift.on_weighted_start == WeightedStart::Refuse;
@@ -146,10 +141,10 @@ impl Preflight {
             _ => CheckOutcome::Warn,
         };
         let fix = "give the target none, or start with `on_weighted_start = \"adopt\"`";
-        let mut checks = vec![item("weights", outcome, format!("the target has {}", reading.share), fix)];
+        let mut checks = vec![Check::new("weights", outcome, format!("the target has {}", reading.share), fix)];
         if !reading.disagreeing.is_empty() {
             let evidence = format!("not the same everywhere: {}", reading.disagreeing.join(", "));
-            checks.push(item(
+            checks.push(Check::new(
                 "weights agree",
                 CheckOutcome::Fail,
                 evidence,
@@ -158,8 +153,8 @@ impl Preflight {
         }
         if self.write_check && matches!(policy.balancer, BalancerPolicy::Alb { .. }) {
             checks.push(match adapters.balancer.restore(&reading.action, Generation::default()).await {
-                Ok(()) => item("write", CheckOutcome::Pass, "what stands was written back", ""),
-                Err(error) => item(
+                Ok(()) => Check::new("write", CheckOutcome::Pass, "what stands was written back", ""),
+                Err(error) => Check::new(
                     "write",
                     CheckOutcome::Fail,
                     in_one_line(&error),
@@ -176,19 +171,19 @@ impl Preflight {
         let window = cutover::Window { from: now.minus(RATE_OVER * 3), to: now };
         let rows = match adapters.metrics.history(window, RATE_OVER).await {
             Ok(rows) => rows,
-            Err(error) => return item("expected rate", CheckOutcome::Unknown, in_one_line(&error), "look again"),
+            Err(error) => return Check::new("expected rate", CheckOutcome::Unknown, in_one_line(&error), "look again"),
         };
         let requests = |block: &judge::Block| block.source.requests + block.target.requests;
         let all: u64 = rows.iter().map(|row| requests(&row.reads) + requests(&row.writes)).sum();
         let millis: u64 = rows.iter().map(|row| row.writes.millis).sum();
         if millis == 0 {
             let fix = "a source of numbers without a past cannot say; compare by other means";
-            return item("expected rate", CheckOutcome::Warn, "nothing is known of the last half hour", fix);
+            return Check::new("expected rate", CheckOutcome::Warn, "nothing is known of the last half hour", fix);
         }
         let rate = all as f64 * 1000.0 / millis as f64;
         let outcome = if rate >= expected * EXPECTED_MIN { CheckOutcome::Pass } else { CheckOutcome::Fail };
         let evidence = format!("{rate:.1} requests a second, where {expected} are expected");
-        item("expected rate", outcome, evidence, "find the clients that go another way before anything is moved")
+        Check::new("expected rate", outcome, evidence, "find the clients that go another way before anything is moved")
     }
 }
 
@@ -197,7 +192,7 @@ async fn smoked(url: &str, policy: &Policy) -> Vec<Check> {
     let identity = match policy.target.authorization.as_deref().map(secret::read).transpose() {
         Ok(identity) => identity,
         Err(error) => {
-            return vec![item(
+            return vec![Check::new(
                 "smoke: identity",
                 CheckOutcome::Fail,
                 error.to_string(),
@@ -207,7 +202,7 @@ async fn smoked(url: &str, policy: &Policy) -> Vec<Check> {
     };
     match Outbound::new() {
         Ok(outbound) => smoke::look(&outbound, url, identity.as_ref()).await,
-        Err(error) => vec![item("smoke: answer", CheckOutcome::Unknown, error.to_string(), "look again")],
+        Err(error) => vec![Check::new("smoke: answer", CheckOutcome::Unknown, error.to_string(), "look again")],
     }
 }
 
@@ -218,9 +213,9 @@ mod tests {
     /// Proves that one thing which is unknown stands in the way as one that is wrong does, and that each says what to do.
     #[test]
     fn what_is_unknown_stands_in_the_way() {
-        let good = item("weights", CheckOutcome::Pass, "the target has 0 %", "never said");
-        let look = item("connections", CheckOutcome::Warn, "kept for long", "end them");
-        let unknown = item("numbers", CheckOutcome::Unknown, "denied", "allow it");
+        let good = Check::new("weights", CheckOutcome::Pass, "the target has 0 %", "never said");
+        let look = Check::new("connections", CheckOutcome::Warn, "kept for long", "end them");
+        let unknown = Check::new("numbers", CheckOutcome::Unknown, "denied", "allow it");
         assert!(is_clear(&[good.clone(), look.clone()]));
         assert!(!is_clear(&[good.clone(), unknown.clone()]));
         let text = told("search", &[good, look, unknown]);

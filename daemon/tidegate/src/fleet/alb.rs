@@ -54,14 +54,9 @@ pub struct AlbFleet {
     settings: Mutex<Option<(Instant, Vec<Check>)>>,
 }
 
-fn check(name: &str, outcome: CheckOutcome, evidence: impl Into<String>, fix: &str) -> Check {
-    let fix = if outcome == CheckOutcome::Pass { String::new() } else { fix.to_owned() };
-    Check { name: name.to_owned(), outcome, evidence: evidence.into(), fix }
-}
-
 /// A check that could not be made.
 fn unknown(name: &str, error: &PortError) -> Check {
-    check(name, CheckOutcome::Unknown, error.source.to_string(), "make it possible to read this, and look again")
+    Check::new(name, CheckOutcome::Unknown, error.source.to_string(), "make it possible to read this, and look again")
 }
 
 /// One target as the balancer sees it.
@@ -115,14 +110,14 @@ fn healthy(side: &str, targets: &[Target], strict: bool) -> Check {
     let evidence = format!("{well} of {} targets are healthy", targets.len());
     if targets.is_empty() {
         let fix = format!("register the {side}'s targets, or start its service; an empty group answers 503");
-        return check(&name, CheckOutcome::Fail, "the target group has no targets", &fix);
+        return Check::new(&name, CheckOutcome::Fail, "the target group has no targets", &fix);
     }
     if well == targets.len() {
-        return check(&name, CheckOutcome::Pass, evidence, "");
+        return Check::new(&name, CheckOutcome::Pass, evidence, "");
     }
     let outcome = if strict || well == 0 { CheckOutcome::Fail } else { CheckOutcome::Warn };
     let fix = format!("wait until no target of the {side} is starting or draining, and look at those that stay ill");
-    check(&name, outcome, format!("{evidence}: {}", ill(targets)), &fix)
+    Check::new(&name, outcome, format!("{evidence}: {}", ill(targets)), &fix)
 }
 
 /// Whether the target has as many healthy targets as the source: each of them is a proxy of the same kind.
@@ -131,7 +126,7 @@ fn large_enough(source: &[Target], target: &[Target]) -> Check {
     let (source, target) = (count(source), count(target));
     let evidence = format!("{target} healthy targets, and the source has {source}");
     let outcome = if target >= source { CheckOutcome::Pass } else { CheckOutcome::Warn };
-    check("target large enough", outcome, evidence, "scale the target's proxies to at least the source's count")
+    Check::new("target large enough", outcome, evidence, "scale the target's proxies to at least the source's count")
 }
 
 /// Whether the target has healthy targets in each zone in which the source has them.
@@ -151,11 +146,11 @@ fn zones(source: &[Target], target: &[Target]) -> Check {
     let missing: BTreeSet<&String> = source.keys().filter(|zone| !target.contains_key(*zone)).collect();
     let evidence = format!("healthy targets of the target by zone: {}", told(&target));
     if missing.is_empty() {
-        return check("target zones", CheckOutcome::Pass, evidence, "");
+        return Check::new("target zones", CheckOutcome::Pass, evidence, "");
     }
     let missing: Vec<&str> = missing.into_iter().map(String::as_str).collect();
     let evidence = format!("{evidence}; the source has some in {} too", missing.join(", "));
-    check(
+    Check::new(
         "target zones",
         CheckOutcome::Warn,
         evidence,

@@ -35,11 +35,6 @@ impl Endpoints {
     }
 }
 
-fn check(name: &str, outcome: CheckOutcome, evidence: String, fix: &str) -> Check {
-    let fix = if outcome == CheckOutcome::Pass { String::new() } else { fix.to_owned() };
-    Check { name: name.to_owned(), outcome, evidence, fix }
-}
-
 /// Every proxy answers, none is about to end, all are of one version.
 fn proxies(answers: &[(String, Result<Status, String>)]) -> Vec<Check> {
     let silent: Vec<&str> =
@@ -48,12 +43,17 @@ fn proxies(answers: &[(String, Result<Status, String>)]) -> Vec<Check> {
     let draining: Vec<&str> = statuses().filter(|(_, status)| status.draining).map(|(name, _)| name.as_str()).collect();
     let versions: BTreeSet<&str> = statuses().map(|(_, status)| status.version.as_str()).collect();
     let mut checks = vec![if silent.is_empty() {
-        check("proxies answer", CheckOutcome::Pass, format!("{} of {}", answers.len(), answers.len()), "")
+        Check::new("proxies answer", CheckOutcome::Pass, format!("{} of {}", answers.len(), answers.len()), "")
     } else {
-        check("proxies answer", CheckOutcome::Fail, silent.join("; "), "start the proxy, or take it out of the policy")
+        Check::new(
+            "proxies answer",
+            CheckOutcome::Fail,
+            silent.join("; "),
+            "start the proxy, or take it out of the policy",
+        )
     }];
     if !draining.is_empty() {
-        checks.push(check(
+        checks.push(Check::new(
             "proxies serve",
             CheckOutcome::Fail,
             format!("draining: {}", draining.join(", ")),
@@ -62,7 +62,7 @@ fn proxies(answers: &[(String, Result<Status, String>)]) -> Vec<Check> {
     }
     if versions.len() > 1 {
         let seen = versions.into_iter().collect::<Vec<_>>().join(", ");
-        checks.push(check("proxy versions", CheckOutcome::Warn, seen, "bring all proxies to one version"));
+        checks.push(Check::new("proxy versions", CheckOutcome::Warn, seen, "bring all proxies to one version"));
     }
     checks
 }
@@ -74,7 +74,7 @@ fn side(name: &str, statuses: &[(String, &[Endpoint])], others: usize) -> Check 
         statuses.iter().filter(|(_, endpoints)| endpoints.is_empty()).map(|(proxy, _)| proxy.as_str()).collect();
     if !without.is_empty() {
         let evidence = format!("no endpoint of the {name} at {}", without.join(", "));
-        return check(&title, CheckOutcome::Fail, evidence, &format!("start the proxy with `--{name}`"));
+        return Check::new(&title, CheckOutcome::Fail, evidence, &format!("start the proxy with `--{name}`"));
     }
     let mut ill = BTreeSet::new();
     let mut all = BTreeSet::new();
@@ -93,17 +93,17 @@ fn side(name: &str, statuses: &[(String, &[Endpoint])], others: usize) -> Check 
     }
     let fix = format!("look at the nodes of the {name}");
     if statuses.is_empty() {
-        check(&title, CheckOutcome::Unknown, "no proxy answers".to_owned(), "start the proxies")
+        Check::new(&title, CheckOutcome::Unknown, "no proxy answers".to_owned(), "start the proxies")
     } else if !dead.is_empty() {
         let ill = ill.into_iter().collect::<Vec<_>>().join(", ");
-        check(&title, CheckOutcome::Fail, format!("none is healthy at {}: {ill}", dead.join(", ")), &fix)
+        Check::new(&title, CheckOutcome::Fail, format!("none is healthy at {}: {ill}", dead.join(", ")), &fix)
     } else if !ill.is_empty() {
-        check(&title, CheckOutcome::Warn, ill.into_iter().collect::<Vec<_>>().join(", "), &fix)
+        Check::new(&title, CheckOutcome::Warn, ill.into_iter().collect::<Vec<_>>().join(", "), &fix)
     } else if all.len() < others {
         let evidence = format!("{} endpoints, and the other side has {others}", all.len());
-        check(&title, CheckOutcome::Warn, evidence, "see that the fewer endpoints can carry all of the traffic")
+        Check::new(&title, CheckOutcome::Warn, evidence, "see that the fewer endpoints can carry all of the traffic")
     } else {
-        check(&title, CheckOutcome::Pass, format!("{} of {} endpoints", all.len(), all.len()), "")
+        Check::new(&title, CheckOutcome::Pass, format!("{} of {} endpoints", all.len(), all.len()), "")
     }
 }
 
@@ -142,9 +142,9 @@ async fn reach(name: &str, endpoints: &[String]) -> Option<Check> {
     let title = format!("{name} reachable");
     let fix = format!("see that the {name} runs and that this machine may connect to it");
     Some(match failed.len() {
-        0 => check(&title, CheckOutcome::Pass, format!("{tried} of {tried} endpoints took a connection"), ""),
-        count if count < tried => check(&title, CheckOutcome::Warn, failed.join("; "), &fix),
-        _ => check(&title, CheckOutcome::Fail, failed.join("; "), &fix),
+        0 => Check::new(&title, CheckOutcome::Pass, format!("{tried} of {tried} endpoints took a connection"), ""),
+        count if count < tried => Check::new(&title, CheckOutcome::Warn, failed.join("; "), &fix),
+        _ => Check::new(&title, CheckOutcome::Fail, failed.join("; "), &fix),
     })
 }
 

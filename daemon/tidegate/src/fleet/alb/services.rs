@@ -3,7 +3,7 @@
 use aws_sdk_ecs::types::{DeploymentRolloutState, Service};
 use cutover::event::{Check, CheckOutcome};
 
-use super::{AlbFleet, PORT, check, unknown};
+use super::{AlbFleet, PORT, unknown};
 use crate::aws::failed;
 use crate::port::PortError;
 
@@ -68,7 +68,7 @@ pub(super) fn fit(side: &str, name: &str, told: Option<&Told>) -> Check {
         if side == "source" { (CDK_SOURCE, CDK_SOURCE_COUNT) } else { (CDK_TARGET, CDK_TARGET_COUNT) };
     let Some(told) = told else {
         let fix = format!("deploy it (Migration Assistant does with {cdk}), or name the right service");
-        return check(&title, CheckOutcome::Fail, format!("ECS knows no service `{name}`"), &fix);
+        return Check::new(&title, CheckOutcome::Fail, format!("ECS knows no service `{name}`"), &fix);
     };
     let Told { status, desired, running, pending, deployments, failed_tasks, .. } = told;
     let evidence = format!(
@@ -77,22 +77,22 @@ pub(super) fn fit(side: &str, name: &str, told: Option<&Told>) -> Check {
     );
     if *desired == 0 {
         let fix = format!("scale it up (in the CDK {cdk_count}), or the next deployment sets it back to 0");
-        return check(&title, CheckOutcome::Fail, evidence, &fix);
+        return Check::new(&title, CheckOutcome::Fail, evidence, &fix);
     }
     if told.is_steady() {
-        return check(&title, CheckOutcome::Pass, evidence, "");
+        return Check::new(&title, CheckOutcome::Pass, evidence, "");
     }
     // The source has its traffic whatever its service does; the target must not be given any while it changes.
     let outcome = if side == "source" && *running > 0 { CheckOutcome::Warn } else { CheckOutcome::Fail };
-    check(&title, outcome, evidence, "wait until the deployment is over and every task runs")
+    Check::new(&title, outcome, evidence, "wait until the deployment is over and every task runs")
 }
 
 /// Whether something else writes the weights of the listener when a service is deployed: nothing would keep the two from
 /// undoing each other.
 pub(super) fn deployed_by_others(side: &str, name: &str, told: &Told) -> Option<Check> {
     let by = told.deployed_by.as_ref()?;
-    Some(check(
-        &format!("{side} deployment"),
+    Some(Check::new(
+        format!("{side} deployment"),
         CheckOutcome::Fail,
         format!("`{name}` is deployed by `{by}`, which moves weights of listeners itself"),
         "deploy it by ECS with the strategy ROLLING for the time of the cutover",
@@ -104,7 +104,7 @@ pub(super) fn deployed_by_others(side: &str, name: &str, told: &Told) -> Option<
 pub(super) fn counts(source: &Told, target: &Told) -> Vec<Check> {
     let mut checks = Vec::new();
     if source.desired == 1 {
-        checks.push(check(
+        checks.push(Check::new(
             "source count",
             CheckOutcome::Warn,
             "the source's service has one task: traffic and capture stand or fall with it",
@@ -112,7 +112,7 @@ pub(super) fn counts(source: &Told, target: &Told) -> Vec<Check> {
         ));
     }
     if target.desired < source.desired {
-        checks.push(check(
+        checks.push(Check::new(
             "target count",
             CheckOutcome::Fail,
             format!("{} tasks are desired for the target, and {} for the source", target.desired, source.desired),

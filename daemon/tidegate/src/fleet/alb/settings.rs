@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use aws_sdk_elasticloadbalancingv2::types::{Rule, TargetGroup, TargetGroupStickinessConfig};
 use cutover::event::{Check, CheckOutcome};
 
-use super::{AlbFleet, PORT, check, unknown};
+use super::{AlbFleet, PORT, unknown};
 use crate::aws::{failed, find};
 use crate::port::PortError;
 
@@ -28,8 +28,9 @@ fn number(attributes: &Attributes, key: &str) -> u64 {
 
 /// What of a target group's attributes matters to a cutover. All is as it should be when the list is empty.
 pub(super) fn of_group(side: &str, attributes: &Attributes) -> Vec<Check> {
-    let warn =
-        |what: &str, evidence: String, fix: &str| check(&format!("{side} {what}"), CheckOutcome::Warn, evidence, fix);
+    let warn = |what: &str, evidence: String, fix: &str| {
+        Check::new(format!("{side} {what}"), CheckOutcome::Warn, evidence, fix)
+    };
     let mut checks = Vec::new();
     if is_on(attributes, "stickiness.enabled") {
         checks.push(warn(
@@ -81,8 +82,8 @@ pub(super) fn of_matcher(side: &str, codes: &str) -> Option<Check> {
         last.parse::<u16>().is_ok_and(|code| code >= 400)
     });
     takes_errors.then(|| {
-        check(
-            &format!("{side} health check"),
+        Check::new(
+            format!("{side} health check"),
             CheckOutcome::Warn,
             format!("an answer of {codes} counts as healthy, so one that refuses every request would"),
             "take health for a sign of life and no more; the judge looks at what clients get",
@@ -98,7 +99,7 @@ pub(super) fn of_rules(rules: &[(String, Option<String>)], moved: &[String]) -> 
         .map(|(priority, _)| priority.as_str())
         .collect();
     (!past.is_empty()).then(|| {
-        check(
+        Check::new(
             "numbered rules",
             CheckOutcome::Warn,
             format!("{} numbered rules come before the default rule: {}", past.len(), past.join(", ")),
@@ -111,7 +112,7 @@ pub(super) fn of_rules(rules: &[(String, Option<String>)], moved: &[String]) -> 
 pub(super) fn of_balancer(attributes: &Attributes) -> Vec<Check> {
     let seconds = number(attributes, "client_keep_alive.seconds");
     let long = (seconds > KEEP_ALIVE_USUAL).then(|| {
-        check(
+        Check::new(
             "client keep-alive",
             CheckOutcome::Warn,
             format!("a client's connection may live for {seconds} s"),
@@ -146,7 +147,7 @@ impl AlbFleet {
             Err(error) => checks.push(unknown("listener", &error)),
         }
         if checks.is_empty() {
-            checks.push(check("settings", CheckOutcome::Pass, "nothing in them undoes a cutover", ""));
+            checks.push(Check::new("settings", CheckOutcome::Pass, "nothing in them undoes a cutover", ""));
         }
         checks
     }
@@ -176,7 +177,7 @@ impl AlbFleet {
                 .find_map(TargetGroupStickinessConfig::duration_seconds)
         });
         if let Some(seconds) = sticky {
-            checks.push(check(
+            checks.push(Check::new(
                 "group stickiness",
                 CheckOutcome::Warn,
                 format!("a client stays with its target group for {seconds} s, and each request renews that"),

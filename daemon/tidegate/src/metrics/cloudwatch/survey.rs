@@ -28,11 +28,6 @@ const KEPT_MIN: f64 = 10.0;
 /// Above this part of all requests, what the balancer answers itself is worth a word.
 const OWN_ERRORS_MAX: f64 = 0.001;
 
-fn check(name: &str, outcome: CheckOutcome, evidence: String, fix: &str) -> Check {
-    let fix = if outcome == CheckOutcome::Pass { String::new() } else { fix.to_owned() };
-    Check { name: name.to_owned(), outcome, evidence, fix }
-}
-
 fn pass_or_warn(pass: bool) -> CheckOutcome {
     if pass { CheckOutcome::Pass } else { CheckOutcome::Warn }
 }
@@ -72,15 +67,15 @@ impl Present {
         if self.minutes == 0 {
             let evidence = format!("CloudWatch has no request of the last {whole} minutes");
             let fix = "bring clients to the load balancer first, or name the right target groups";
-            return vec![check("numbers", CheckOutcome::Unknown, evidence, fix)];
+            return vec![Check::new("numbers", CheckOutcome::Unknown, evidence, fix)];
         }
         let evidence = format!("requests in {} of the last {whole} settled minutes", self.minutes);
         let few =
             "with minutes that have no request each step takes longer; let preflight look again when there are more";
         let arrive = pass_or_warn(self.minutes as u64 * 10 >= whole * 9);
-        let mut checks = vec![check("numbers", arrive, evidence, few)];
+        let mut checks = vec![Check::new("numbers", arrive, evidence, few)];
         let both = (self.source + self.target) / self.balancer.max(1.0);
-        checks.push(check(
+        checks.push(Check::new(
             "all of the balancer's traffic",
             pass_or_warn(both >= WHOLE_MIN),
             format!("{:.1} % of the balancer's requests go to the two target groups", both.min(1.0) * 100.0),
@@ -88,7 +83,7 @@ impl Present {
         ));
         let kept = self.open / self.new.max(1.0);
         let per_minute = |sum: f64| (sum / self.minutes as f64).round();
-        checks.push(check(
+        checks.push(Check::new(
             "connections",
             pass_or_warn(kept <= KEPT_MIN),
             format!(
@@ -100,7 +95,7 @@ impl Present {
              `client_keep_alive.seconds` ends them",
         ));
         let own = self.own_errors / (self.balancer + self.own_errors).max(1.0);
-        checks.push(check(
+        checks.push(Check::new(
             "balancer's own errors",
             pass_or_warn(own <= OWN_ERRORS_MAX),
             format!("the balancer itself answered {} requests with 500 or above", self.own_errors),
@@ -117,7 +112,7 @@ fn usual(hours: &Points, last: Timestamp) -> Check {
     before.sort_by(f64::total_cmp);
     let rate = |requests: f64| format!("{:.1}", requests / HOUR.as_secs_f64());
     let Some(median) = before.get(before.len() / 2).copied() else {
-        return check(
+        return Check::new(
             "usual rate",
             CheckOutcome::Warn,
             format!(
@@ -127,7 +122,7 @@ fn usual(hours: &Points, last: Timestamp) -> Check {
             "make sure by other means that all clients come this way",
         );
     };
-    check(
+    Check::new(
         "usual rate",
         pass_or_warn(now >= median * USUAL_MIN),
         format!(
