@@ -20,6 +20,7 @@ pub mod events;
 pub mod fleet;
 pub mod gate;
 pub mod http;
+pub mod listeners;
 pub mod metrics;
 pub mod outbound;
 pub mod permanent;

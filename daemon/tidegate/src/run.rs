@@ -228,12 +228,7 @@ impl Shared {
     /// # Errors
     /// When a proxy's address makes no sense, or the policy is about AWS and this program was built without.
     pub async fn metrics(&self, policy: &Policy) -> Result<Arc<dyn MetricSource>, RunError> {
-        match &policy.balancer {
-            BalancerPolicy::Listener { .. } => {
-                Ok(Arc::new(ProxyCounters::new(self.remotes(policy)?, self.clock.clone())))
-            }
-            BalancerPolicy::Alb { .. } => Ok(self.of_aws(policy).await?.metrics),
-        }
+        Ok(self.adapters(policy, self.clock.now()).await?.metrics)
     }
 
     /// The adapters for a cutover by `policy` that was started at `started`.

@@ -7,44 +7,13 @@ use aws_sdk_elasticloadbalancingv2 as elb;
 use aws_sdk_elasticloadbalancingv2::types::{
     ActionTypeEnum, ForwardActionConfig, Listener, LoadBalancer, LoadBalancerTypeEnum, TargetGroup,
 };
-use serde::Serialize;
 
 use super::failed;
+use crate::listeners::{Group, Weighted};
 use crate::port::PortError;
 
 /// The most pages of one list; a page has up to 400 entries.
 const PAGES_MAX: usize = 50;
-
-/// A target group in a listener's default action.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Group {
-    /// Its ARN.
-    pub arn: String,
-    /// Its weight, 0 to 999.
-    pub weight: i32,
-}
-
-/// A listener whose default action weighs two target groups or more.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Weighted {
-    /// The load balancer's name.
-    pub balancer: String,
-    /// Where clients reach it.
-    pub address: String,
-    /// The listener's ARN.
-    pub listener: String,
-    /// Its protocol and port, as `HTTPS:443`.
-    pub port: String,
-    /// The target groups in the order of the action.
-    pub groups: Vec<Group>,
-}
-
-/// The name in an ARN of a target group or load balancer, as `ALBSourceProxy-prod-TG`.
-pub fn name(arn: &str) -> &str {
-    let mut parts = arn.rsplit('/');
-    parts.next();
-    parts.next().unwrap_or(arn)
-}
 
 /// An ARN of a load balancer or target group as CloudWatch's dimension has it.
 pub fn dimension(arn: &str) -> Option<String> {
@@ -203,7 +172,7 @@ mod tests {
         for partition in ["aws", "aws-cn", "aws-us-gov"] {
             let group = of(partition, "targetgroup/ALBSourceProxy-prod-TG/73e2d6bc24d8a067");
             assert_eq!(dimension(&group).unwrap(), "targetgroup/ALBSourceProxy-prod-TG/73e2d6bc24d8a067");
-            assert_eq!(name(&group), "ALBSourceProxy-prod-TG");
+            assert_eq!(crate::listeners::name(&group), "ALBSourceProxy-prod-TG");
             assert_eq!(region(&group), Some("eu-central-1"));
             let balancer = of(partition, "loadbalancer/app/MigrationAssistant-prod/50dc6c495c0c9188");
             assert_eq!(dimension(&balancer).unwrap(), "app/MigrationAssistant-prod/50dc6c495c0c9188");

@@ -25,12 +25,18 @@ struct Region {
     poller: Poller,
 }
 
+impl Region {
+    /// What cutovers share that are reached by `aws`. Must be called within a runtime.
+    fn new(aws: Aws, clock: Clock) -> Self {
+        Self { poller: Poller::new(aws.watching(), clock), aws }
+    }
+}
+
 impl Regions {
     /// Takes `aws` for the way to a region. Must be called within a runtime.
     #[cfg(feature = "lab")]
     pub(super) async fn put(&self, name: &str, aws: Aws, clock: Clock) {
-        let region = Region { poller: Poller::new(aws.watching(), clock), aws };
-        self.0.lock().await.insert(name.to_owned(), region);
+        self.0.lock().await.insert(name.to_owned(), Region::new(aws, clock));
     }
 
     /// The way to a region; made at the first call, and kept, since credentials are found and renewed by it.
@@ -39,8 +45,7 @@ impl Regions {
         if let Some(region) = regions.get(name) {
             return region.clone();
         }
-        let aws = Aws::new(Some(name.to_owned()), clock.clone()).await;
-        let region = Region { poller: Poller::new(aws.watching(), clock.clone()), aws };
+        let region = Region::new(Aws::new(Some(name.to_owned()), clock.clone()).await, clock.clone());
         regions.insert(name.to_owned(), region.clone());
         region
     }

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 
 use crate::cli::{Context, Exit};
+use crate::listeners::{Group, Weighted, name};
 
 /// The arguments of `tidegate aws discover`.
 #[derive(Debug, clap::Args)]
@@ -23,35 +24,12 @@ pub(super) struct Discover {
     write: Option<PathBuf>,
 }
 
-/// A target group in a listener's default action.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-struct Group {
-    arn: String,
-    weight: i32,
-}
-
-/// A listener that weighs two target groups or more.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-struct Found {
-    /// The load balancer's name, and where clients reach it.
-    balancer: String,
-    address: String,
-    listener: String,
-    port: String,
-    groups: Vec<Group>,
-}
-
 /// How Migration Assistant's CDK names what it makes in one stage.
 const MIGRATION_BALANCER: &str = "MigrationAssistant-";
 const MIGRATION_SOURCE: &str = "ALBSourceProxy-";
 const MIGRATION_TARGET: &str = "ALBTargetProxy-";
 
-/// The name in an ARN of a target group.
-fn name(arn: &str) -> &str {
-    arn.rsplit('/').nth(1).unwrap_or(arn)
-}
-
-impl Found {
+impl Weighted {
     /// The stage of Migration Assistant that made it, if it did.
     fn stage(&self) -> Option<&str> {
         self.balancer.strip_prefix(MIGRATION_BALANCER)
@@ -97,12 +75,12 @@ impl Found {
 }
 
 /// Migration Assistant's first, then by name.
-fn sort(found: &mut [Found]) {
+fn sort(found: &mut [Weighted]) {
     found.sort_by_key(|one| (one.stage().is_none(), one.balancer.clone(), one.port.clone()));
 }
 
 /// What was found, for a person.
-fn told(found: &[Found]) -> String {
+fn told(found: &[Weighted]) -> String {
     let mut text = String::new();
     for one in found {
         writeln!(text, "{} {} ({})\n  {}", one.balancer, one.port, one.address, one.listener)
@@ -158,28 +136,17 @@ impl Discover {
 }
 
 #[cfg(feature = "aws")]
-fn found(region: Option<String>, context: &Context) -> anyhow::Result<Vec<Found>> {
+fn found(region: Option<String>, context: &Context) -> anyhow::Result<Vec<Weighted>> {
     use crate::aws::{Aws, find};
 
     context.block_on(async {
         let aws = Aws::new(region, crate::clock::Clock::system()).await;
-        let found = find::weighted(&aws.balancing(), "aws").await?;
-        let group = |group: find::Group| Group { arn: group.arn, weight: group.weight };
-        Ok(found
-            .into_iter()
-            .map(|find::Weighted { balancer, address, listener, port, groups }| Found {
-                balancer,
-                address,
-                listener,
-                port,
-                groups: groups.into_iter().map(group).collect(),
-            })
-            .collect())
+        Ok(find::weighted(&aws.balancing(), "aws").await?)
     })
 }
 
 #[cfg(not(feature = "aws"))]
-fn found(_: Option<String>, _: &Context) -> anyhow::Result<Vec<Found>> {
+fn found(_: Option<String>, _: &Context) -> anyhow::Result<Vec<Weighted>> {
     bail!("this program was built without the feature `aws`")
 }
 
@@ -189,13 +156,13 @@ mod tests {
 
     use super::*;
 
-    fn found(balancer: &str, port: u16, groups: &[(&str, i32)]) -> Found {
+    fn found(balancer: &str, port: u16, groups: &[(&str, i32)]) -> Weighted {
         let place = "arn:aws:elasticloadbalancing:eu-central-1:123456789012";
         let group = |(name, weight): &(&str, i32)| Group {
             arn: format!("{place}:targetgroup/{name}/73e2d6bc24d8a067"),
             weight: *weight,
         };
-        Found {
+        Weighted {
             balancer: balancer.to_owned(),
             address: "internal-search.eu-central-1.elb.amazonaws.com".to_owned(),
             listener: format!("{place}:listener/app/{balancer}/50dc6c495c0c9188/f2f7dc8efc5{port:05}"),
