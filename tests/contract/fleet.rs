@@ -4,6 +4,7 @@ use cutover::event::{Check, CheckOutcome};
 use lab::faults::FaultName;
 use lab::lab_api::Action;
 use lab::model::HealthState;
+use tidegate::aws::pace::Pace;
 use tidegate::fleet::Fleet;
 use tidegate::fleet::alb::{AlbFleet, Groups};
 
@@ -18,8 +19,10 @@ fn fleet(stand: &Stand) -> AlbFleet {
         source: scene.source_tg.clone(),
         target: scene.target_tg.clone(),
         cluster: Some((scene.cluster.clone(), services.0, services.1)),
+        healthy_min: 1,
     };
-    AlbFleet::new(stand.aws.balancing(), stand.aws.containers(), groups)
+    let pace = Pace::new(stand.clock.clone());
+    AlbFleet::new(stand.aws.balancing(), stand.aws.containers(), groups, pace, stand.clock.clone())
 }
 
 fn outcome(checks: &[Check], name: &str) -> CheckOutcome {

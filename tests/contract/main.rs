@@ -4,8 +4,11 @@
 //! the lab's own business and its tests'.
 
 mod alb;
+#[path = "../cloud/world.rs"]
+mod cloud;
 mod cloudwatch;
 mod demo;
+mod fast;
 mod fleet;
 mod program;
 mod support;

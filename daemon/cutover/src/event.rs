@@ -37,6 +37,9 @@ pub enum Event {
     /// The last moments were counted, for the tripwires. Sent each second or so while [`crate::Cutover::watched`], one
     /// for each distinct `window` of the policy's tripwires; its window is that long (a quarter more or less).
     Glanced(Observation),
+    /// The health of the targets behind both sides was read, for the tripwire on it. Sent each few seconds while
+    /// [`crate::Cutover::watched`], the target has weight and the policy has a `fleet.healthy_min`.
+    Health(Health),
     /// The proxies hold the armed revert (or the balancer has none to arm).
     Armed,
     /// A tripwire in our own proxies fired, and they have put the armed share back already.
@@ -94,6 +97,7 @@ impl Event {
             Self::Written { .. } => "written",
             Self::Observed(_) => "observed",
             Self::Glanced(_) => "glanced",
+            Self::Health(_) => "health",
             Self::Armed => "armed",
             Self::Fired { .. } => "fired",
             Self::GateAnswered { .. } => "gate_answered",
@@ -220,6 +224,30 @@ pub struct Observation {
     pub reads: judge::Block,
     /// Both sides' writes; everything, where it cannot tell: each of them may have been one.
     pub writes: judge::Block,
+}
+
+/// The targets behind both sides, as the balancer's own health checks see them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// The source's; `None` where nobody looked, since the target's were well.
+    pub source: Option<Targets>,
+    /// The target's.
+    pub target: Targets,
+    /// When the reading was begun.
+    pub begun: Timestamp,
+}
+
+/// The targets behind one side.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Targets {
+    /// How many there are, those that are being taken out included.
+    pub all: u32,
+    /// How many are healthy.
+    pub healthy: u32,
+    /// How many nobody knows about: the balancer could not say, or said a word that this version does not know.
+    pub unknown: u32,
+    /// Those that are not healthy, in words; empty where all are.
+    pub ill: String,
 }
 
 /// What a gate said.

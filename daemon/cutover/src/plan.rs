@@ -440,6 +440,14 @@ fn smallest(
 
 /// After how many seconds a tripwire sees a target that fails everything, at so many requests a second.
 fn outage(policy: &Policy, per_second: f64) -> Option<f64> {
+    if !policy.counts_fast() {
+        // Nobody counts the last moments: the tripwires wait for whole intervals, and those come late.
+        let (interval, late) = (policy.shift.interval.as_secs_f64(), policy.metrics.late().as_secs_f64());
+        let sees = |tripwire: &Tripwire| {
+            tripwire.kind == TripwireKind::Errors && tripwire.requests_min as f64 / per_second <= interval
+        };
+        return policy.tripwires.iter().any(sees).then_some(interval + late);
+    }
     policy.tripwires.iter().filter_map(|tripwire| trips(tripwire, per_second)).reduce(f64::min)
 }
 

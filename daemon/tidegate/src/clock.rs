@@ -80,6 +80,14 @@ impl Clock {
         }
     }
 
+    /// How much goes on the clock while `real` goes by.
+    pub fn shown(&self, real: Duration) -> Duration {
+        match &self.0 {
+            Shows::System | Shows::Held(_) => real,
+            Shows::Fast { speed, .. } => real.saturating_mul(*speed),
+        }
+    }
+
     /// Waits until the clock shows that `shown` has gone; for a held one, for as long in real time.
     pub async fn sleep(&self, shown: Duration) {
         tokio::time::sleep(self.real(shown)).await;
@@ -105,6 +113,7 @@ mod tests {
         let shown = clock.now().since(first);
         assert!(shown >= Duration::from_secs(6), "{shown:?}");
         assert!(began.elapsed() >= Duration::from_millis(100));
+        assert_eq!(clock.shown(Duration::from_secs(1)), Duration::from_mins(1));
         assert_eq!(Clock::fast(1).real(Duration::from_secs(7)), Duration::from_secs(7));
     }
 }

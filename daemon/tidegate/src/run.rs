@@ -148,7 +148,7 @@ pub async fn adapters(policy: &Policy, clock: &Clock) -> Result<Adapters, RunErr
         return Ok(of_proxies(policy, remotes, clock, clock.now()));
     }
     #[cfg(feature = "aws")]
-    return Box::pin(aws::Regions::default().adapters(policy, clock)).await;
+    return Box::pin(aws::Regions::default().adapters(policy, std::env::var(TOKEN).ok().as_deref(), clock)).await;
     #[cfg(not(feature = "aws"))]
     Err(RunError::NoAws { service: policy.service.clone() })
 }
@@ -243,7 +243,7 @@ impl Shared {
     #[cfg(feature = "aws")]
     async fn of_aws(&self, policy: &Policy) -> Result<Adapters, RunError> {
         // Finding credentials is a large future, and whoever starts a cutover need not carry it.
-        Box::pin(self.aws.adapters(policy, &self.clock)).await
+        Box::pin(self.aws.adapters(policy, self.token.as_deref(), &self.clock)).await
     }
 
     /// The adapters for AWS, which this program does not have.

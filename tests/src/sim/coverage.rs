@@ -21,7 +21,7 @@ pub const PHASES: [&str; 12] = [
 ];
 
 /// Every kind of event; orders by their verb.
-pub const EVENTS: [&str; 21] = [
+pub const EVENTS: [&str; 22] = [
     "tick",
     "restarted",
     "checked",
@@ -29,6 +29,7 @@ pub const EVENTS: [&str; 21] = [
     "written",
     "observed",
     "glanced",
+    "health",
     "armed",
     "fired",
     "gate_answered",
@@ -94,7 +95,9 @@ pub fn unreachable(phase: &str, event: &str) -> Option<&'static str> {
         "written" if before_writes => {
             Some("nothing is written before the first step, and after it no way leads back here")
         }
-        "glanced" if before_writes => Some("the shell looks at the last moments only once something was written"),
+        "glanced" | "health" if before_writes => {
+            Some("the shell looks at the last moments only once something was written")
+        }
         "armed" | "fired" if before_writes => Some(
             "only a foreign change between an arming and its first write, a second at most, leads back here: too rare",
         ),

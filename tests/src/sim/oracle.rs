@@ -388,6 +388,7 @@ impl Oracle {
         self.wanted(after);
         self.fights(before, after);
         self.tripwire(event, before, after);
+        self.unhealthy(event, before, after);
         self.ordered(event, before, after, accepted);
         self.arrived(before, after, commands);
     }

@@ -42,7 +42,7 @@ pub fn draw(rng: &mut Rng, faults: &Faults) -> Policy {
         service: "simulated".to_owned(),
         balancer: BalancerPolicy::Listener { proxies: Vec::new(), retry: ProxyRetry::None, sticky: None },
         metrics: MetricsPolicy::Proxy,
-        fleet: FleetPolicy::default(),
+        fleet: FleetPolicy { cluster: None, healthy_min: 1 },
         source: side(1),
         target: side(2),
         capture: if rng.bool() { CaptureNeed::Required } else { CaptureNeed::NotNeeded },

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use judge::{Baseline, Block, Context, Guards, Judge, Verdict};
 
-use super::revert;
 use super::turn::Turn;
+use super::{revert, tripwire};
 use crate::command::Command;
 use crate::cutover::{Cutover, Phase};
 use crate::event::{Observation, Retry};
@@ -127,6 +127,9 @@ pub(super) fn observed(turn: &mut Turn, observation: &Observation) {
         turn.next.writes_on_target = turn.next.writes_on_target.saturating_add(writes);
     }
 
+    if tripwire::counted(turn, observation) {
+        return;
+    }
     match turn.next.phase {
         Phase::Baseline => record(turn, observation),
         Phase::Gated { step: 0 } => drop(sound(turn, observation)),

@@ -95,6 +95,7 @@ fn take(turn: &mut Turn, event: &Event) {
         Event::Written { generation, .. } => shift::written(turn, *generation),
         Event::Observed(observation) => count::observed(turn, observation),
         Event::Glanced(glance) => tripwire::glanced(turn, glance),
+        Event::Health(health) => tripwire::health(turn, health),
         Event::Armed => shift::armed(turn),
         Event::Fired { why, at, .. } => tripwire::fired(turn, why, *at),
         Event::GateAnswered { gate, step, answer } => gate::answered(turn, gate, *step, answer),

@@ -1,19 +1,25 @@
 //! Tripwires: absolute limits on the target that revert at once.
 //!
 //! They look at the last moments only, at all requests of the target whatever their class, and they hold still while
-//! the source is itself beyond its limit: then the world is broken and moving traffic mends nothing.
+//! the source is itself beyond its limit: then the world is broken and moving traffic mends nothing. Where nobody counts
+//! the last moments (an ALB whose proxies are not ours) they look at each judged interval as a whole, as late as that
+//! comes. Beside them stands one on the health of the target's targets, as the balancer's own checks see them.
+
+use std::time::Duration;
 
 use judge::Counts;
 
-use super::revert;
 use super::turn::Turn;
+use super::{revert, time};
 use crate::cutover::{Armed, Phase};
-use crate::event::Observation;
+use crate::event::{Health, Observation, Targets};
 use crate::policy::{Tripwire, TripwireKind};
 use crate::units::{Generation, Timestamp, Window};
 
 /// A glance whose end lies further back than this many of its lengths is of the past and says nothing about now.
 pub(super) const GLANCE_AGE_MAX: u32 = 4;
+/// A reading of health that was begun longer ago says nothing about now.
+pub(super) const HEALTH_AGE_MAX: Duration = Duration::from_secs(30);
 
 /// The last moments were counted.
 pub(super) fn glanced(turn: &mut Turn, glance: &Observation) {
@@ -22,8 +28,17 @@ pub(super) fn glanced(turn: &mut Turn, glance: &Observation) {
         turn.note("stale_glance", "a glance of the past came late, or claims to be of the future");
         return;
     }
-    turn.next.budgets.blind = std::time::Duration::ZERO;
-    let looking = match turn.next.phase {
+    turn.next.budgets.blind = Duration::ZERO;
+    let fired = looking(turn).then(|| tripped(turn, glance, |tripwire| looks_at(tripwire, glance.window))).flatten();
+    match fired {
+        Some(text) => revert::begin(turn, "tripwire", text),
+        None => turn.note("glance", "the last moments were counted"),
+    }
+}
+
+/// Whether the tripwires are awake: from the first write on until the source is left alone, or has the traffic again.
+fn looking(turn: &Turn) -> bool {
+    match turn.next.phase {
         Phase::Gated { .. } => turn.next.generation > Generation::default(),
         Phase::Shifting { .. } | Phase::Baking { .. } | Phase::Draining => true,
         Phase::Pending
@@ -34,26 +49,58 @@ pub(super) fn glanced(turn: &mut Turn, glance: &Observation) {
         | Phase::Reverted
         | Phase::Aborted
         | Phase::Stuck { .. } => false,
-    };
-    if !looking {
-        turn.note("glance", "the last moments were counted");
+    }
+}
+
+/// The first of some tripwires that fires on these counts, in words.
+fn tripped(turn: &Turn, counted: &Observation, looks: impl Fn(&Tripwire) -> bool) -> Option<String> {
+    let mut source = counted.reads.source.clone();
+    source.merge(&counted.writes.source);
+    let mut target = counted.reads.target.clone();
+    target.merge(&counted.writes.target);
+    let mut tripwires = turn.next.policy.tripwires.iter().filter(|tripwire| looks(tripwire));
+    tripwires.find_map(|tripwire| fires(tripwire, &source, &target))
+}
+
+/// A judged interval, where nothing shorter is counted; whether that began a revert.
+pub(super) fn counted(turn: &mut Turn, observation: &Observation) -> bool {
+    if turn.next.policy.counts_fast() || !looking(turn) {
+        return false;
+    }
+    let Some(text) = tripped(turn, observation, |_| true) else { return false };
+    let late = turn.now.since(observation.window.to).as_secs();
+    revert::begin(turn, "tripwire", format!("{text} (counted {late} s late: nothing counts the last moments here)"));
+    true
+}
+
+/// The health of both sides' targets was read.
+///
+/// Fewer than the policy's least is definite badness: an ALB that finds no healthy target sends to all of them, ill as
+/// they are, and answers 503 by itself where there is none (ELB user guide, "Health checks for target groups"). Targets of
+/// which nobody knows anything count as healthy here, and the source must have its least.
+pub(super) fn health(turn: &mut Turn, health: &Health) {
+    if health.begun > turn.now || turn.now.since(health.begun) > HEALTH_AGE_MAX {
+        turn.note("stale_health", "a reading of the targets' health came late, or claims to be of the future");
         return;
     }
-    let mut source = glance.reads.source.clone();
-    source.merge(&glance.writes.source);
-    let mut target = glance.reads.target.clone();
-    target.merge(&glance.writes.target);
-    let fired = turn
-        .next
-        .policy
-        .tripwires
-        .iter()
-        .filter(|tripwire| looks_at(tripwire, glance.window))
-        .find_map(|tripwire| fires(tripwire, &source, &target));
-    match fired {
-        Some(text) => revert::begin(turn, "tripwire", text),
-        None => turn.note("glance", "the last moments were counted"),
-    }
+    let least = turn.next.policy.fleet.healthy_min;
+    let target = &health.target;
+    let well = |targets: &Targets| targets.healthy >= least;
+    let bad = target.healthy.saturating_add(target.unknown) < least;
+    let source = health.source.as_ref().filter(|source| well(source));
+    let Some(source) = source.filter(|_| bad && looking(turn) && time::exposed(turn)) else {
+        turn.note("health", "the health of the targets was read");
+        return;
+    };
+    let ill = match &target.ill[..] {
+        "" => String::new(),
+        ill => format!(" ({ill})"),
+    };
+    let text = format!(
+        "target health: {} of {} targets of the target are healthy{ill}; {least} is the least, and the source has {} of {}",
+        target.healthy, target.all, source.healthy, source.all
+    );
+    revert::begin(turn, "target_unhealthy", text);
 }
 
 /// Whether a glance is as long as the tripwire's window, a quarter more or less.

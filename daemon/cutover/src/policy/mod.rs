@@ -107,6 +107,13 @@ pub struct Policy {
     pub alerts: Vec<AlertPolicy>,
 }
 
+impl Policy {
+    /// Whether somebody counts the last moments, so that the tripwires need not wait for whole intervals.
+    pub fn counts_fast(&self) -> bool {
+        self.metrics == MetricsPolicy::Proxy || !self.target.proxies.is_empty()
+    }
+}
+
 /// Where the weights live.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -195,6 +202,9 @@ pub enum Sticky {
 pub struct FleetPolicy {
     /// The ECS cluster in which the services of the sides run; `None` where none is looked after.
     pub cluster: Option<String>,
+    /// With fewer healthy targets than this in the target's group the traffic goes back at once; 0 where nobody looks.
+    #[serde(default)]
+    pub healthy_min: u32,
 }
 
 /// One side: as our own proxies reach it, or as AWS runs it.
@@ -209,6 +219,9 @@ pub struct SidePolicy {
     /// The ECS service that runs its proxies; `None` where none is looked after.
     #[serde(default)]
     pub service: Option<String>,
+    /// Control APIs of our own proxies behind its target group, which serve this side alone; empty where there are none.
+    #[serde(default)]
+    pub proxies: Vec<String>,
 }
 
 /// Whether the cutover relies on captured traffic.

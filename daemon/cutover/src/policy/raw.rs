@@ -117,6 +117,9 @@ pub struct Fleet {
     /// The ECS cluster in which the sides' services run, by its name; for `alb`. With it, the services of both sides are
     /// checked before traffic moves and while it does.
     pub cluster: Option<formats::Name>,
+    /// Fewest healthy targets in the target's group, for `alb`: with fewer, while it has weight and the source's group has
+    /// that many, the traffic goes back at once. 0 looks at no health.
+    pub healthy_min: Option<u32>,
 }
 
 /// One side.
@@ -127,6 +130,9 @@ pub struct Side {
     pub target_group: Option<formats::TargetGroupArn>,
     /// The ECS service that runs its proxies, by its name; for `alb`, with `fleet.cluster`.
     pub service: Option<formats::Name>,
+    /// Control addresses of Tidegate's own proxies behind its target group, for `alb`: `unix:PATH` or `HOST:PORT`. Each of
+    /// them serves this side alone, and their counters are what the tripwires look at, within seconds.
+    pub proxies: Option<Vec<formats::Control>>,
     /// Its endpoints, `http://HOST:PORT` or `https://HOST:PORT`.
     pub endpoints: Option<Vec<formats::Endpoint>>,
     /// Header fields set on each request to this side; an empty value removes the field.

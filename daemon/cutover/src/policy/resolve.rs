@@ -191,7 +191,10 @@ impl Resolver<'_> {
             balancer: balancer?,
             source,
             target,
-            fleet: FleetPolicy { cluster: document.fleet.cluster.as_ref().map(|name| name.0.clone()) },
+            fleet: FleetPolicy {
+                cluster: document.fleet.cluster.as_ref().map(|name| name.0.clone()),
+                healthy_min: document.fleet.healthy_min.unwrap_or(0),
+            },
             capture,
             baseline: self.baseline(&document.baseline, &shift)?,
             pass: self.pass(&document.pass, &guards),
@@ -208,6 +211,7 @@ impl Resolver<'_> {
             alerts: self.alerts(&document.alerts),
             shift,
         };
+        self.fast_signals(&policy);
         Some(policy)
     }
 
@@ -250,6 +254,7 @@ impl Resolver<'_> {
             headers: side.headers.clone(),
             authorization: side.authorization.as_ref().map(|secret| secret.0.clone()),
             service: side.service.as_ref().map(|name| name.0.clone()),
+            proxies: side.proxies.iter().flatten().map(|control| control.0.clone()).collect(),
         }
     }
 

@@ -6,6 +6,7 @@
 
 pub mod find;
 pub(crate) mod lenient;
+pub mod pace;
 pub mod xml;
 
 mod heard;
@@ -135,6 +136,9 @@ impl Aws {
     }
 }
 
+/// Codes of a caller that is too fast (ELB API reference, "Common Errors"; `aws-runtime` retries the same ones).
+const THROTTLED: [&str; 4] = ["Throttling", "ThrottlingException", "RequestLimitExceeded", "TooManyRequestsException"];
+
 /// Codes that the same call gets again, however often it is made.
 const FOR_GOOD: [&str; 22] = [
     "AccessDenied",
@@ -160,6 +164,12 @@ const FOR_GOOD: [&str; 22] = [
     "UnsupportedProtocol",
     "InvalidClientTokenId",
 ];
+
+/// Whether a call failed since AWS had too many of them: then whatever can wait should.
+pub fn is_throttled<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> bool {
+    let SdkError::ServiceError(service) = error else { return false };
+    service.err().code().is_some_and(|code| THROTTLED.contains(&code))
+}
 
 /// What a failed call means for `port`: what was being done, AWS's code and words, and whether to try again.
 ///

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cutover::event::{CommandKind, GateAnswer, Observation, Reading, Retry};
+use cutover::event::{CommandKind, GateAnswer, Health, Observation, Reading, Retry};
 use cutover::{Command, Event, Generation, Share, Timestamp};
 use tokio::task::AbortHandle;
 
@@ -42,6 +42,9 @@ const CHECK_MAX: Duration = Duration::from_secs(20);
 /// How long one look for the tripwires or at the balancer may take.
 const LOOK_MAX: Duration = Duration::from_secs(5);
 
+/// How long one look at the health of targets may take; it waits for its turn among those of other cutovers.
+const HEALTH_MAX: Duration = Duration::from_mins(1);
+
 /// How many commands may be under way; the core asks for a handful at a time. One more fails at once.
 const TASKS_MAX: usize = 64;
 
@@ -61,6 +64,8 @@ pub(super) enum Reply {
     Wrote { event: Event },
     /// A look for the tripwires: one observation for each window that could be counted.
     Glanced(Vec<Observation>),
+    /// A look at the health of targets; nothing where it could not be read.
+    Health(Option<Health>),
     /// A look at the balancer.
     Watched(Vec<Fired>),
     /// Nothing that the core must know.
@@ -319,6 +324,10 @@ impl Controller {
                 self.pending.extend(observations.into_iter().map(Event::Glanced));
                 None
             }
+            Reply::Health(health) => {
+                self.seeing_health = false;
+                health.map(Event::Health)
+            }
             Reply::Watched(fired) => {
                 self.watching = false;
                 self.pending.extend(fired.into_iter().map(|Fired { why, share, at }| Event::Fired { why, share, at }));
@@ -336,7 +345,7 @@ impl Controller {
                 windows.push(tripwire.window);
             }
         }
-        if windows.is_empty() {
+        if windows.is_empty() || !self.cutover.policy.counts_fast() {
             return;
         }
         let (metrics, now) = (Arc::clone(&self.ports.metrics), self.ports.clock.now());
@@ -351,6 +360,19 @@ impl Controller {
                 }
             }
             Reply::Glanced(observations)
+        });
+    }
+
+    /// Looks at the health of the target's targets.
+    pub(super) fn see_health(&mut self) {
+        let fleet = Arc::clone(&self.ports.fleet);
+        self.seeing_health = true;
+        self.tasks.spawn(async move {
+            // What cannot be read is no sign of badness; the checks say it, and then nothing rises.
+            Reply::Health(within("fleet", HEALTH_MAX, fleet.health()).await.unwrap_or_else(|error| {
+                tracing::debug!(error = %in_one_line(&error), "the health of targets could not be read");
+                None
+            }))
         });
     }
 

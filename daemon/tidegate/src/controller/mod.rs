@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use cutover::event::{Order, Retry};
-use cutover::{Cutover, Decision, Event, Phase, Policy, Reason, Timestamp, decide};
+use cutover::{Cutover, Decision, Event, Phase, Policy, Reason, Share, Timestamp, decide};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
@@ -46,6 +46,13 @@ const STORY_MAX: usize = 1024;
 
 /// How often the last moments are counted for the tripwires, while they are watched.
 const GLANCE_EVERY: Duration = Duration::from_millis(500);
+
+/// How often the health of the target's targets is looked at, while the target has weight. By the clock that is shown, like
+/// the looks above: a cutover that runs fast is looked at as often for its length.
+const HEALTH_EVERY: Duration = Duration::from_secs(5);
+
+/// The shortest real pause between two looks of one kind, where the clock runs fast.
+const LOOK_EVERY_MIN: Duration = Duration::from_millis(50);
 
 /// How often the balancer is asked whether something happened there by itself.
 const WATCH_EVERY: Duration = Duration::from_millis(250);
@@ -207,6 +214,7 @@ impl Running {
 }
 
 /// The loop of one cutover. Made by [`Controller::new`], driven by [`Controller::run`].
+#[expect(clippy::struct_excessive_bools, reason = "each says whether one kind of look is under way")]
 pub struct Controller {
     ports: Ports,
     lease: Lease,
@@ -225,6 +233,7 @@ pub struct Controller {
     wake: Option<Timestamp>,
     glancing: bool,
     watching: bool,
+    seeing_health: bool,
     /// Whether the last write to the journal succeeded.
     writable: bool,
     /// The interval counted last.
@@ -265,6 +274,7 @@ impl Controller {
             wake: None,
             glancing: false,
             watching: false,
+            seeing_health: false,
             writable: true,
             lately: None,
             turned,
@@ -282,7 +292,8 @@ impl Controller {
         if let Some(event) = first {
             self.answer(event).await?;
         }
-        let mut glance = every(GLANCE_EVERY);
+        let often = |period| every(self.ports.clock.real(period).max(LOOK_EVERY_MIN));
+        let (mut glance, mut health) = (often(GLANCE_EVERY), often(HEALTH_EVERY));
         let mut watch = every(WATCH_EVERY);
         let mut probe = every(PROBE_EVERY);
         loop {
@@ -315,6 +326,7 @@ impl Controller {
                 },
                 _ = watch.tick(), if self.looks_at_balancer() && !self.watching => self.watch_balancer(),
                 _ = glance.tick(), if self.cutover.watched() && !self.glancing => self.glance(),
+                _ = health.tick(), if self.looks_at_health() && !self.seeing_health => self.see_health(),
                 _ = probe.tick(), if !self.writable => self.probe().await?,
                 () = tokio::time::sleep(sleep) => {
                     if self.wake.is_some_and(|wake| wake <= self.ports.clock.now()) {
@@ -336,6 +348,16 @@ impl Controller {
     fn looks_at_balancer(&self) -> bool {
         let done = self.cutover.phase == Phase::Done && self.cutover.closed.is_none();
         self.cutover.watched() || self.cutover.armed != cutover::cutover::Armed::No || done
+    }
+
+    /// Whether the health of the target's targets can take the traffic back now.
+    fn looks_at_health(&self) -> bool {
+        let next = &self.cutover;
+        let has_weight = next.desired != Share::NONE
+            || next.configured.as_ref().is_some_and(|configured| configured.share != Share::NONE);
+        let forth =
+            matches!(next.phase, Phase::Gated { .. } | Phase::Shifting { .. } | Phase::Baking { .. } | Phase::Draining);
+        next.policy.fleet.healthy_min > 0 && next.watched() && has_weight && forth
     }
 
     fn turn(&self) {

@@ -65,7 +65,7 @@ impl Controller {
     /// is noticed but stops nothing by itself: the next entry tells.
     async fn keep(&mut self, event: &Event, next: &Cutover) -> Result<(), PortError> {
         // Ticks and glances change clocks alone; a restart loses at most one interval of them.
-        if matches!(event, Event::Tick | Event::Glanced(_)) || !self.writable {
+        if matches!(event, Event::Tick | Event::Glanced(_) | Event::Health(_)) || !self.writable {
             return Ok(());
         }
         let mut kept = within(APPEND_MAX, self.ports.store.save(&self.lease, next)).await;

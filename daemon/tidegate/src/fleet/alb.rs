@@ -15,11 +15,14 @@ use std::time::{Duration, Instant};
 use aws_sdk_ecs as ecs;
 use aws_sdk_elasticloadbalancingv2 as elb;
 use aws_sdk_elasticloadbalancingv2::types::{TargetHealthDescription, TargetHealthStateEnum};
-use cutover::event::{Check, CheckOutcome};
+use cutover::Timestamp;
+use cutover::event::{Check, CheckOutcome, Health, Targets};
 use tokio::sync::OnceCell;
 
 use super::Fleet;
-use crate::aws::{failed, find};
+use crate::aws::pace::Pace;
+use crate::aws::{failed, find, is_throttled};
+use crate::clock::Clock;
 use crate::port::{Answer, PortError};
 
 const PORT: &str = "fleet";
@@ -43,6 +46,8 @@ pub struct Groups {
     pub target: String,
     /// The ECS cluster, and the services of source and target in it.
     pub cluster: Option<(String, Option<String>, Option<String>)>,
+    /// Fewest healthy targets in the target's group; 0 looks at none.
+    pub healthy_min: u32,
 }
 
 /// The two target groups of a cutover.
@@ -50,6 +55,8 @@ pub struct AlbFleet {
     balancing: elb::Client,
     containers: ecs::Client,
     groups: Groups,
+    pace: Pace,
+    clock: Clock,
     listener: OnceCell<String>,
     settings: Mutex<Option<(Instant, Vec<Check>)>>,
 }
@@ -129,6 +136,39 @@ fn large_enough(source: &[Target], target: &[Target]) -> Check {
     Check::new("target large enough", outcome, evidence, "scale the target's proxies to at least the source's count")
 }
 
+/// Whether both groups have the fewest healthy targets that the policy asks for: with fewer of the target the traffic goes
+/// back as soon as there is any, and with fewer of the source the target's ill health brings nothing back.
+fn least(healthy_min: u32, source: &[Target], target: &[Target]) -> Check {
+    let name = "healthy targets";
+    let count = |targets: &[Target]| targets.iter().filter(|target| target.is_healthy()).count();
+    let (source, target) = (count(source), count(target));
+    let evidence = format!("the target has {target} and the source {source}; `fleet.healthy_min` is {healthy_min}");
+    let enough = |count: usize| u32::try_from(count).is_ok_and(|count| count >= healthy_min);
+    let outcome = match (enough(source), enough(target)) {
+        (true, true) => CheckOutcome::Pass,
+        (false, true) => CheckOutcome::Warn,
+        (_, false) => CheckOutcome::Fail,
+    };
+    Check::new(name, outcome, evidence, "start more of that side's proxies, or lower `fleet.healthy_min`")
+}
+
+/// A group's targets in figures. Those that are being taken out serve nothing new. Only what AWS says for certain counts as
+/// ill: `unavailable` is its own trouble, and a word that this version does not know says nothing.
+fn figures(targets: &[Target]) -> Targets {
+    use TargetHealthStateEnum as State;
+    let certain =
+        [State::Healthy, State::Unhealthy, State::Initial, State::Draining, State::UnhealthyDraining, State::Unused];
+    let count = |is: &dyn Fn(&Target) -> bool| {
+        u32::try_from(targets.iter().filter(|target| is(target)).count()).unwrap_or(u32::MAX)
+    };
+    Targets {
+        all: count(&|_| true),
+        healthy: count(&Target::is_healthy),
+        unknown: count(&|target| certain.iter().all(|state| target.state != state.as_str())),
+        ill: ill(targets),
+    }
+}
+
 /// Whether the target has healthy targets in each zone in which the source has them.
 fn zones(source: &[Target], target: &[Target]) -> Check {
     let of = |targets: &[Target]| -> BTreeMap<String, usize> {
@@ -159,19 +199,25 @@ fn zones(source: &[Target], target: &[Target]) -> Check {
 }
 
 impl AlbFleet {
-    /// Looks after `groups`.
-    pub fn new(balancing: elb::Client, containers: ecs::Client, groups: Groups) -> Self {
-        Self { balancing, containers, groups, listener: OnceCell::new(), settings: Mutex::new(None) }
+    /// Looks after `groups`; the health of targets is read at the `pace` of their region.
+    pub fn new(balancing: elb::Client, containers: ecs::Client, groups: Groups, pace: Pace, clock: Clock) -> Self {
+        let (listener, settings) = (OnceCell::new(), Mutex::new(None));
+        Self { balancing, containers, groups, pace, clock, listener, settings }
     }
 
     async fn targets(&self, group: &str) -> Result<Vec<Target>, PortError> {
         let answer = self.balancing.describe_target_health().target_group_arn(group).send().await;
+        self.pace.answered(answer.as_ref().err().is_some_and(is_throttled));
         let answer = answer.map_err(|error| failed(PORT, "read the health of targets", &error))?;
         Ok(answer.target_health_descriptions().iter().map(Target::of).collect())
     }
 
     async fn health(&self) -> Vec<Check> {
-        let (source, target) = tokio::join!(self.targets(&self.groups.source), self.targets(&self.groups.target));
+        let read = async |group: &str| {
+            self.pace.turn().await;
+            self.targets(group).await
+        };
+        let (source, target) = tokio::join!(read(&self.groups.source), read(&self.groups.target));
         let mut checks = Vec::new();
         checks.push(match &source {
             Ok(targets) => healthy("source", targets, false),
@@ -183,9 +229,28 @@ impl AlbFleet {
         });
         if let (Ok(source), Ok(target)) = (&source, &target) {
             checks.push(large_enough(source, target));
+            if self.groups.healthy_min > 0 {
+                checks.push(least(self.groups.healthy_min, source, target));
+            }
             checks.push(zones(source, target));
         }
         checks
+    }
+
+    /// The target's health, and the source's where it decides: one call while all is well.
+    async fn looked(&self) -> Result<Option<Health>, PortError> {
+        if self.groups.healthy_min == 0 {
+            return Ok(None);
+        }
+        self.pace.turn().await;
+        let begun: Timestamp = self.clock.now();
+        let target = figures(&self.targets(&self.groups.target).await?);
+        let source = if target.healthy.saturating_add(target.unknown) < self.groups.healthy_min {
+            Some(figures(&self.targets(&self.groups.source).await?))
+        } else {
+            None
+        };
+        Ok(Some(Health { source, target, begun }))
     }
 
     async fn settings(&self) -> Vec<Check> {
@@ -222,6 +287,10 @@ impl Fleet for AlbFleet {
             checks.extend(settings);
             Ok(checks)
         })
+    }
+
+    fn health(&self) -> Answer<'_, Option<Health>> {
+        Box::pin(self.looked())
     }
 }
 

@@ -1,12 +1,13 @@
 //! What must be healthy and large enough before traffic moves, and while it does. The port, and in files of their own
-//! the adapters: [`endpoints`] (the endpoints of both sides as our own proxies and a request of ours see them) and `alb`
-//! (target groups of an AWS load balancer, and the ECS services behind them).
+//! the adapters: [`endpoints`] (the endpoints of both sides as our own proxies and a request of ours see them), `alb`
+//! (target groups of an AWS load balancer, and the ECS services behind them) and [`behind`] (our own proxies behind them).
 
 #[cfg(feature = "aws")]
 pub mod alb;
+pub mod behind;
 pub mod endpoints;
 
-use cutover::event::Check;
+use cutover::event::{Check, Health};
 
 use crate::port::Answer;
 
@@ -17,4 +18,12 @@ pub trait Fleet: Send + Sync {
     /// # Errors
     /// When not even an unknown outcome can be told; a check that could not be made is in the list as unknown.
     fn check(&self) -> Answer<'_, Vec<Check>>;
+
+    /// Looks at the health of both sides' targets for the tripwire on it; nothing, where no balancer checks any.
+    ///
+    /// # Errors
+    /// When it cannot be read now; that is no sign of badness, and the checks say it.
+    fn health(&self) -> Answer<'_, Option<Health>> {
+        Box::pin(async { Ok(None) })
+    }
 }

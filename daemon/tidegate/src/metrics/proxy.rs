@@ -25,6 +25,9 @@ use crate::proxies::{Remote, each};
 /// How often counters are read. Four times a second serves tripwires; an answer is a few tens of KiB.
 const READ_EVERY: Duration = Duration::from_millis(250);
 
+/// The shortest real pause between two readings, where the clock runs fast.
+const READ_EVERY_MIN: Duration = Duration::from_millis(20);
+
 /// Readings younger than this are all kept.
 const FINE: Duration = Duration::from_secs(30);
 
@@ -40,8 +43,8 @@ const OLD_EVERY: Duration = Duration::from_secs(15);
 /// How far the first reading after an edge of a window may lie from it, beyond what thinning explains.
 const LATE_MAX: Duration = Duration::from_secs(3);
 
-/// How old the newest reading of a glance may be.
-const GLANCE_AGE_MAX: Duration = Duration::from_millis(1500);
+/// How old the newest reading of a glance may be, in pauses between two readings.
+const GLANCE_PAUSES_MAX: u32 = 6;
 
 /// How many answered windows' ends are kept as they were, so that the next window begins exactly there.
 const MARKS_MAX: usize = 64;
@@ -50,6 +53,7 @@ const MARKS_MAX: usize = 64;
 pub struct ProxyCounters {
     kept: Arc<Mutex<Vec<Kept>>>,
     rounds: watch::Receiver<u64>,
+    glance_age_max: Duration,
     /// Ends the task with this value.
     _task: JoinSet<()>,
 }
@@ -77,9 +81,10 @@ impl ProxyCounters {
         let kept = proxies.iter().map(|proxy| Kept::new(proxy.name())).collect();
         let kept = Arc::new(Mutex::new(kept));
         let (round, rounds) = watch::channel(0);
+        let glance_age_max = clock.shown(read_every(&clock)) * GLANCE_PAUSES_MAX;
         let mut task = JoinSet::new();
         task.spawn(read_on(proxies, clock, Arc::clone(&kept), round));
-        Self { kept, rounds, _task: task }
+        Self { kept, rounds, glance_age_max, _task: task }
     }
 
     fn kept(&self) -> MutexGuard<'_, Vec<Kept>> {
@@ -87,8 +92,13 @@ impl ProxyCounters {
     }
 }
 
+/// What really lies between two readings.
+fn read_every(clock: &Clock) -> Duration {
+    clock.real(READ_EVERY).max(READ_EVERY_MIN)
+}
+
 async fn read_on(proxies: Vec<Remote>, clock: Clock, kept: Arc<Mutex<Vec<Kept>>>, round: watch::Sender<u64>) {
-    let mut every = tokio::time::interval(READ_EVERY);
+    let mut every = tokio::time::interval(read_every(&clock));
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         every.tick().await;
@@ -223,6 +233,11 @@ fn together(parts: Vec<[Block; 2]>, window: Window) -> Observation {
     Observation { window, reads, writes }
 }
 
+/// The shortest window that has both in it.
+fn around(one: Window, other: Window) -> Window {
+    Window { from: one.from.min(other.from), to: one.to.max(other.to) }
+}
+
 fn later(why: impl Into<String>) -> PortError {
     PortError::later("metrics", why.into())
 }
@@ -326,29 +341,59 @@ impl ProxyCounters {
         Ok(found)
     }
 
+    /// What one proxy counted in about the last `length`.
+    fn last(&self, proxy: &Kept, now: Timestamp, length: Duration) -> Result<([Block; 2], Window), PortError> {
+        let Some(newest) = proxy.readings.back().filter(|newest| now.since(newest.at) <= self.glance_age_max) else {
+            let why = proxy.error.clone().unwrap_or_else(|| "its counters were not read lately".to_owned());
+            return Err(later(format!("cannot look at the proxy at {}: {why}", proxy.name)));
+        };
+        let from = newest.at.minus(length);
+        let oldest = proxy.readings.iter().find(|taken| taken.at >= from).expect("the newest one is such");
+        // Less than three quarters of the asked length would make a tripwire fire on less than it says.
+        if newest.at.since(oldest.at) * 4 < length * 3 {
+            return Err(later(format!("the proxy at {} is not read for {length:?} yet", proxy.name)));
+        }
+        let counted = proxy.between(oldest, newest).ok_or_else(|| backwards(&proxy.name))?;
+        Ok((counted, Window { from: oldest.at, to: newest.at }))
+    }
+
     fn look(&self, now: Timestamp, length: Duration) -> Result<Observation, PortError> {
         let kept = self.kept();
         let mut parts = Vec::with_capacity(kept.len());
         let mut window: Option<Window> = None;
         for proxy in kept.iter() {
-            let Some(newest) = proxy.readings.back().filter(|newest| now.since(newest.at) <= GLANCE_AGE_MAX) else {
-                let why = proxy.error.clone().unwrap_or_else(|| "its counters were not read lately".to_owned());
-                return Err(later(format!("cannot look at the proxy at {}: {why}", proxy.name)));
-            };
-            let from = newest.at.minus(length);
-            let oldest = proxy.readings.iter().find(|taken| taken.at >= from).expect("the newest one is such");
-            // Less than three quarters of the asked length would make a tripwire fire on less than it says.
-            if newest.at.since(oldest.at) * 4 < length * 3 {
-                return Err(later(format!("the proxy at {} is not read for {length:?} yet", proxy.name)));
-            }
-            parts.push(proxy.between(oldest, newest).ok_or_else(|| backwards(&proxy.name))?);
-            window = Some(window.map_or(Window { from: oldest.at, to: newest.at }, |window| Window {
-                from: window.from.min(oldest.at),
-                to: window.to.max(newest.at),
-            }));
+            let (counted, looked) = self.last(proxy, now, length)?;
+            parts.push(counted);
+            window = Some(window.map_or(looked, |window| around(window, looked)));
         }
         let window = window.ok_or_else(|| PortError::never("metrics", "there is no proxy to count anything"))?;
         Ok(together(parts, window))
+    }
+
+    /// The same of those proxies that are read, in sum, whatever class a request was of and whichever of its own sides a
+    /// proxy gave it to; and when. The others are left out.
+    ///
+    /// # Errors
+    /// When none is.
+    pub fn known(&self, now: Timestamp, length: Duration) -> Result<(Counts, Window), PortError> {
+        let kept = self.kept();
+        let mut sum = Counts::default();
+        let mut window: Option<Window> = None;
+        let mut silent = Vec::new();
+        for proxy in kept.iter() {
+            match self.last(proxy, now, length) {
+                Ok((blocks, looked)) => {
+                    for block in &blocks {
+                        sum.merge(&block.source);
+                        sum.merge(&block.target);
+                    }
+                    window = Some(window.map_or(looked, |window| around(window, looked)));
+                }
+                Err(error) => silent.push(error.source.to_string()),
+            }
+        }
+        let window = window.ok_or_else(|| later(silent.join("; ")))?;
+        Ok((sum, window))
     }
 }
 

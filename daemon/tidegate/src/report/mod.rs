@@ -283,6 +283,9 @@ fn event(event: &Event) -> String {
             format!("an interval of {} was counted", format::duration(seen.window.length()))
         }
         Event::Glanced(seen) => format!("the last {} were looked at", format::duration(seen.window.length())),
+        Event::Health(health) => {
+            format!("{} of {} targets of the target were healthy", health.target.healthy, health.target.all)
+        }
         Event::Armed => "the proxies hold the armed revert".to_owned(),
         Event::Fired { why, share, .. } => format!("a tripwire fired in the proxies, share now {share}: {why}"),
         Event::GateAnswered { gate, step, .. } => format!("gate `{gate}` answered for step {}", step + 1),

@@ -9,11 +9,16 @@ use judge::{GuardKind, latency};
 use tokio::sync::Mutex;
 
 use super::{Adapters, RunError};
+use crate::aws::pace::Pace;
 use crate::aws::{Aws, find};
 use crate::balancer::alb::{Alb, Place};
 use crate::clock::Clock;
+use crate::fleet::Fleet;
 use crate::fleet::alb::{AlbFleet, Groups as FleetGroups};
+use crate::fleet::behind::WithProxies;
+use crate::metrics::MetricSource;
 use crate::metrics::cloudwatch::{Cloudwatch, Groups, Poller};
+use crate::metrics::two_speeds::TwoSpeeds;
 
 /// The regions that cutovers of this process are in.
 #[derive(Clone, Default)]
@@ -23,12 +28,13 @@ pub(super) struct Regions(Arc<Mutex<BTreeMap<String, Region>>>);
 struct Region {
     aws: Aws,
     poller: Poller,
+    pace: Pace,
 }
 
 impl Region {
     /// What cutovers share that are reached by `aws`. Must be called within a runtime.
     fn new(aws: Aws, clock: Clock) -> Self {
-        Self { poller: Poller::new(aws.watching(), clock), aws }
+        Self { poller: Poller::new(aws.watching(), clock.clone()), pace: Pace::new(clock), aws }
     }
 }
 
@@ -50,15 +56,20 @@ impl Regions {
         region
     }
 
-    /// The adapters for a policy that is about an ALB.
-    pub(super) async fn adapters(&self, policy: &Policy, clock: &Clock) -> Result<Adapters, RunError> {
+    /// The adapters for a policy that is about an ALB; the token is for proxies behind its target groups.
+    pub(super) async fn adapters(
+        &self,
+        policy: &Policy,
+        token: Option<&str>,
+        clock: &Clock,
+    ) -> Result<Adapters, RunError> {
         let (BalancerPolicy::Alb { listener, rules, source, target }, MetricsPolicy::Cloudwatch { settle }) =
             (&policy.balancer, policy.metrics)
         else {
             return Err(RunError::NoAws { service: policy.service.clone() });
         };
         // A policy's ARNs were read as such, so the region is there; credentials decide where it is not.
-        let Region { aws, poller } = self.of(find::region(source).unwrap_or_default(), clock).await;
+        let Region { aws, poller, pace } = self.of(find::region(source).unwrap_or_default(), clock).await;
         let (listener, rules) = (listener.clone(), rules.clone());
         let (source, target) = (source.clone(), target.clone());
         let place =
@@ -73,11 +84,22 @@ impl Regions {
         let services =
             |cluster: &String| (cluster.clone(), policy.source.service.clone(), policy.target.service.clone());
         let cluster = policy.fleet.cluster.as_ref().map(services);
-        let looked_after = FleetGroups { listener, rules, source, target, cluster };
+        let healthy_min = policy.fleet.healthy_min;
+        let looked_after = FleetGroups { listener, rules, source, target, cluster, healthy_min };
+        let balancer = Arc::new(Alb::new(&aws, place));
+        let metrics: Arc<dyn MetricSource> =
+            Arc::new(Cloudwatch::new(poller, aws.balancing(), groups, aws.clock.clone(), clock.clone()));
+        let fleet: Arc<dyn Fleet> =
+            Arc::new(AlbFleet::new(aws.balancing(), aws.containers(), looked_after, pace, clock.clone()));
+        if policy.target.proxies.is_empty() {
+            return Ok(Adapters { balancer, metrics, fleet });
+        }
+        let source = super::named(policy, &policy.source.proxies, token)?;
+        let target = super::named(policy, &policy.target.proxies, token)?;
         Ok(Adapters {
-            balancer: Arc::new(Alb::new(&aws, place)),
-            metrics: Arc::new(Cloudwatch::new(poller, aws.balancing(), groups, aws.clock.clone(), clock.clone())),
-            fleet: Arc::new(AlbFleet::new(aws.balancing(), aws.containers(), looked_after)),
+            balancer,
+            metrics: Arc::new(TwoSpeeds::new(metrics, source.clone(), target.clone(), clock)),
+            fleet: Arc::new(WithProxies::new(fleet, source, target)),
         })
     }
 }

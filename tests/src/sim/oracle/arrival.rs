@@ -42,6 +42,21 @@ impl Oracle {
         });
     }
 
+    /// A reading without one healthy target of the target, and with healthy ones of the source, must have reverted at once.
+    pub(super) fn unhealthy(&mut self, event: &Event, before: &Cutover, after: &Cutover) {
+        let Event::Health(health) = event else { return };
+        let fires = health.target.healthy == 0 && health.source.as_ref().is_some_and(|source| source.healthy > 0);
+        let armed = match before.phase {
+            Phase::Shifting { .. } | Phase::Baking { .. } | Phase::Draining => before.desired != Share::NONE,
+            _ => false,
+        };
+        let timely = health.begun <= after.seen && after.seen.since(health.begun) <= Duration::from_secs(15);
+        let reverting = matches!(after.phase, Phase::Reverting { .. } | Phase::Reverted | Phase::Stuck { .. });
+        self.insist(!(fires && armed && timely) || reverting, "revert", || {
+            format!("no target of the target is healthy and nothing came of it in {}", after.phase.name())
+        });
+    }
+
     /// What an order must bring about at once.
     pub(super) fn ordered(&mut self, event: &Event, before: &Cutover, after: &Cutover, accepted: bool) {
         let Event::Ordered(order) = event else { return };

@@ -1,6 +1,6 @@
 //! The shell of a world: it carries out what the core asks for, as well or as badly as the world lets it.
 
-use cutover::event::{Check, CheckOutcome, CommandKind, GateAnswer, Observation, Reading, Retry};
+use cutover::event::{Check, CheckOutcome, CommandKind, GateAnswer, Observation, Reading, Retry, Targets};
 use cutover::policy::GateKind;
 use cutover::{Command, Event, Generation, Share, Timestamp, Weight, Window};
 use judge::Block;
@@ -8,6 +8,9 @@ use serde_json::Value;
 
 use super::{EPOCH, Fault, GLANCE, Item, MINUTE, SECOND, TIMEOUT, World, action};
 use crate::sim::service::{self, Health};
+
+/// A side that fails more than this passes no health check.
+const HEALTHY_FAILING_MAX: f64 = 0.5;
 
 impl World<'_> {
     /// How long a reply takes in this world.
@@ -242,14 +245,30 @@ impl World<'_> {
             let to = self.clock();
             let window = Window { from: Timestamp(to.0 - 10 * SECOND), to };
             let observation = self.counted(window);
+            let health = self.health();
             if !self.healed && self.faults.has(Fault::LateReply) {
                 let delay = self.rng.i64(20..10 * SECOND);
                 self.deliver(delay, Event::Glanced(observation));
+                self.deliver(delay, health);
             } else {
                 self.step(&Event::Glanced(observation));
+                if self.alive && self.cutover.watched() {
+                    self.step(&health);
+                }
             }
         }
         self.plan(self.now + GLANCE, Item::Glance);
+    }
+
+    /// What the balancer's own health checks say: a side that fails nearly everything has no healthy target.
+    fn health(&self) -> Event {
+        let truth = self.truth.last().expect("the truth begins with the world");
+        let targets = |health: Health| {
+            let healthy = if health.failing() > HEALTHY_FAILING_MAX { 0 } else { 2 };
+            Targets { all: 2, healthy, unknown: 0, ill: String::new() }
+        };
+        let (source, target) = (Some(targets(truth.source)), targets(truth.target));
+        Event::Health(cutover::event::Health { source, target, begun: self.clock() })
     }
 
     /// A gate is asked.

@@ -5,6 +5,7 @@
 mod chance;
 mod endings;
 mod facts;
+mod fast;
 mod foreign;
 mod stage;
 mod transitions;

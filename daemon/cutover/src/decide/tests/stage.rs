@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use crate::command::{Alert, Command};
 use crate::cutover::{Armed, Cutover, Phase};
 use crate::decide::{Decision, decide};
-use crate::event::{Check, CheckOutcome, CommandKind, Event, GateAnswer, Observation, Order, Reading, Retry, Verb};
+use crate::event::{
+    Check, CheckOutcome, CommandKind, Event, GateAnswer, Health, Observation, Order, Reading, Retry, Targets, Verb,
+};
 use crate::policy::{
     BalancerPolicy, BaselinePolicy, CaptureNeed, DrainPolicy, DrainTimeout, DriftPolicy, FleetPolicy, Gate, GateBefore,
     GateKind, GateTimeout, GuardPolicy, MetricsPolicy, OnBaselineDrift, OnTimeout, OnUnknown, Policy, ProxyRetry,
@@ -57,7 +59,7 @@ pub(super) fn policy() -> Policy {
         service: "search".to_owned(),
         balancer: BalancerPolicy::Listener { proxies: Vec::new(), retry: ProxyRetry::None, sticky: None },
         metrics: MetricsPolicy::Proxy,
-        fleet: FleetPolicy::default(),
+        fleet: FleetPolicy { cluster: None, healthy_min: 1 },
         source: side(1),
         target: side(2),
         capture: CaptureNeed::NotNeeded,
@@ -290,6 +292,12 @@ impl Stage {
     pub(super) fn glance(&self) -> Event {
         let window = Window { from: self.now.minus(Duration::from_secs(10)), to: self.now };
         Event::Glanced(self.count(window))
+    }
+
+    /// So many of the target's two targets are healthy, and both of the source's.
+    pub(super) fn health(&self, healthy: u32) -> Event {
+        let targets = |healthy| Targets { all: 2, healthy, unknown: 0, ill: String::new() };
+        Event::Health(Health { source: Some(targets(2)), target: targets(healthy), begun: self.now })
     }
 
     /// Lets the world run until `end` holds, for `limit` at most; whether it came to hold.

@@ -119,6 +119,8 @@ fn events(stage: &Stage, now: Timestamp) -> Vec<(&'static str, Event)> {
             sick.target_errors = 0.9;
             sick.glance()
         }),
+        ("health: well", stage.health(2)),
+        ("health: none healthy", stage.health(0)),
         ("armed", Event::Armed),
         ("fired", Event::Fired { why: "90 % of 200 failed".to_owned(), share: Share::NONE, at: now }),
         ("gate: yes", gate(GateAnswer::Yes)),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Resolver, ShiftPolicy, period_text, raw};
 use crate::policy::raw::{BalancerKind, Document, MetricsKind};
-use crate::policy::{BalancerPolicy, MetricsPolicy, ProxyRetry, Writes};
+use crate::policy::{BalancerPolicy, MetricsPolicy, Policy, ProxyRetry, Writes};
 use crate::units::Share;
 
 /// CloudWatch keeps one figure for each of these.
@@ -27,6 +27,9 @@ impl Resolver<'_> {
                         "source.target_group",
                         "target.target_group",
                         "fleet.cluster",
+                        "fleet.healthy_min",
+                        "source.proxies",
+                        "target.proxies",
                         "source.service",
                         "target.service",
                     ],
@@ -111,6 +114,7 @@ impl Resolver<'_> {
             }
         }
         self.services(document);
+        self.proxies(document);
         Some(BalancerPolicy::Alb { listener, rules, source, target })
     }
 
@@ -130,6 +134,45 @@ impl Resolver<'_> {
                 "say `service = \"NAME\"` under `[source]` and `[target]`",
             );
         }
+    }
+
+    /// Our own proxies behind the target groups: of both sides, since a tripwire compares them, and each on one side.
+    fn proxies(&mut self, document: &Document) {
+        let named = |side: &raw::Side| -> Vec<String> {
+            side.proxies.iter().flatten().map(|control| control.0.clone()).collect()
+        };
+        let (source, target) = (named(&document.source), named(&document.target));
+        for (path, own, other) in [("source.proxies", &source, &target), ("target.proxies", &target, &source)] {
+            if own.is_empty() && !other.is_empty() && !self.bad(&["source.proxies", "target.proxies"]) {
+                self.wrong(
+                    path,
+                    "the proxies of one side alone are named, and a tripwire compares both",
+                    "name those behind the other target group, too",
+                );
+            }
+        }
+        if let Some(index) = target.iter().position(|control| source.contains(control)) {
+            let what = format!("`{}` is on both sides, and a proxy behind a target group serves one", target[index]);
+            self.wrong(&format!("target.proxies[{index}]"), what, "name each proxy where its target group is");
+        }
+    }
+
+    /// Whether anything takes the traffic of an ALB back sooner than CloudWatch's minutes come.
+    pub(super) fn fast_signals(&mut self, policy: &Policy) {
+        let late = policy.shift.interval.saturating_add(policy.metrics.late());
+        if policy.counts_fast() || policy.fleet.healthy_min > 0 || policy.tripwires.is_empty() {
+            return;
+        }
+        self.doubt(
+            "fleet.healthy_min",
+            format!(
+                "nothing fast is looked at: the tripwires act on CloudWatch's minutes alone, up to {} after the first bad \
+                 answer",
+                period_text(late)
+            ),
+            "leave `healthy_min` at 1 or more, and name your own proxies in `source.proxies` and `target.proxies` where \
+             there are any",
+        );
     }
 
     /// Where the numbers come from, and whether they fit the pace.

@@ -23,7 +23,8 @@ fn source(readings: impl IntoIterator<Item = Taken>) -> ProxyCounters {
     let mut kept = Kept::new("proxy");
     readings.into_iter().for_each(|taken| kept.take(taken));
     let (_, rounds) = watch::channel(0);
-    ProxyCounters { kept: Arc::new(Mutex::new(vec![kept])), rounds, _task: JoinSet::new() }
+    let glance_age_max = READ_EVERY * GLANCE_PAUSES_MAX;
+    ProxyCounters { kept: Arc::new(Mutex::new(vec![kept])), rounds, glance_age_max, _task: JoinSet::new() }
 }
 
 fn requests(source: &ProxyCounters, window: Window) -> u64 {
@@ -119,4 +120,21 @@ fn a_history_has_no_gaps() {
     let gap = source((0..1_321).filter(|n| !(320..460).contains(n)).map(|n| taken(n * 250, "a", number(n))));
     assert_eq!(gap.past(window(0, 600_000), minute).unwrap().len(), 3);
     assert_eq!(source([]).past(window(0, 600_000), minute).unwrap(), []);
+}
+
+/// Proves that of a fleet the proxies that are read stand for the rest, on whichever of its own sides each counted, and that
+/// nothing is known where all are silent.
+#[test]
+fn what_is_known_of_a_fleet_is_used() {
+    let source = source((0..9).map(|n| taken(n * 250, "a", u64::try_from(n).unwrap())));
+    let mut silent = Kept::new("unix:/run/gone.sock");
+    silent.error = Some("cannot reach the proxy".to_owned());
+    source.kept().push(silent);
+    let (now, length) = (Timestamp(2_100), Duration::from_secs(1));
+    assert!(source.look(now, length).is_err(), "where all must answer, one that does not is an error");
+    let (counts, window) = source.known(now, length).expect("one of them is read");
+    assert_eq!((counts.requests, window.length()), (4, length));
+    source.kept().remove(0);
+    let why = source.known(now, length).expect_err("nobody is read").source.to_string();
+    assert!(why.contains("cannot reach the proxy"), "{why}");
 }
