@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use lab::faults::{Fault, FaultName};
 use lab::model::{HealthState, REGION};
 use lab::wire::params::Params;
 use lab::{Lab, LabConfig};
@@ -334,6 +335,13 @@ impl World {
             lab::elbv2::write(model, now, operation, Params(input)).expect("the lab has this operation")
         });
         done.unwrap_or_else(|refusal| panic!("{operation}: {refusal:?}"));
+    }
+
+    /// Lets calls of `op` go wrong: so many, or for so many seconds of lab time.
+    pub(crate) fn fault(&self, name: FaultName, op: &str, times: Option<u32>, seconds: Option<f64>) {
+        let fault = Fault { name, op: op.to_owned(), times, seconds };
+        let shared = self.lab().shared();
+        shared.read(|model| shared.faults.put(fault, model, shared.clock.now())).expect("the lab takes this fault");
     }
 }
 

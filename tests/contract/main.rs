@@ -3,6 +3,7 @@
 //! An adapter sees nothing but the wire. Each case says what the port promises; that the stand-in answers as AWS does is
 //! the lab's own business and its tests'.
 
+mod account;
 mod alb;
 #[path = "../cloud/world.rs"]
 mod cloud;
@@ -11,5 +12,6 @@ mod demo;
 mod fast;
 mod fleet;
 mod program;
+mod standing;
 mod support;
 mod whole;

@@ -8,13 +8,17 @@ use serde_json::{Value, json};
 use tidegate_tests::servers::built_binary;
 
 use crate::cloudwatch::{MINUTE, ago, usual};
-use crate::support::Stand;
+use crate::support::{SPEED, Stand};
 
 /// Runs the program to its end beside the lab.
 async fn tidegate(stand: &Stand, arguments: &[&str]) -> Output {
     let mut command = Command::new(built_binary());
+    command.args(arguments);
+    if arguments.first() == Some(&"preflight") {
+        // The lab's clock runs fast; one that ran as time does would differ from it.
+        command.args(["--clock-speed", &SPEED.to_string()]);
+    }
     command
-        .args(arguments)
         .env("AWS_ENDPOINT_URL", stand.lab.endpoint())
         .env("AWS_REGION", REGION)
         .env("AWS_ACCESS_KEY_ID", "stand-in")
@@ -111,4 +115,24 @@ async fn preflight_says_what_stands_in_the_way_and_what_to_do() {
     stand.foreign("ModifyListener", &json!({"ListenerArn": scene.listener_arn, "DefaultActions": action}));
     let half = tidegate(&stand, &["preflight", path, "--json"]).await;
     assert_eq!((half.status.code(), outcome(&half, "weights").as_str()), (Some(1), "fail"));
+}
+
+#[tokio::test]
+async fn keys_that_end_before_the_cutover_does_are_refused() {
+    // Proves that preflight takes the end of exported keys for what it is, and says what to do.
+    let stand = Stand::start().await;
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let file = folder.path().join("migration.toml");
+    let path = file.to_str().expect("the folder's name is text");
+    let found = tidegate(&stand, &["aws", "discover", "--write", path]).await;
+    assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
+    for (end, wanted) in [("2026-01-01T00:00:00+00:00", "fail"), ("2126-01-01T00:00:00+00:00", "pass")] {
+        let mut command = Command::new(built_binary());
+        command.args(["preflight", path, "--json"]).env("AWS_ENDPOINT_URL", stand.lab.endpoint());
+        command.env("AWS_REGION", REGION).env("AWS_ACCESS_KEY_ID", "stand-in").env("AWS_SECRET_ACCESS_KEY", "stand-in");
+        command.env("AWS_SESSION_TOKEN", "stand-in").env("AWS_CREDENTIAL_EXPIRATION", end);
+        let printed = tokio::task::spawn_blocking(move || command.output()).await;
+        let printed = printed.expect("waiting does not panic").expect("the program can be run");
+        assert_eq!(outcome(&printed, "credentials"), wanted, "{}", String::from_utf8_lossy(&printed.stdout));
+    }
 }

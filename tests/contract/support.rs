@@ -13,7 +13,7 @@ use tidegate::clock::Clock;
 use tokio::task::JoinSet;
 
 /// How many times as fast as real time a lab's clock runs.
-const SPEED: u32 = 50;
+pub(crate) const SPEED: u32 = 50;
 
 /// A lab, a clock that keeps its time, and a connection to it.
 pub(crate) struct Stand {

@@ -80,6 +80,11 @@ impl Clock {
         }
     }
 
+    /// Whether it runs faster than time does, as only a clock beside a stand-in of the world may.
+    pub fn runs_fast(&self) -> bool {
+        matches!(self.0, Shows::Fast { .. })
+    }
+
     /// How much goes on the clock while `real` goes by.
     pub fn shown(&self, real: Duration) -> Duration {
         match &self.0 {

@@ -148,7 +148,10 @@ pub async fn adapters(policy: &Policy, clock: &Clock) -> Result<Adapters, RunErr
         return Ok(of_proxies(policy, remotes, clock, clock.now()));
     }
     #[cfg(feature = "aws")]
-    return Box::pin(aws::Regions::default().adapters(policy, std::env::var(TOKEN).ok().as_deref(), clock)).await;
+    {
+        let token = std::env::var(TOKEN).ok();
+        return Box::pin(aws::Regions::default().adapters(policy, token.as_deref(), clock.now(), clock)).await;
+    }
     #[cfg(not(feature = "aws"))]
     Err(RunError::NoAws { service: policy.service.clone() })
 }
@@ -234,22 +237,22 @@ impl Shared {
     /// The adapters for a cutover by `policy` that was started at `started`.
     async fn adapters(&self, policy: &Policy, started: Timestamp) -> Result<Adapters, RunError> {
         if let BalancerPolicy::Alb { .. } = &policy.balancer {
-            return self.of_aws(policy).await;
+            return self.of_aws(policy, started).await;
         }
         Ok(of_proxies(policy, self.remotes(policy)?, &self.clock, started))
     }
 
     /// The adapters for AWS.
     #[cfg(feature = "aws")]
-    async fn of_aws(&self, policy: &Policy) -> Result<Adapters, RunError> {
+    async fn of_aws(&self, policy: &Policy, started: Timestamp) -> Result<Adapters, RunError> {
         // Finding credentials is a large future, and whoever starts a cutover need not carry it.
-        Box::pin(self.aws.adapters(policy, self.token.as_deref(), &self.clock)).await
+        Box::pin(self.aws.adapters(policy, self.token.as_deref(), started, &self.clock)).await
     }
 
     /// The adapters for AWS, which this program does not have.
     #[cfg(not(feature = "aws"))]
     #[expect(clippy::unused_async, reason = "with AWS it finds credentials, which takes time")]
-    async fn of_aws(&self, policy: &Policy) -> Result<Adapters, RunError> {
+    async fn of_aws(&self, policy: &Policy, _: Timestamp) -> Result<Adapters, RunError> {
         Err(RunError::NoAws { service: policy.service.clone() })
     }
 

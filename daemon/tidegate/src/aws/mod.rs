@@ -4,6 +4,7 @@
 //! TLS is ours (ring), since two providers in one binary make rustls refuse to choose. Reads and writes have budgets of
 //! their own: what may never be late is a revert.
 
+pub mod credentials;
 pub mod find;
 pub(crate) mod lenient;
 pub mod pace;
@@ -12,7 +13,7 @@ pub mod xml;
 mod heard;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use aws_config::timeout::TimeoutConfig;
@@ -44,6 +45,7 @@ const WRITE_ATTEMPTS: u32 = 5;
 #[derive(Clone, Debug, Default)]
 pub struct AwsClock {
     ahead: Arc<AtomicI64>,
+    heard: Arc<AtomicBool>,
 }
 
 impl AwsClock {
@@ -57,8 +59,14 @@ impl AwsClock {
         self.ahead.load(Ordering::Relaxed)
     }
 
+    /// Whether any answer has told it yet.
+    pub fn is_heard(&self) -> bool {
+        self.heard.load(Ordering::Relaxed)
+    }
+
     /// An answer that came at `now` says that AWS's time is `said`, in whole seconds.
     fn hear(&self, said: Timestamp, now: Timestamp) {
+        self.heard.store(true, Ordering::Relaxed);
         let ahead = said.0 - now.0;
         // The header has whole seconds: within one of them nothing is known, and a jitter would make minutes flicker.
         if (ahead - self.ahead.load(Ordering::Relaxed)).abs() > 1_000 {
@@ -72,6 +80,7 @@ impl AwsClock {
 pub struct Aws {
     config: SdkConfig,
     dated: heard::Dated,
+    found: credentials::Kept,
     /// Its clock.
     pub clock: AwsClock,
 }
@@ -99,7 +108,8 @@ impl Aws {
             loader = loader.region(Region::new(region));
         }
         let config = loader.load().await;
-        Self { config, dated: heard::Dated::new(aws_clock.clone(), clock), clock: aws_clock }
+        let found = credentials::Kept::default();
+        Self { config, dated: heard::Dated::new(aws_clock.clone(), clock), found, clock: aws_clock }
     }
 
     /// An AWS at `endpoint`, with keys that nobody checks: what stands in for the real one.
@@ -116,11 +126,21 @@ impl Aws {
         elb::Client::from_conf(elb::config::Builder::from(&self.config).interceptor(self.dated.clone()).build())
     }
 
-    /// Elastic Load Balancing, for writes: tried more often, since a revert has nothing better to do.
+    /// Elastic Load Balancing, for looks that can wait: what they fail takes nothing from the retries of the others. The SDK
+    /// gives all clients of one service in one region a common bucket of retries unless they ask for another.
+    pub fn balancing_looks(&self) -> elb::Client {
+        let partition = elb::config::retry::RetryPartition::new("tidegate looks");
+        let config = elb::config::Builder::from(&self.config).interceptor(self.dated.clone());
+        elb::Client::from_conf(config.retry_partition(partition).build())
+    }
+
+    /// Elastic Load Balancing, for writes: tried more often, since a revert has nothing better to do, and from a bucket of
+    /// retries of their own.
     pub fn balancing_writes(&self) -> elb::Client {
         let retry = RetryConfig::standard().with_max_attempts(WRITE_ATTEMPTS);
+        let partition = elb::config::retry::RetryPartition::new("tidegate writes");
         let config = elb::config::Builder::from(&self.config).interceptor(self.dated.clone()).retry_config(retry);
-        elb::Client::from_conf(config.build())
+        elb::Client::from_conf(config.retry_partition(partition).build())
     }
 
     /// Elastic Container Service.

@@ -41,6 +41,9 @@ pub struct Preflight {
     /// first step.
     #[arg(long)]
     write_check: bool,
+    /// As that of `tidegate run`.
+    #[arg(long, hide = true, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=3600))]
+    clock_speed: u32,
 }
 
 /// Whether nothing in the list stands in the way.
@@ -99,7 +102,7 @@ impl Preflight {
     }
 
     async fn checks(&self, policy: &Policy) -> Vec<Check> {
-        let clock = Clock::system();
+        let clock = Clock::fast(self.clock_speed);
         let adapters = match run::adapters(policy, &clock).await {
             Ok(adapters) => adapters,
             Err(error) => {

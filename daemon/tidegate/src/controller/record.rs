@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use cutover::command::{Episode, Severity};
-use cutover::{Command, Cutover, Decision, Event, Timestamp};
+use cutover::{Command, Cutover, Decision, Event, Share, Timestamp};
 
 use super::Controller;
 use crate::alert::Message;
@@ -18,6 +18,10 @@ const APPEND_MAX: Duration = Duration::from_secs(2);
 
 /// The same for a decision that reverts, and while the journal is ill: a revert does not wait for a hanging disk.
 const APPEND_URGENT_MAX: Duration = Duration::from_millis(500);
+
+/// Topics of alerts, as they stand in the ids of episodes, that say the way back by hand while the target has traffic,
+/// beside all that are critical.
+const BY_HAND: [&str; 2] = ["/unknown/", "/halt/"];
 
 impl Controller {
     /// Writes a decision down; the answer is its entry, or `None` when it was not worth one.
@@ -110,7 +114,10 @@ impl Controller {
         let alerts = commands.iter().filter_map(|command| match command {
             Command::Alert(alert) => {
                 let mut alert = alert.clone();
-                if alert.severity == Severity::Critical && alert.change != Episode::Closed {
+                // What is unknown may be AWS's refusal of us, and then the way back by hand is the only one.
+                let by_hand = alert.severity == Severity::Critical
+                    || (next.desired != Share::NONE && BY_HAND.iter().any(|topic| alert.episode.contains(topic)));
+                if by_hand && alert.change != Episode::Closed {
                     alert.text.extend(undo::told(next));
                 }
                 Some(alert)

@@ -1,7 +1,10 @@
 //! What must be healthy and large enough before traffic moves, and while it does. The port, and in files of their own
 //! the adapters: [`endpoints`] (the endpoints of both sides as our own proxies and a request of ours see them), `alb`
-//! (target groups of an AWS load balancer, and the ECS services behind them) and [`behind`] (our own proxies behind them).
+//! (target groups of an AWS load balancer, and the ECS services behind them) [`behind`] (our own proxies behind them) and
+//! `account` (the credentials and the clock by which AWS is asked).
 
+#[cfg(feature = "aws")]
+pub mod account;
 #[cfg(feature = "aws")]
 pub mod alb;
 pub mod behind;

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use cutover::policy::{BalancerPolicy, MetricsPolicy};
-use cutover::{Policy, decide};
+use cutover::{Policy, Timestamp, decide, plan};
 use judge::{GuardKind, latency};
 use tokio::sync::Mutex;
 
@@ -14,6 +15,7 @@ use crate::aws::{Aws, find};
 use crate::balancer::alb::{Alb, Place};
 use crate::clock::Clock;
 use crate::fleet::Fleet;
+use crate::fleet::account::WithAccount;
 use crate::fleet::alb::{AlbFleet, Groups as FleetGroups};
 use crate::fleet::behind::WithProxies;
 use crate::metrics::MetricSource;
@@ -56,11 +58,12 @@ impl Regions {
         region
     }
 
-    /// The adapters for a policy that is about an ALB; the token is for proxies behind its target groups.
+    /// The adapters for a cutover by a policy that is about an ALB; the token is for proxies behind its target groups.
     pub(super) async fn adapters(
         &self,
         policy: &Policy,
         token: Option<&str>,
+        started: Timestamp,
         clock: &Clock,
     ) -> Result<Adapters, RunError> {
         let (BalancerPolicy::Alb { listener, rules, source, target }, MetricsPolicy::Cloudwatch { settle }) =
@@ -90,7 +93,8 @@ impl Regions {
         let metrics: Arc<dyn MetricSource> =
             Arc::new(Cloudwatch::new(poller, aws.balancing(), groups, aws.clock.clone(), clock.clone()));
         let fleet: Arc<dyn Fleet> =
-            Arc::new(AlbFleet::new(aws.balancing(), aws.containers(), looked_after, pace, clock.clone()));
+            Arc::new(AlbFleet::new(aws.balancing_looks(), aws.containers(), looked_after, pace, clock.clone()));
+        let fleet: Arc<dyn Fleet> = Arc::new(WithAccount::new(fleet, aws, clock.clone(), end(policy, started)));
         if policy.target.proxies.is_empty() {
             return Ok(Adapters { balancer, metrics, fleet });
         }
@@ -102,6 +106,14 @@ impl Regions {
             fleet: Arc::new(WithProxies::new(fleet, source, target)),
         })
     }
+}
+
+/// When a cutover that was started at `started` is expected to end, at the traffic that a plan assumes; where its evidence
+/// never suffices, when it ends at the earliest.
+fn end(policy: &Policy, started: Timestamp) -> Timestamp {
+    let plan = plan::plan(policy, plan::Assumed::usual(plan::REQUESTS_PER_SECOND));
+    let seconds = plan.expected_seconds.unwrap_or(plan.least_seconds);
+    started.plus(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO))
 }
 
 /// By how many buckets the judge moves an edge of response times before it cuts the target: the tolerance of each guard on
