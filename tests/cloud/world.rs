@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -33,20 +33,13 @@ const PHASE_MAX: Duration = Duration::from_mins(4);
 /// The one service.
 pub(crate) const SERVICE: &str = "migration";
 
-/// How a cluster behind our proxies answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Answers {
-    /// 200.
-    Well = 0,
-    /// 500.
-    Errors = 1,
-}
+/// What a cluster does that closes its connections in place of answering.
+const CUT: u16 = 0;
 
 /// A cluster that answers everything alike.
 struct Cluster {
     address: SocketAddr,
-    answers: Arc<AtomicU8>,
+    answers: Arc<AtomicU16>,
     stop: Arc<AtomicBool>,
 }
 
@@ -54,7 +47,7 @@ impl Cluster {
     fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("it is bound");
-        let (answers, stop) = (Arc::new(AtomicU8::new(Answers::Well as u8)), Arc::new(AtomicBool::new(false)));
+        let (answers, stop) = (Arc::new(AtomicU16::new(200)), Arc::new(AtomicBool::new(false)));
         let (shown, stopped) = (Arc::clone(&answers), Arc::clone(&stop));
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -79,7 +72,7 @@ impl Drop for Cluster {
 }
 
 /// Answers requests without bodies on one connection until it is closed.
-fn serve(mut stream: TcpStream, answers: &AtomicU8) -> std::io::Result<()> {
+fn serve(mut stream: TcpStream, answers: &AtomicU16) -> std::io::Result<()> {
     let mut head = Vec::new();
     let mut buffer = [0; 4096];
     loop {
@@ -92,11 +85,11 @@ fn serve(mut stream: TcpStream, answers: &AtomicU8) -> std::io::Result<()> {
             continue;
         }
         head.clear();
-        let status = match answers.load(Ordering::Relaxed) {
-            0 => "200 OK",
-            _ => "500 Internal Server Error",
-        };
-        write!(stream, "HTTP/1.1 {status}\r\nContent-Length: 2\r\n\r\n{{}}")?;
+        let status = answers.load(Ordering::Relaxed);
+        if status == CUT {
+            return Ok(());
+        }
+        write!(stream, "HTTP/1.1 {status} Told\r\nContent-Length: 2\r\n\r\n{{}}")?;
     }
 }
 
@@ -233,6 +226,9 @@ impl World {
                 let targets = &model.target_groups[&group].targets;
                 targets.iter().map(|target| json!({"Id": target.id, "Port": target.port})).collect()
             });
+            // Those that go have nothing to finish.
+            let at_once = json!([{"Key": "deregistration_delay.timeout_seconds", "Value": "0"}]);
+            self.elb("ModifyTargetGroupAttributes", &json!({"TargetGroupArn": group, "Attributes": at_once}));
             let new = json!([{"Id": "127.0.0.1", "Port": port}]);
             self.elb("RegisterTargets", &json!({"TargetGroupArn": group, "Targets": new}));
             self.elb("DeregisterTargets", &json!({"TargetGroupArn": group, "Targets": old}));
@@ -247,9 +243,9 @@ impl World {
         }
     }
 
-    /// Lets the cluster behind our proxy of the target answer so.
-    pub(crate) fn target_answers(&self, answers: Answers) {
-        self.clusters[1].answers.store(answers as u8, Ordering::Relaxed);
+    /// Lets the cluster behind our proxy of the target answer with this status; without one it closes its connections.
+    pub(crate) fn target_answers(&self, status: Option<u16>) {
+        self.clusters[1].answers.store(status.unwrap_or(CUT), Ordering::Relaxed);
     }
 
     /// The lab.
@@ -342,6 +338,28 @@ impl World {
         let fault = Fault { name, op: op.to_owned(), times, seconds };
         let shared = self.lab().shared();
         shared.read(|model| shared.faults.put(fault, model, shared.clock.now())).expect("the lab takes this fault");
+    }
+
+    /// Lab time, in milliseconds since 1970.
+    pub(crate) fn now(&self) -> i64 {
+        self.lab().shared().clock.now().0
+    }
+
+    /// When the weighted listener got each of its lists of actions, in milliseconds since 1970.
+    pub(crate) fn changes(&self) -> Vec<i64> {
+        let listener = &self.lab().scene().listener_arn;
+        self.lab().shared().history.actions(Some(listener)).iter().map(|note| note.at.0).collect()
+    }
+
+    /// The weights of source and target.
+    pub(crate) fn weights(&self) -> [i64; 2] {
+        let actions = self.actions();
+        let scene = self.lab().scene();
+        [&scene.source_tg, &scene.target_tg].map(|arn| {
+            let groups = actions[0]["ForwardConfig"]["TargetGroups"].as_array().expect("it forwards");
+            let group = groups.iter().find(|group| group["TargetGroupArn"] == arn.as_str()).expect("it is weighed");
+            group["Weight"].as_i64().expect("a weight is a number")
+        })
     }
 }
 

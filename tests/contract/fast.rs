@@ -8,7 +8,7 @@ use tidegate::aws::pace::Pace;
 use tidegate::fleet::Fleet;
 use tidegate::fleet::alb::{AlbFleet, Groups};
 
-use crate::cloud::{Answers, SERVICE, Setup, World};
+use crate::cloud::{SERVICE, Setup, World};
 use crate::support::Stand;
 
 fn fleet(stand: &Stand, pace: &Pace) -> AlbFleet {
@@ -77,7 +77,7 @@ fn the_counters_of_our_proxies_behind_an_alb_fire_its_tripwires() {
     let mut daemon = world.daemon();
     world.say(&["start", SERVICE, "--yes"]);
     world.wait_for(&mut daemon, &["baking"], Some(200));
-    world.target_answers(Answers::Errors);
+    world.target_answers(Some(500));
     world.wait_for(&mut daemon, &["reverted"], None);
     let told = world.say(&["history", SERVICE]);
     assert!(told.contains("tripwire `errors") && told.contains("requests of the target failed"), "{told}");

@@ -10,6 +10,8 @@ mod cloud;
 mod cloudwatch;
 mod demo;
 mod fast;
+#[path = "../cloud/faults.rs"]
+mod faults;
 mod fleet;
 mod program;
 mod standing;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use lab::faults::FaultName;
 
 use crate::cloud::{SERVICE, Setup, World};
+use crate::faults;
 
 /// How long people may take to be told, in real time.
 const TOLD_MAX: Duration = Duration::from_mins(1);
@@ -53,4 +54,20 @@ fn a_cutover_without_cloudwatch_goes_back_when_its_blind_budget_is_spent() {
     let told = world.say(&["history", SERVICE]);
     assert!(told.contains("without any data"), "{told}");
     assert_eq!(clients.stop().1, 0, "no request failed");
+}
+
+/// Proves for three ways in which AWS fails while the target is gone, and for a write that lands after its revert, that the
+/// listener ends as it was, to the last word: a small version of `tests/bench/cloud faults`.
+#[test]
+fn whatever_fails_meanwhile_the_listener_ends_as_it_was() {
+    let wanted = ["all calls throttled", "2 writes applied", "a write applied 1 min late"];
+    let mut seen = 0;
+    for (name, wrong) in faults::CASES.into_iter().filter(|(name, _)| wanted.iter().any(|word| name.starts_with(word)))
+    {
+        let ended = faults::run(wrong);
+        assert!(ended.same && ended.phase == "reverted" && ended.weights == [1, 0], "{name}: {ended:?}");
+        assert!(ended.seconds.is_some() && ended.requests.0 > 100, "{name}: {ended:?}");
+        seen += 1;
+    }
+    assert_eq!(seen, wanted.len());
 }
