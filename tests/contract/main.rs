@@ -14,6 +14,7 @@ mod fast;
 mod faults;
 mod fleet;
 mod program;
+mod reroute;
 mod standing;
 mod support;
 mod whole;

@@ -29,6 +29,8 @@ pub mod port;
 pub mod program;
 pub mod proxies;
 pub mod report;
+#[cfg(feature = "aws")]
+pub mod reroute;
 pub mod run;
 pub mod screen;
 pub mod secret;

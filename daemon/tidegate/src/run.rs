@@ -5,6 +5,9 @@
 #[cfg(feature = "aws")]
 mod aws;
 
+#[cfg(feature = "aws")]
+pub use self::aws::reroute;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -4,6 +4,7 @@
 //! TLS is ours (ring), since two providers in one binary make rustls refuse to choose. Reads and writes have budgets of
 //! their own: what may never be late is a revert.
 
+pub mod action;
 pub mod credentials;
 pub mod find;
 pub(crate) mod lenient;
@@ -119,6 +120,27 @@ impl Aws {
         let keys = elb::config::SharedCredentialsProvider::new(keys);
         aws.config = aws.config.into_builder().endpoint_url(endpoint).credentials_provider(keys).build();
         aws
+    }
+
+    /// The keys that calls are signed with, for the one service that is asked without its SDK.
+    ///
+    /// # Errors
+    /// When there are none, in words.
+    pub async fn keys(&self) -> Result<elb::config::Credentials, String> {
+        use elb::config::ProvideCredentials as _;
+        let provider = self.config.credentials_provider().ok_or("nobody provides credentials")?;
+        provider.provide_credentials().await.map_err(|error| crate::port::in_one_line(&error))
+    }
+
+    /// Where `service` (as in `AWS_ENDPOINT_URL_EC2`) is, if not at AWS's own name for it.
+    pub fn endpoint(&self, service: &str) -> Option<String> {
+        let own = std::env::var(format!("AWS_ENDPOINT_URL_{service}")).ok().filter(|url| !url.is_empty());
+        own.or_else(|| self.config.endpoint_url().map(str::to_owned))
+    }
+
+    /// The region.
+    pub fn region(&self) -> String {
+        self.config.region().map(ToString::to_string).unwrap_or_default()
     }
 
     /// Elastic Load Balancing, for reads.

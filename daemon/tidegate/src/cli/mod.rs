@@ -25,6 +25,8 @@ mod policy;
 mod preflight;
 mod proxy;
 mod report;
+#[cfg(feature = "aws")]
+mod reroute;
 mod resume;
 mod revert;
 mod run;
@@ -202,6 +204,9 @@ pub enum Verb {
     Report(report::Report),
     /// What Tidegate needs and finds in AWS.
     Aws(aws::Aws),
+    /// Bring clients to the capture proxy, before any weight is shifted.
+    #[cfg(feature = "aws")]
+    Reroute(Box<reroute::Reroute>),
     /// Print the completions for a shell.
     Completions(completions::Completions),
     /// Print or write the man pages.
@@ -233,6 +238,8 @@ impl Verb {
             Self::Watch(verb) => verb.run(context),
             Self::Report(verb) => verb.run(context),
             Self::Aws(verb) => verb.run(context),
+            #[cfg(feature = "aws")]
+            Self::Reroute(verb) => verb.run(context),
             Self::Completions(verb) => verb.run(context),
             Self::Man(verb) => verb.run(context),
         }

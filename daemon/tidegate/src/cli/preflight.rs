@@ -3,6 +3,9 @@
 //! It needs no daemon and, without `--write-check`, changes nothing. What is asked of the fleet and the balancer is what the
 //! daemon asks again before its first step.
 
+#[cfg(feature = "aws")]
+mod snapshot;
+
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -44,6 +47,15 @@ pub struct Preflight {
     /// As that of `tidegate run`.
     #[arg(long, hide = true, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=3600))]
     clock_speed: u32,
+    /// When the snapshot was taken, as `2026-11-22T05:00:00Z`: it must not be older than the capture of every client, which
+    /// `tidegate reroute` puts on record.
+    #[cfg(feature = "aws")]
+    #[arg(long, value_name = "RFC3339", value_parser = snapshot::moment)]
+    snapshot_taken: Option<cutover::Timestamp>,
+    /// The state directory with that record; the daemon's unless it is said.
+    #[cfg(feature = "aws")]
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
 }
 
 /// Whether nothing in the list stands in the way.
@@ -52,7 +64,7 @@ fn is_clear(checks: &[Check]) -> bool {
 }
 
 /// The list for a person.
-fn told(service: &str, checks: &[Check]) -> String {
+pub(super) fn told(service: &str, checks: &[Check]) -> String {
     let mut text = format!("{service}: preflight\n\n");
     let width = checks.iter().map(|check| check.name.chars().count()).max().unwrap_or_default();
     for Check { name, outcome, evidence, fix } in checks {
@@ -125,6 +137,8 @@ impl Preflight {
         if let Some(url) = &self.smoke {
             checks.extend(smoked(url, policy).await);
         }
+        #[cfg(feature = "aws")]
+        checks.extend(snapshot::check(self.state.as_deref(), &policy.service, self.snapshot_taken));
         checks
     }
 

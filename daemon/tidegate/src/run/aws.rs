@@ -21,6 +21,8 @@ use crate::fleet::behind::WithProxies;
 use crate::metrics::MetricSource;
 use crate::metrics::cloudwatch::{Cloudwatch, Groups, Poller};
 use crate::metrics::two_speeds::TwoSpeeds;
+use crate::reroute::cloud::RealCloud;
+use crate::reroute::knock::Knock;
 
 /// The regions that cutovers of this process are in.
 #[derive(Clone, Default)]
@@ -114,6 +116,15 @@ fn end(policy: &Policy, started: Timestamp) -> Timestamp {
     let plan = plan::plan(policy, plan::Assumed::usual(plan::REQUESTS_PER_SECOND));
     let seconds = plan.expected_seconds.unwrap_or(plan.least_seconds);
     started.plus(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::ZERO))
+}
+
+/// AWS as a reroute by `policy` needs it; doors are knocked at through `knock`.
+pub async fn reroute(policy: &Policy, clock: &Clock, knock: Knock) -> RealCloud {
+    let region = match &policy.balancer {
+        BalancerPolicy::Alb { source, .. } => find::region(source).map(str::to_owned),
+        BalancerPolicy::Listener { .. } => None,
+    };
+    RealCloud::new(Aws::new(region, clock.clone()).await, clock.clone(), knock)
 }
 
 /// By how many buckets the judge moves an edge of response times before it cuts the target: the tolerance of each guard on

@@ -56,6 +56,9 @@ pub(super) const REDIRECTS: Kind = count("HTTP_Redirect_Count", Sets::Zones);
 pub(super) const NOT_STICKY: Kind = count("NonStickyRequestCount", Sets::Zones);
 pub(super) const ACTIVE_FLOWS: Kind = count("ActiveFlowCount", Sets::Zones);
 pub(super) const NEW_FLOWS: Kind = count("NewFlowCount", Sets::Zones);
+pub(super) const TARGET_RESETS: Kind = count("TCP_Target_Reset_Count", Sets::Zones);
+pub(super) const CLIENT_RESETS: Kind = count("TCP_Client_Reset_Count", Sets::Zones);
+pub(super) const OWN_RESETS: Kind = count("TCP_ELB_Reset_Count", Sets::Zones);
 pub(super) const BYTES: Kind = Kind { name: "ProcessedBytes", unit: "Bytes", sets: Sets::Zones };
 
 /// The class of a status that a target answered.

@@ -5,8 +5,6 @@
 //! begins with a read: everything but the two weights is written back as it stands now. A revert writes the recorded
 //! original instead. Numbered rules that the policy names move with the default rule, after it, and go back before it.
 
-pub mod action;
-
 use std::sync::Mutex;
 
 use aws_sdk_elasticloadbalancingv2 as elb;
@@ -16,8 +14,8 @@ use cutover::{Generation, Share, Timestamp};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
-use self::action::{Action, ActionError};
 use super::{Balancer, Fired};
+use crate::aws::action::{self, Action, ActionError};
 use crate::aws::{Aws, Raw, failed, find, xml};
 use crate::port::{Answer, PortError};
 

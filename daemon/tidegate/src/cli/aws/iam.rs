@@ -15,7 +15,7 @@ use crate::cli::{Context, Exit};
 use crate::policy_files;
 
 /// Every feature, what it is for, and its policy.
-const FEATURES: [(&str, &str, &str); 4] = [
+const FEATURES: [(&str, &str, &str); 5] = [
     (
         "observe",
         "look at listeners, target groups and metrics; a plan and a preflight need no more",
@@ -28,7 +28,15 @@ const FEATURES: [(&str, &str, &str); 4] = [
         include_str!("../../../assets/iam/shift.json"),
     ),
     ("rules", "the same in the numbered rules of `balancer.rules`", include_str!("../../../assets/iam/rules.json")),
+    (
+        REROUTE,
+        "bring clients to the proxy by `tidegate reroute`: for the operator who runs it, with `observe`; never for the daemon",
+        include_str!("../../../assets/iam/reroute.json"),
+    ),
 ];
+
+/// It creates and deletes, which `shift` denies: it is printed by itself, when it is asked for.
+const REROUTE: &str = "reroute";
 
 /// The arguments of `tidegate aws iam`.
 #[derive(Debug, clap::Args)]
@@ -96,7 +104,7 @@ fn document(features: &[String], policy: Option<&Policy>) -> anyhow::Result<Valu
     let mut statements = Vec::new();
     for (name, _, text) in FEATURES {
         let wanted = if features.is_empty() {
-            policy.is_none_or(|policy| uses(policy, name))
+            name != REROUTE && policy.is_none_or(|policy| uses(policy, name))
         } else {
             features.iter().any(|feature| feature == name)
         };
@@ -193,7 +201,8 @@ writes = "split"
 
     #[test]
     fn every_feature_is_a_policy_that_says_what_it_is() {
-        // Proves that each file is a policy document by itself, and that without a policy file every feature is printed.
+        // Proves that each file is a policy document by itself, and that without a policy file every feature is printed but
+        // the one that is no daemon's.
         for (name, what, text) in FEATURES {
             let document: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{name}: {error}"));
             assert_eq!(document["Version"], "2012-10-17", "{name}");
@@ -202,5 +211,8 @@ writes = "split"
         }
         let all = document(&[], None).unwrap();
         assert!(all["Statement"].as_array().unwrap().len() >= FEATURES.len());
+        assert!(!all.to_string().contains("Create"), "{all}");
+        let asked = document(&[REROUTE.to_owned()], None).unwrap();
+        assert!(asked.to_string().contains("elasticloadbalancing:CreateTargetGroup"), "{asked}");
     }
 }

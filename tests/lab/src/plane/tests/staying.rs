@@ -139,12 +139,40 @@ async fn a_target_that_leaves_finishes_what_it_has() {
     lab.plane.stop().await;
 }
 
+const NLB: &str = "arn:aws:elasticloadbalancing:us-east-1:123456789012:loadbalancer/net/front/7";
+const FLOWS: &str = "arn:aws:elasticloadbalancing:us-east-1:123456789012:listener/net/front/7/8";
+const DIRECT: &str = "arn:aws:elasticloadbalancing:us-east-1:123456789012:targetgroup/target-direct/9";
+
+/// How often something was counted of the NLB as a whole.
+fn counted_of_nlb(lab: &Lab, name: &str) -> u64 {
+    let mut flows = metric(name, None);
+    flows.namespace = "AWS/NetworkELB".to_owned();
+    flows.dimensions.insert("LoadBalancer".to_owned(), "net/front/7".to_owned());
+    lab.shared.cloudwatch.store().truth(&flows).count()
+}
+
+/// Proves that a connection which the target refuses is a reset of the target's, and one without any target the NLB's own.
+#[tokio::test]
+async fn a_refused_flow_is_a_reset_of_whoever_refused_it() {
+    let refusing = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    for (targets, name) in [(&[("127.0.0.1", refusing)][..], "TCP_Target_Reset_Count"), (&[], "TCP_ELB_Reset_Count")] {
+        let mut model = model();
+        model.load_balancers.insert(NLB.to_owned(), balancer(NLB, BalancerKind::Network));
+        let actions = vec![Action::forward(&[(DIRECT, 1)])];
+        model.listeners.insert(FLOWS.to_owned(), listener(FLOWS, NLB, 9200, Protocol::Tcp, actions));
+        model.target_groups.insert(DIRECT.to_owned(), group(DIRECT, Protocol::Tcp, targets));
+        let lab = Lab::start(model, prompt()).await;
+        let mut stream = TcpStream::connect(lab.plane.address(FLOWS).unwrap()).await.unwrap();
+        // A close or a reset: either way it is over.
+        assert!(matches!(stream.read(&mut [0; 1]).await, Ok(0) | Err(_)));
+        assert_eq!((counted_of_nlb(&lab, name), counted_of_nlb(&lab, "NewFlowCount")), (1, 0), "{name}");
+        lab.plane.stop().await;
+    }
+}
+
 /// Proves that weights of an NLB move new connections alone, through an ALB behind it and to targets behind it.
 #[tokio::test]
 async fn flows_of_an_nlb_stay_where_they_began() {
-    const NLB: &str = "arn:aws:elasticloadbalancing:us-east-1:123456789012:loadbalancer/net/front/7";
-    const FLOWS: &str = "arn:aws:elasticloadbalancing:us-east-1:123456789012:listener/net/front/7/8";
-    const DIRECT: &str = "arn:aws:elasticloadbalancing:us-east-1:123456789012:targetgroup/target-direct/9";
     const BY_ALB: &str = "arn:aws:elasticloadbalancing:us-east-1:123456789012:targetgroup/by-alb/10";
     let mut model = model();
     model.load_balancers.insert(NLB.to_owned(), balancer(NLB, BalancerKind::Network));
@@ -165,10 +193,7 @@ async fn flows_of_an_nlb_stay_where_they_began() {
     for _ in 0..5 {
         assert_eq!((old.get().await.side(), new.get().await.side()), (TARGET, SOURCE));
     }
-    let mut flows = metric("NewFlowCount", None);
-    flows.namespace = "AWS/NetworkELB".to_owned();
-    flows.dimensions.insert("LoadBalancer".to_owned(), "net/front/7".to_owned());
-    assert_eq!(lab.shared.cloudwatch.store().truth(&flows).count(), 2);
+    assert_eq!(counted_of_nlb(&lab, "NewFlowCount"), 2);
     lab.plane.stop().await;
 }
 

@@ -258,6 +258,29 @@ fn tuples(action: &Action) -> Vec<Tuple> {
     }
 }
 
+/// The target groups of the one `forward` action, with their weights; one that is named alone has weight 1.
+///
+/// # Errors
+/// When the list does not forward.
+pub fn groups(actions: &[Action]) -> Result<Vec<Tuple>, ActionError> {
+    forward(actions).map(tuples)
+}
+
+/// The list with other target groups and weights in its one `forward` action, and everything else as it is.
+///
+/// # Errors
+/// When the list does not forward.
+pub fn with_groups(actions: &[Action], groups: &[Tuple]) -> Result<Vec<Action>, ActionError> {
+    forward(actions)?;
+    let mut actions = actions.to_vec();
+    for action in actions.iter_mut().filter(|action| action.kind == "forward") {
+        action.forward_config.get_or_insert_default().target_groups = groups.to_vec();
+        // With more than one target group AWS refuses the short form beside the long one.
+        action.target_group_arn = None;
+    }
+    Ok(actions)
+}
+
 /// A weight that is not said is 1: AWS's default for a target group of a `forward` action.
 fn weight_of(tuples: &[Tuple], arn: &str) -> Result<i32, ActionError> {
     let tuple = tuples.iter().find(|tuple| tuple.target_group_arn == arn);
