@@ -7,6 +7,7 @@ use cutover::{Timestamp, Window};
 use lab::clock::Time;
 use lab::cloudwatch::BrokenSeries;
 use lab::cloudwatch::store::Metric;
+use lab::faults::FaultName;
 use tidegate::aws::find;
 use tidegate::metrics::MetricSource;
 use tidegate::metrics::cloudwatch::{Cloudwatch, Groups, Poller};
@@ -181,4 +182,23 @@ async fn the_past_is_there_at_once_and_ends_at_a_gap() {
     assert_eq!(rows[0].window.from, Timestamp((first + MINUTE * 100).0));
     assert!(rows.windows(2).all(|pair| pair[0].window.to == pair[1].window.from));
     assert!(rows.iter().all(|row| row.writes.source.requests == 600 && row.writes.source.failed == 2));
+}
+
+#[tokio::test]
+async fn questions_come_slower_when_cloudwatch_refuses_one_too_many() {
+    // Proves that being throttled moves the calls apart, each time further.
+    let stand = Stand::start().await;
+    let scene = stand.lab.scene();
+    let (source, target) = (scene.source_tg.clone(), scene.target_tg.clone());
+    let groups = Groups { listener: None, source, target, settle: Duration::from_mins(2), tolerances: vec![1] };
+    let poller = Poller::new(stand.aws.watching(), stand.clock.clone());
+    let before = poller.spacing();
+    let (clock, aws) = (stand.clock.clone(), stand.aws.clock.clone());
+    let metrics = Cloudwatch::new(poller.clone(), stand.aws.balancing(), groups, aws, clock);
+    stand.fault(FaultName::Throttle, "GetMetricData", 100);
+    let past = window(ago(&stand, 20), 600);
+    for times in [2, 4] {
+        metrics.history(past, MINUTE).await.expect_err("AWS has too many calls");
+        assert_eq!(poller.spacing(), before * times);
+    }
 }

@@ -1,10 +1,10 @@
-//! How fast one region's load balancers are asked for what can wait.
+//! How fast one service of a region is asked for what can wait.
 //!
 //! An account has a bucket of calls in each region for everything that describes load balancers: 40 tokens, 10 of them new
 //! each second (ELB API reference, "Throttling"), shared with the console and every other tool. Looks at the health of
 //! targets are most of what we ask, they are many as soon as many services shift, and each of them can come later. So they
 //! take turns, at half of what AWS allows, and at less from the first time that AWS refuses one: what a revert reads and
-//! writes never waits here, and finds the other half.
+//! writes never waits here, and finds the other half. Questions to CloudWatch take turns of their own.
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ const CALM: u32 = 20;
 /// By how much a turn may come late so that several daemons of one account do not ask in step, in milliseconds.
 const JITTER_MILLIS: i64 = 64;
 
-/// The turns of one region. Clones share them.
+/// The turns of one service in one region. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Pace {
     clock: Clock,

@@ -81,3 +81,44 @@ impl Fleet for WithProxies {
         self.fleet.health()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proxy::config::ControlAddress;
+
+    use super::*;
+
+    fn answer(path: &str, share: Option<u16>) -> (Remote, Result<Status, String>) {
+        let address: ControlAddress = format!("unix:{path}").parse().expect("it is an address");
+        let status = |share| Status {
+            instance: "1".to_owned(),
+            version: "1".to_owned(),
+            uptime_millis: 1,
+            reads: share,
+            writes: share,
+            generation: 0,
+            draining: false,
+            armed: None,
+            fired: None,
+            source: Vec::new(),
+            target: Vec::new(),
+        };
+        (Remote::api(address, None), share.map(status).ok_or_else(|| format!("{path} is silent")))
+    }
+
+    /// Proves that one silent proxy of several is named and stops nothing, that a side of which none answers is unknown, and
+    /// that one which splits by itself stands in the way.
+    #[test]
+    fn what_is_silent_is_named() {
+        let all = |answers: &[(Remote, Result<Status, String>)]| {
+            side("target", answers).into_iter().map(|check| (check.outcome, check.evidence)).collect::<Vec<_>>()
+        };
+        let (well, silent) = (answer("/run/a.sock", Some(0)), answer("/run/b.sock", None));
+        let some = all(&[well, silent]);
+        assert_eq!(some, [(CheckOutcome::Warn, "1 of 2 answer; silent: /run/b.sock is silent".to_owned())]);
+        assert_eq!(all(&[answer("/run/b.sock", None)])[0].0, CheckOutcome::Unknown);
+        let split = all(&[answer("/run/c.sock", Some(300))]);
+        assert_eq!((split[0].0, split[1].0), (CheckOutcome::Pass, CheckOutcome::Fail));
+        assert!(split[1].1.starts_with("unix:/run/c.sock splits"), "{}", split[1].1);
+    }
+}

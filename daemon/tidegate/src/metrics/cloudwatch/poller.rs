@@ -3,7 +3,8 @@
 //! `GetMetricData` takes 500 metrics and 100 800 points a call, and an account has 50 calls a second (user guide,
 //! "CloudWatch service quotas"); a call costs by the metrics in it. So the questions of all cutovers are gathered for a
 //! moment and asked together. An answer is whole or it is an error: pages are followed to the end, a series that is called
-//! partial or that is missing makes the question fail, and nothing that did not arrive is taken for a zero.
+//! partial or that is missing makes the question fail, and nothing that did not arrive is taken for a zero. Calls take turns,
+//! and from the first that AWS refuses as one too many they lie further apart: what waits meanwhile is asked together.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -16,7 +17,8 @@ use cutover::{Timestamp, Window};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 
-use crate::aws::failed;
+use crate::aws::pace::Pace;
+use crate::aws::{failed, is_throttled};
 use crate::clock::Clock;
 use crate::events;
 use crate::port::{PortError, Retry};
@@ -87,6 +89,7 @@ struct Ask {
 #[derive(Clone, Debug)]
 pub struct Poller {
     asks: mpsc::Sender<Ask>,
+    pace: Pace,
     /// Ends the task with the last clone.
     _task: Arc<JoinSet<()>>,
 }
@@ -95,9 +98,15 @@ impl Poller {
     /// Begins to answer questions by `client`, which `clock` times. Must be called within a runtime.
     pub fn new(client: Client, clock: Clock) -> Self {
         let (asks, asked) = mpsc::channel(WAITING_MAX);
+        let pace = Pace::new(clock.clone());
         let mut task = JoinSet::new();
-        task.spawn(answer_on(client, clock, asked));
-        Self { asks, _task: Arc::new(task) }
+        task.spawn(answer_on(client, clock, pace.clone(), asked));
+        Self { asks, pace, _task: Arc::new(task) }
+    }
+
+    /// How far its calls lie apart now, at least.
+    pub fn spacing(&self) -> Duration {
+        self.pace.spacing()
     }
 
     /// What `queries` say of `window`, which is whole minutes, in steps of `period`; in their order.
@@ -112,10 +121,12 @@ impl Poller {
     }
 }
 
-async fn answer_on(client: Client, clock: Clock, mut asked: mpsc::Receiver<Ask>) {
+async fn answer_on(client: Client, clock: Clock, pace: Pace, mut asked: mpsc::Receiver<Ask>) {
     let mut calls = JoinSet::new();
     while let Some(first) = asked.recv().await {
         clock.sleep(GATHER).await;
+        // What comes while a turn is waited for goes along.
+        pace.turn().await;
         let mut waiting = vec![first];
         while let Ok(next) = asked.try_recv() {
             waiting.push(next);
@@ -124,7 +135,7 @@ async fn answer_on(client: Client, clock: Clock, mut asked: mpsc::Receiver<Ask>)
             while calls.len() >= CALLS_MAX {
                 drop(calls.join_next().await);
             }
-            calls.spawn(answer(client.clone(), group));
+            calls.spawn(answer(client.clone(), pace.clone(), group));
         }
         while calls.try_join_next().is_some() {}
     }
@@ -155,14 +166,14 @@ fn whole<'a>(asks: impl IntoIterator<Item = &'a Ask>) -> Window {
 }
 
 /// Answers the questions of one group.
-async fn answer(client: Client, group: Vec<Ask>) {
+async fn answer(client: Client, pace: Pace, group: Vec<Ask>) {
     let window = whole(&group);
     let Some(period) = group.first().map(|ask| ask.period) else { return };
     let queries: Vec<Query> = group.iter().flat_map(|ask| ask.queries.iter().cloned()).collect();
     let mut points = Ok(Vec::with_capacity(queries.len()));
     for chunk in queries.chunks(QUERIES_MAX) {
         let Ok(all) = &mut points else { break };
-        match chunk_of(&client, chunk, window, period).await {
+        match chunk_of(&client, &pace, chunk, window, period).await {
             Ok(found) => all.extend(found),
             Err(failure) => points = Err(failure),
         }
@@ -187,7 +198,7 @@ fn date(at: Timestamp) -> DateTime {
 }
 
 /// One call with all its pages.
-async fn chunk_of(client: &Client, queries: &[Query], window: Window, period: Duration) -> Answered {
+async fn chunk_of(client: &Client, turns: &Pace, queries: &[Query], window: Window, period: Duration) -> Answered {
     let asked: Vec<MetricDataQuery> = queries.iter().enumerate().map(|(n, query)| asked(n, query, period)).collect();
     let names: HashMap<String, usize> = (0..queries.len()).map(|n| (name(n), n)).collect();
     let mut points: Vec<Points> = vec![Points::new(); queries.len()];
@@ -203,7 +214,9 @@ async fn chunk_of(client: &Client, queries: &[Query], window: Window, period: Du
             .scan_by(ScanBy::TimestampAscending)
             .max_datapoints(i32::try_from(POINTS_MAX).unwrap_or(i32::MAX))
             .set_next_token(token.take());
-        let page = call.send().await.map_err(|error| {
+        let page = call.send().await;
+        turns.answered(page.as_ref().err().is_some_and(is_throttled));
+        let page = page.map_err(|error| {
             let error = failed(PORT, "read metrics from CloudWatch", &error);
             Failure { retry: error.retry, why: error.source.to_string() }
         })?;
