@@ -1,4 +1,5 @@
-//! What each port promises, over its adapters and what stands in for the world: here AWS's adapters against the lab.
+//! What each port promises, over its adapters and what stands in for the world: here AWS's adapters against the lab,
+//! and Prometheus' against a real server.
 //!
 //! An adapter sees nothing but the wire. Each case says what the port promises; that the stand-in answers as AWS does is
 //! the lab's own business and its tests'.
@@ -14,6 +15,7 @@ mod fast;
 mod faults;
 mod fleet;
 mod program;
+mod prometheus;
 mod reroute;
 mod standing;
 mod support;

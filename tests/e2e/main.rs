@@ -14,6 +14,7 @@ mod journal;
 mod load;
 mod orders;
 mod processes;
+mod prometheus;
 mod readme;
 mod receiver;
 mod refusals;

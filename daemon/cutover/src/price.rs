@@ -30,8 +30,9 @@ pub struct Price {
 /// The price of reverting `cutover` at `now`.
 pub fn price(cutover: &Cutover, now: Timestamp) -> Price {
     let counted_to = cutover.evidence.counted_to.min(now);
-    // Our own proxies count reads and writes apart.
-    let reads_among_them = !cutover.policy.balancer.tells_writes();
+    // Our own proxies count reads and writes apart; who else counts them may not.
+    let tells = cutover.policy.balancer.tells_writes() && cutover.policy.metrics.tells_writes();
+    let reads_among_them = !tells;
     let reverted = matches!(cutover.phase, Phase::Reverting { .. } | Phase::Stuck { .. } | Phase::Reverted);
     let (loses, is) = if reverted { ("the revert loses", "the revert is") } else { ("a revert loses", "a revert is") };
     let text = match cutover.writes_since {

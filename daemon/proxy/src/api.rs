@@ -8,6 +8,7 @@
 //! | `PUT /v1/tripwires` | [`Armed`] or `null` | [`Status`] |
 //! | `PUT /v1/close` | [`CloseConnections`] | [`Status`] |
 //! | `PUT /v1/reload` | | [`Status`], once new connections get the certificate that lies on disk now |
+//! | `GET /metrics` | | the same for Prometheus, in its text format |
 //! | `GET /health` | | 200 when it serves, 503 when it drains |
 
 use judge::Counts;

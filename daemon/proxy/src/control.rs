@@ -178,6 +178,7 @@ async fn answer(state: &State, request: Request<Incoming>) -> Response<Full<Byte
             }
         }
         (&Method::GET, "/v1/status") => Ok(json(&state.status())),
+        (&Method::GET, "/metrics") => Ok(counted(crate::metrics::text(&state.counters()))),
         (&Method::GET, "/v1/counters") => Ok(json(&state.counters())),
         (&Method::PUT, "/v1/weight") => match body(request).await {
             Ok(weight) => state.set_weight(&weight).map(|status| json(&status)).map_err(|why| refused(&why)),
@@ -197,7 +198,8 @@ async fn answer(state: &State, request: Request<Incoming>) -> Response<Full<Byte
             .map_err(|error| (StatusCode::UNPROCESSABLE_ENTITY, error.to_string())),
         (
             _,
-            "/health" | "/v1/status" | "/v1/counters" | "/v1/weight" | "/v1/tripwires" | "/v1/close" | "/v1/reload",
+            "/health" | "/metrics" | "/v1/status" | "/v1/counters" | "/v1/weight" | "/v1/tripwires" | "/v1/close"
+            | "/v1/reload",
         ) => Err((StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not what {path} is called with"))),
         _ => Err((StatusCode::NOT_FOUND, format!("there is no {path}"))),
     };
@@ -228,6 +230,14 @@ async fn body<T: DeserializeOwned>(request: Request<Incoming>) -> Result<T, (Sta
 
 fn json(value: &impl Serialize) -> Response<Full<Bytes>> {
     respond(StatusCode::OK, value)
+}
+
+/// Counters for Prometheus.
+fn counted(text: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(text)));
+    let media_type = http::HeaderValue::from_static(crate::metrics::MEDIA_TYPE);
+    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+    response
 }
 
 fn problem(status: StatusCode, why: &str) -> Response<Full<Bytes>> {

@@ -41,6 +41,7 @@ mod guest;
 mod handle;
 mod health;
 mod listen;
+mod metrics;
 mod pool;
 mod relay;
 mod sides;

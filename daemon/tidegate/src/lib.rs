@@ -41,4 +41,5 @@ pub mod store;
 pub mod systemd;
 #[cfg(test)]
 mod testing;
+pub mod trust;
 pub mod undo;

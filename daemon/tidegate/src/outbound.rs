@@ -1,5 +1,6 @@
 //! Signed JSON to a URL, by the rules of Standard Webhooks (<https://www.standardwebhooks.com>): what alerts and gates
-//! send; and the plain questions of preflight. It sends once; who calls decides on trying again and gives the deadline.
+//! send; and plain questions: those of preflight, and those to Prometheus. It sends once; who calls decides on trying again
+//! and gives the deadline.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -49,6 +50,14 @@ pub enum OutboundError {
         /// What is wrong with it.
         why: String,
     },
+    /// An answer that is longer than any that is asked for, or cut short.
+    #[error("cannot read the answer of `{url}`: {why}")]
+    Torn {
+        /// The URL as it may be shown.
+        url: String,
+        /// What went wrong.
+        why: String,
+    },
     /// No answer.
     #[error("cannot reach `{url}`: {why}")]
     NoAnswer {
@@ -81,6 +90,43 @@ impl Outbound {
             .enable_http1()
             .build();
         Ok(Self { client: Client::builder(TokioExecutor::new()).build(connector) })
+    }
+
+    /// Trusts what `tls` trusts, and shows the certificate that is in it, if any.
+    pub fn by(tls: rustls::ClientConfig) -> Self {
+        let connector =
+            hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
+        Self { client: Client::builder(TokioExecutor::new()).build(connector) }
+    }
+
+    /// Asks `url` a question that is long, or has a long answer, and reads that whole: `form` is posted as a form.
+    ///
+    /// # Errors
+    /// When there is no answer, or it is longer than `bytes_max`; an answer with any status is not an error.
+    pub async fn ask(
+        &self,
+        url: &str,
+        authorization: Option<&Secret>,
+        form: &[(&str, &str)],
+        bytes_max: usize,
+    ) -> Result<(StatusCode, Bytes), OutboundError> {
+        let wrong = |why: String| OutboundError::Url { url: shown(url), why };
+        let mut request = Request::builder()
+            .method(Method::POST)
+            .uri(url)
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header(header::ACCEPT, "application/json")
+            .header(header::USER_AGENT, concat!("tidegate/", env!("CARGO_PKG_VERSION")));
+        if let Some(secret) = authorization {
+            request = request.header(header::AUTHORIZATION, secret.reveal());
+        }
+        let request = request.body(Full::new(Bytes::from(encoded(form)))).map_err(|error| wrong(error.to_string()))?;
+        let lost = |why: String| OutboundError::NoAnswer { url: shown(url), why };
+        let answer = self.client.request(request).await.map_err(|error| lost(in_one_line(&error)))?;
+        let status = answer.status();
+        let torn = |why: String| OutboundError::Torn { url: shown(url), why };
+        let body = Limited::new(answer.into_body(), bytes_max).collect().await;
+        Ok((status, body.map_err(|error| torn(error.to_string()))?.to_bytes()))
     }
 
     /// Gets `url` with `authorization` as the value of that header.
@@ -138,6 +184,17 @@ impl Outbound {
         };
         Ok(Answered { status, text })
     }
+}
+
+/// A form as `application/x-www-form-urlencoded`; what is not a letter or digit is encoded by its bytes.
+fn encoded(form: &[(&str, &str)]) -> String {
+    let text = |text: &str| -> String {
+        let byte =
+            |byte: u8| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+        text.bytes().map(byte).collect()
+    };
+    let pairs: Vec<String> = form.iter().map(|(name, value)| format!("{}={}", text(name), text(value))).collect();
+    pairs.join("&")
 }
 
 /// The value of `webhook-signature`: `v1,` and the base64 of HMAC-SHA256 over id, timestamp and body. A secret that

@@ -4,6 +4,7 @@
 
 #[cfg(feature = "aws")]
 mod aws;
+mod prometheus;
 
 #[cfg(feature = "aws")]
 pub use self::aws::reroute;
@@ -29,6 +30,7 @@ use crate::fleet::endpoints::Endpoints;
 use crate::gate::ByKind;
 use crate::metrics::MetricSource;
 use crate::metrics::proxy::ProxyCounters;
+use crate::metrics::two_speeds::Beside;
 use crate::outbound::Outbound;
 use crate::policy_files;
 use crate::port::{BoxError, PortError};
@@ -96,6 +98,14 @@ pub enum RunError {
         /// The service.
         service: String,
     },
+    /// The policy's source of numbers cannot be used.
+    #[error("cannot count `{service}`: {why}")]
+    Metrics {
+        /// The service.
+        service: String,
+        /// What is wrong.
+        why: BoxError,
+    },
     /// Outgoing TLS could not be set up.
     #[error("cannot set up outgoing connections: {0}")]
     Outbound(BoxError),
@@ -148,7 +158,7 @@ pub async fn adapters(policy: &Policy, clock: &Clock) -> Result<Adapters, RunErr
             return Err(RunError::NoProxy { service: policy.service.clone() });
         }
         let remotes = named(policy, proxies, std::env::var(TOKEN).ok().as_deref())?;
-        return Ok(of_proxies(policy, remotes, clock, clock.now()));
+        return of_proxies(policy, remotes, clock, clock.now());
     }
     #[cfg(feature = "aws")]
     {
@@ -160,12 +170,21 @@ pub async fn adapters(policy: &Policy, clock: &Clock) -> Result<Adapters, RunErr
 }
 
 /// The adapters for our own proxies, for a cutover that was started at `started`.
-fn of_proxies(policy: &Policy, remotes: Vec<Remote>, clock: &Clock, started: Timestamp) -> Adapters {
+fn of_proxies(policy: &Policy, remotes: Vec<Remote>, clock: &Clock, started: Timestamp) -> Result<Adapters, RunError> {
     let (source, target) = (policy.source.endpoints.clone(), policy.target.endpoints.clone());
-    Adapters {
+    Ok(Adapters {
         balancer: Arc::new(Listener::new(remotes.clone(), started)),
-        metrics: Arc::new(ProxyCounters::new(remotes.clone(), clock.clone())),
+        metrics: counters(policy, remotes.clone(), clock)?,
         fleet: Arc::new(Endpoints::new(remotes, source, target)),
+    })
+}
+
+/// Where the numbers of our own proxies come from: themselves, unless the policy says otherwise.
+fn counters(policy: &Policy, remotes: Vec<Remote>, clock: &Clock) -> Result<Arc<dyn MetricSource>, RunError> {
+    match prometheus::source(policy, clock)? {
+        // The judge waits for samples; tripwires need not.
+        Some(metrics) => Ok(Arc::new(Beside::new(metrics, remotes, clock))),
+        None => Ok(Arc::new(ProxyCounters::new(remotes, clock.clone()))),
     }
 }
 
@@ -242,7 +261,7 @@ impl Shared {
         if let BalancerPolicy::Alb { .. } = &policy.balancer {
             return self.of_aws(policy, started).await;
         }
-        Ok(of_proxies(policy, self.remotes(policy)?, &self.clock, started))
+        of_proxies(policy, self.remotes(policy)?, &self.clock, started)
     }
 
     /// The adapters for AWS.

@@ -1,4 +1,5 @@
-//! Programs that no one here wrote, started for a test or a benchmark and stopped for sure: nginx, haproxy, OpenSearch.
+//! Programs that no one here wrote, started for a test or a benchmark and stopped for sure: nginx, haproxy, OpenSearch,
+//! Prometheus.
 //!
 //! What installs them is `tests/run`; nothing is downloaded here. Ports are free ones on the loopback address, files lie in
 //! a folder that the caller owns.
@@ -6,6 +7,7 @@
 pub mod nginx;
 mod ports;
 mod process;
+pub mod prometheus;
 pub mod search;
 
 pub use ports::free_port;

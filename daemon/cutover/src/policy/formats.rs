@@ -4,6 +4,7 @@
 //! its parser, and a parser that says what is wrong *and* what to write instead. Nothing here knows about files or lines.
 
 mod arn;
+mod series;
 mod time;
 
 use std::time::Duration;
@@ -15,6 +16,7 @@ use super::{GateBefore, Sticky};
 use crate::units::Weight;
 
 pub use arn::{ListenerArn, RuleArn, TargetGroupArn};
+pub use series::{Matchers, Selector};
 pub use time::{Period, Weekly, Zone, period_text};
 
 /// A tolerance above this (a factor of eleven) guards nothing.
@@ -125,6 +127,8 @@ formats!(
     ListenerArn,
     RuleArn,
     TargetGroupArn,
+    Matchers,
+    Selector,
 );
 
 /// The name of a service.

@@ -28,6 +28,9 @@ pub const BUILTIN: &str = "built-in";
 /// The name of the layer above it for an ALB.
 const BUILTIN_ALB: &str = "built-in (alb)";
 
+/// The name of the layer above it for Prometheus, where the weights live at our own proxies.
+const BUILTIN_PROMETHEUS: &str = "built-in (prometheus)";
+
 /// One layer, read.
 #[derive(Clone, Debug)]
 pub struct Layer {
@@ -183,12 +186,26 @@ fn builtin_alb() -> &'static Layer {
     LAYER.get_or_init(|| parse(include_str!("builtin-alb.toml"), BUILTIN_ALB))
 }
 
-/// The layers below those that someone wrote, by the balancer that these name last. `written` is given lowest first.
+/// What stands between that layer and all others where our own proxies are counted by Prometheus: its samples lie apart.
+fn builtin_prometheus() -> &'static Layer {
+    static LAYER: OnceLock<Layer> = OnceLock::new();
+    LAYER.get_or_init(|| parse(include_str!("builtin-prometheus.toml"), BUILTIN_PROMETHEUS))
+}
+
+/// The layers below those that someone wrote, by the balancer and the numbers that these name last. `written` is given
+/// lowest first.
 pub fn builtins<'a>(written: impl Iterator<Item = &'a Layer>) -> Vec<&'static Layer> {
-    let kind = |layer: &'a Layer| layer.value.pointer("/balancer/kind").and_then(Value::as_str);
+    let word = |layer: &'a Layer, path: &str| layer.value.pointer(path).and_then(Value::as_str);
+    let (mut balancer, mut metrics) = (None, None);
+    for layer in written {
+        balancer = word(layer, "/balancer/kind").or(balancer);
+        metrics = word(layer, "/metrics/kind").or(metrics);
+    }
     let mut layers = vec![builtin()];
-    if written.filter_map(kind).last() == Some("alb") {
-        layers.push(builtin_alb());
+    match (balancer, metrics) {
+        (Some("alb"), _) => layers.push(builtin_alb()),
+        (_, Some("prometheus")) => layers.push(builtin_prometheus()),
+        _ => {}
     }
     layers
 }

@@ -15,6 +15,7 @@ use crate::units::{Share, Weight};
 
 pub mod formats;
 mod layer;
+mod metrics;
 mod problem;
 pub mod raw;
 mod resolve;
@@ -24,6 +25,7 @@ mod tests;
 mod words;
 
 pub use layer::{BUILTIN, Layer, builtin, builtins, join, parse, parse_bytes, parse_variable};
+pub use metrics::{Counted, LatencyUnit, MetricsPolicy, Preset, PrometheusPolicy, QueriesPolicy};
 pub use problem::{Problem, Severity};
 pub use resolve::{Resolved, merge, resolve};
 pub use shape::schema;
@@ -110,7 +112,13 @@ pub struct Policy {
 impl Policy {
     /// Whether somebody counts the last moments, so that the tripwires need not wait for whole intervals.
     pub fn counts_fast(&self) -> bool {
-        self.metrics == MetricsPolicy::Proxy || !self.target.proxies.is_empty()
+        let ours = match self.metrics {
+            MetricsPolicy::Proxy => true,
+            MetricsPolicy::Cloudwatch { .. } => false,
+            // Our own proxies are asked for their last moments whoever counts whole intervals.
+            MetricsPolicy::Prometheus(_) => matches!(self.balancer, BalancerPolicy::Listener { .. }),
+        };
+        ours || !self.target.proxies.is_empty()
     }
 }
 
@@ -145,34 +153,6 @@ impl BalancerPolicy {
     /// Whether reads and writes can be given to the target apart, and are counted apart.
     pub const fn tells_writes(&self) -> bool {
         matches!(self, Self::Listener { .. })
-    }
-}
-
-/// Where the judge's numbers come from.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum MetricsPolicy {
-    /// The counters of our own proxies: complete as soon as an interval is over.
-    #[default]
-    Proxy,
-    /// CloudWatch's minutes of the two target groups.
-    Cloudwatch {
-        /// How long after its end a minute counts as complete.
-        #[serde(with = "millis")]
-        settle: Duration,
-    },
-}
-
-/// What CloudWatch counts by. An interval of the core begins at any second, and stands for the minutes that begin in it.
-const CLOUDWATCH_PERIOD: Duration = Duration::from_mins(1);
-
-impl MetricsPolicy {
-    /// How long after an interval's end its counts can be had at the earliest.
-    pub const fn late(&self) -> Duration {
-        match self {
-            Self::Proxy => Duration::ZERO,
-            Self::Cloudwatch { settle } => settle.saturating_add(CLOUDWATCH_PERIOD),
-        }
     }
 }
 

@@ -11,8 +11,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    CaptureNeed, DrainTimeout, DriftPolicy, GateTimeout, OnBaselineDrift, OnTimeout, OnUnknown, ProxyRetry,
-    TripwireKind, WeightedStart, Writes, formats,
+    CaptureNeed, Counted, DrainTimeout, DriftPolicy, GateTimeout, LatencyUnit, OnBaselineDrift, OnTimeout, OnUnknown,
+    Preset, ProxyRetry, TripwireKind, WeightedStart, Writes, formats,
 };
 
 /// A Tidegate policy: how one service moves from its source to its target.
@@ -97,6 +97,8 @@ pub enum MetricsKind {
     Proxy,
     /// Amazon CloudWatch, for the target groups of an ALB.
     Cloudwatch,
+    /// A Prometheus server, or what answers its HTTP API.
+    Prometheus,
 }
 
 /// Where the judge's numbers come from.
@@ -106,8 +108,54 @@ pub struct Metrics {
     /// Where they come from. Left out, it follows the balancer: `proxy` for `listener`, `cloudwatch` for `alb`.
     pub kind: Option<MetricsKind>,
     /// How long after its end a minute of CloudWatch counts as complete. Newer ones are partial: an ALB's nodes report
-    /// one by one.
+    /// one by one. For `prometheus`: how long after any moment its next sample must be there; a sample that comes later
+    /// counts as missing. Twice the scrape interval, at least.
     pub settle: Option<formats::Period>,
+    /// Where Prometheus answers, without `/api/v1`; for `prometheus`.
+    pub url: Option<formats::Url>,
+    /// Where the `Authorization` value for Prometheus comes from: `env:NAME` or `file:PATH`. Never the value itself. It is
+    /// the whole value, such as `Bearer …` or `Basic …`.
+    pub authorization: Option<formats::Secret>,
+    /// The authority that signed the certificate of Prometheus, as a PEM file; the usual ones where it is left out.
+    pub ca: Option<formats::AbsolutePath>,
+    /// Whose figures they are; it says the queries that `[metrics.queries]` does not.
+    pub preset: Option<Preset>,
+    /// What `{side}` in a query stands for on the source's side: matchers such as `upstream="blue"`.
+    pub source: Option<formats::Matchers>,
+    /// The same on the target's side.
+    pub target: Option<formats::Matchers>,
+    /// What the samples are. Follows the preset; without one, `counters`.
+    pub counts: Option<Counted>,
+    /// In what the buckets of `latency` are bounded. Follows the preset; without one, `seconds`.
+    pub latency_unit: Option<LatencyUnit>,
+    /// What is asked for each quantity, for `prometheus`.
+    pub queries: Queries,
+}
+
+/// Selectors of series, one for each quantity: `NAME{MATCHERS}` without any function, since increases are worked out from
+/// the samples themselves. `{side}` stands for the matchers of a side, and `{class}`, where reads and writes are counted
+/// apart, for `class="reads"` or `class="writes"`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Queries {
+    /// All requests of a side. Left out, the sum of the others.
+    pub requests: Option<formats::Selector>,
+    /// Answers with 2XX.
+    pub status_2xx: Option<formats::Selector>,
+    /// Answers with 3XX.
+    pub status_3xx: Option<formats::Selector>,
+    /// Answers with 4XX.
+    pub status_4xx: Option<formats::Selector>,
+    /// Answers with 5XX.
+    pub status_5xx: Option<formats::Selector>,
+    /// Requests that the side failed to answer, where they are not among its 5XX.
+    pub failed: Option<formats::Selector>,
+    /// Requests whose client left before the side answered.
+    pub abandoned: Option<formats::Selector>,
+    /// The buckets of a histogram of response times, with their bounds in `le`.
+    pub latency: Option<formats::Selector>,
+    /// Something that is there for every minute that was published at all; for `counts = "minutes"`.
+    pub published: Option<formats::Selector>,
 }
 
 /// What runs the sides' proxies.

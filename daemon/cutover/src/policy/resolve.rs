@@ -7,6 +7,7 @@ mod balancer;
 mod baseline;
 mod evidence;
 mod people;
+mod prometheus;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -183,11 +184,10 @@ impl Resolver<'_> {
             );
         }
         let shift = shift?;
-        let metrics = self.metrics(document, balancer.as_ref(), &shift);
+        let metrics = self.metrics(document, balancer.as_ref(), &shift, &guards);
         let gates = self.gates(&document.gates, &shift);
         let policy = Policy {
             service: service?.0,
-            metrics,
             balancer: balancer?,
             source,
             target,
@@ -202,13 +202,14 @@ impl Resolver<'_> {
             false_revert_max: self.false_revert_max(&document.guards),
             burst: self.burst(&document.guards, &shift)?,
             tripwires,
-            unknown: self.unknown(&document.unknown, &shift, &metrics)?,
+            unknown: self.unknown(&document.unknown, &shift, &metrics.clone().unwrap_or_default())?,
             gates,
             windows: windows(&document.windows),
             drift: document.drift.unwrap_or(DriftPolicy::Halt),
             revert: self.revert(&document.revert)?,
             drain: self.drain(&document.drain)?,
             alerts: self.alerts(&document.alerts),
+            metrics: metrics?,
             shift,
         };
         self.fast_signals(&policy);

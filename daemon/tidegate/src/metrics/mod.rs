@@ -1,14 +1,17 @@
 //! Where the numbers come from. The port, and in files of their own the adapters: [`proxy`] (our own counters),
-//! `cloudwatch` (Amazon's minutes of an ALB's target groups) and [`two_speeds`] (those, with the counters of our own proxies
-//! behind both groups for what must be fast).
+//! [`prometheus`] (samples of anyone's), `cloudwatch` (Amazon's minutes of an ALB's target groups) and [`two_speeds`] (those,
+//! with the counters of our own proxies behind both groups for what must be fast).
 //!
 //! Counts, never rates; and what is not there is an error, never a zero: missing data is unknown, and unknown is never
 //! a pass.
 
 #[cfg(feature = "aws")]
 pub mod cloudwatch;
+mod minutes;
+pub mod prometheus;
 pub mod proxy;
 pub mod two_speeds;
+mod usual;
 
 use std::time::Duration;
 

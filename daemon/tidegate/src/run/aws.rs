@@ -9,7 +9,7 @@ use cutover::{Policy, Timestamp, decide, plan};
 use judge::{GuardKind, latency};
 use tokio::sync::Mutex;
 
-use super::{Adapters, RunError};
+use super::{Adapters, RunError, prometheus};
 use crate::aws::pace::Pace;
 use crate::aws::{Aws, find};
 use crate::balancer::alb::{Alb, Place};
@@ -68,9 +68,7 @@ impl Regions {
         started: Timestamp,
         clock: &Clock,
     ) -> Result<Adapters, RunError> {
-        let (BalancerPolicy::Alb { listener, rules, source, target }, MetricsPolicy::Cloudwatch { settle }) =
-            (&policy.balancer, policy.metrics)
-        else {
+        let BalancerPolicy::Alb { listener, rules, source, target } = &policy.balancer else {
             return Err(RunError::NoAws { service: policy.service.clone() });
         };
         // A policy's ARNs were read as such, so the region is there; credentials decide where it is not.
@@ -79,12 +77,21 @@ impl Regions {
         let (source, target) = (source.clone(), target.clone());
         let place =
             Place { listener: listener.clone(), rules: rules.clone(), source: source.clone(), target: target.clone() };
-        let groups = Groups {
-            listener: listener.clone(),
-            source: source.clone(),
-            target: target.clone(),
-            settle,
-            tolerances: tolerances(policy),
+        let metrics: Arc<dyn MetricSource> = match (&policy.metrics, prometheus::source(policy, clock)?) {
+            (_, Some(metrics)) => metrics,
+            (MetricsPolicy::Cloudwatch { settle }, None) => {
+                let groups = Groups {
+                    listener: listener.clone(),
+                    source: source.clone(),
+                    target: target.clone(),
+                    settle: *settle,
+                    tolerances: tolerances(policy),
+                };
+                Arc::new(Cloudwatch::new(poller, aws.balancing(), groups, aws.clock.clone(), clock.clone()))
+            }
+            (MetricsPolicy::Proxy | MetricsPolicy::Prometheus(_), None) => {
+                return Err(RunError::NoAws { service: policy.service.clone() });
+            }
         };
         let services =
             |cluster: &String| (cluster.clone(), policy.source.service.clone(), policy.target.service.clone());
@@ -92,8 +99,6 @@ impl Regions {
         let healthy_min = policy.fleet.healthy_min;
         let looked_after = FleetGroups { listener, rules, source, target, cluster, healthy_min };
         let balancer = Arc::new(Alb::new(&aws, place));
-        let metrics: Arc<dyn MetricSource> =
-            Arc::new(Cloudwatch::new(poller, aws.balancing(), groups, aws.clock.clone(), clock.clone()));
         let fleet: Arc<dyn Fleet> =
             Arc::new(AlbFleet::new(aws.balancing_looks(), aws.containers(), looked_after, pace, clock.clone()));
         let fleet: Arc<dyn Fleet> = Arc::new(WithAccount::new(fleet, aws, clock.clone(), end(policy, started)));

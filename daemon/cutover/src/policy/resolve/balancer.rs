@@ -3,12 +3,10 @@
 use std::time::Duration;
 
 use super::{Resolver, ShiftPolicy, period_text, raw};
+use crate::policy::metrics::CLOUDWATCH_PERIOD;
 use crate::policy::raw::{BalancerKind, Document, MetricsKind};
-use crate::policy::{BalancerPolicy, MetricsPolicy, Policy, ProxyRetry, Writes};
+use crate::policy::{BalancerPolicy, GuardPolicy, MetricsPolicy, Policy, ProxyRetry, Writes};
 use crate::units::Share;
-
-/// CloudWatch keeps one figure for each of these.
-const CLOUDWATCH_PERIOD: Duration = Duration::from_mins(1);
 
 /// How long an ALB's newest minute is known to stay partial; tools that asked sooner read about half of it.
 const CLOUDWATCH_SETTLE_USUAL: Duration = Duration::from_mins(2);
@@ -65,20 +63,25 @@ impl Resolver<'_> {
 
     /// The default rule of an ALB routes every request alike.
     fn one_class(&mut self, shift: &ShiftPolicy) {
+        self.alike(
+            shift,
+            "an ALB's rule cannot tell reads from writes, so writes cannot wait for the last step",
+            "an ALB's rule cannot give the target another share of the writes than of the reads",
+        );
+    }
+
+    /// Where reads and writes cannot be told apart: `last` and `apart` say why the one or the other cannot be.
+    pub(super) fn alike(&mut self, shift: &ShiftPolicy, last: &str, apart: &str) {
         if shift.writes == Writes::Last && !self.bad(&["shift.writes"]) && !shift.steps.is_empty() {
             self.wrong(
                 "shift.writes",
-                "an ALB's rule cannot tell reads from writes, so writes cannot wait for the last step",
+                last,
                 "say `writes = \"split\"`: each step sends that share of the writes to the target alone",
             );
         }
-        let apart = |share: &Share| shift.writes == Writes::Split && share.reads != share.writes;
-        if let Some(index) = shift.steps.iter().position(apart).filter(|_| !self.bad(&["shift.steps"])) {
-            self.wrong(
-                &format!("shift.steps[{index}]"),
-                "an ALB's rule cannot give the target another share of the writes than of the reads",
-                "write one number for both",
-            );
+        let differ = |share: &Share| shift.writes == Writes::Split && share.reads != share.writes;
+        if let Some(index) = shift.steps.iter().position(differ).filter(|_| !self.bad(&["shift.steps"])) {
+            self.wrong(&format!("shift.steps[{index}]"), apart, "write one number for both");
         }
     }
 
@@ -163,11 +166,11 @@ impl Resolver<'_> {
         if policy.counts_fast() || policy.fleet.healthy_min > 0 || policy.tripwires.is_empty() {
             return;
         }
+        let numbers = if policy.metrics.is_cloudwatch() { "CloudWatch's minutes" } else { "Prometheus' samples" };
         self.doubt(
             "fleet.healthy_min",
             format!(
-                "nothing fast is looked at: the tripwires act on CloudWatch's minutes alone, up to {} after the first bad \
-                 answer",
+                "nothing fast is looked at: the tripwires act on {numbers} alone, up to {} after the first bad answer",
                 period_text(late)
             ),
             "leave `healthy_min` at 1 or more, and name your own proxies in `source.proxies` and `target.proxies` where \
@@ -181,10 +184,16 @@ impl Resolver<'_> {
         document: &Document,
         balancer: Option<&BalancerPolicy>,
         shift: &ShiftPolicy,
-    ) -> MetricsPolicy {
+        guards: &[GuardPolicy],
+    ) -> Option<MetricsPolicy> {
         let alb = matches!(balancer, Some(BalancerPolicy::Alb { .. }));
         let usual = if alb { MetricsKind::Cloudwatch } else { MetricsKind::Proxy };
-        match document.metrics.kind.unwrap_or(usual) {
+        let kind = document.metrics.kind.unwrap_or(usual);
+        if kind != MetricsKind::Prometheus {
+            self.without_prometheus();
+        }
+        Some(match kind {
+            MetricsKind::Prometheus => return self.prometheus(document, balancer, shift, guards),
             MetricsKind::Proxy => {
                 if alb {
                     self.wrong(
@@ -202,7 +211,7 @@ impl Resolver<'_> {
                         "CloudWatch does not know Tidegate's own proxies",
                         "say `kind = \"proxy\"`, or leave it out",
                     );
-                    return MetricsPolicy::Proxy;
+                    return Some(MetricsPolicy::Proxy);
                 }
                 let settle = document.metrics.settle.map_or(CLOUDWATCH_SETTLE_USUAL, |period| period.0);
                 if settle < CLOUDWATCH_SETTLE_USUAL && !self.bad(&["metrics.settle"]) {
@@ -215,17 +224,21 @@ impl Resolver<'_> {
                         format!("{} are usual", period_text(CLOUDWATCH_SETTLE_USUAL)),
                     );
                 }
-                let whole =
-                    shift.interval.as_secs().is_multiple_of(CLOUDWATCH_PERIOD.as_secs()) && !shift.interval.is_zero();
-                if !whole && !self.bad(&["shift.interval"]) {
-                    self.wrong(
-                        "shift.interval",
-                        format!("CloudWatch counts whole minutes, and an interval is {}", period_text(shift.interval)),
-                        "say `60s`, or another number of whole minutes",
-                    );
-                }
+                self.whole_minutes(shift);
                 MetricsPolicy::Cloudwatch { settle }
             }
+        })
+    }
+
+    /// CloudWatch has no seconds.
+    pub(super) fn whole_minutes(&mut self, shift: &ShiftPolicy) {
+        let whole = shift.interval.as_secs().is_multiple_of(CLOUDWATCH_PERIOD.as_secs()) && !shift.interval.is_zero();
+        if !whole && !self.bad(&["shift.interval"]) {
+            self.wrong(
+                "shift.interval",
+                format!("CloudWatch counts whole minutes, and an interval is {}", period_text(shift.interval)),
+                "say `60s`, or another number of whole minutes",
+            );
         }
     }
 }

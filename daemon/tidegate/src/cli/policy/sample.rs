@@ -5,8 +5,9 @@ use anyhow::bail;
 use crate::cli::{Context, Exit};
 
 /// Every example: its name, and its text.
-const SAMPLES: [(&str, &str); 7] = [
+const SAMPLES: [(&str, &str); 8] = [
     ("alb", include_str!("../../../../../policies/alb.toml")),
+    ("prometheus", include_str!("../../../../../policies/prometheus.toml")),
     ("cautious", include_str!("../../../../../policies/cautious.toml")),
     ("fast", include_str!("../../../../../policies/fast.toml")),
     ("write-heavy", include_str!("../../../../../policies/write-heavy.toml")),

@@ -30,14 +30,12 @@ use self::grid::Grid;
 use self::minute::{Dimensions, Key, Minute, Times};
 use self::poller::{Failure, Query};
 use super::MetricSource;
+use super::minutes::{MINUTE, beginning_in, floor};
 use crate::aws::{AwsClock, find};
 use crate::clock::Clock;
 use crate::port::{Answer, PortError, Retry};
 
 const PORT: &str = "metrics";
-
-/// What CloudWatch counts by.
-const MINUTE: Duration = Duration::from_mins(1);
 
 /// How far apart two equal readings of a minute must lie.
 const APART: Duration = Duration::from_secs(10);
@@ -122,25 +120,6 @@ impl Kept {
             (self.read, self.since, self.settled) = (read, now, false);
         }
     }
-}
-
-/// The whole minute in which `at` lies.
-fn floor(at: Timestamp) -> Timestamp {
-    Timestamp(at.0.div_euclid(60_000) * 60_000)
-}
-
-/// The minutes that begin in a window.
-fn beginning_in(window: Window) -> Vec<Timestamp> {
-    let mut at = floor(window.from);
-    if at < window.from {
-        at = at.plus(MINUTE);
-    }
-    let mut minutes = Vec::new();
-    while at < window.to {
-        minutes.push(at);
-        at = at.plus(MINUTE);
-    }
-    minutes
 }
 
 fn later(why: impl Into<String>) -> PortError {

@@ -8,19 +8,17 @@ use cutover::event::{Check, CheckOutcome};
 use cutover::{Timestamp, Window};
 use judge::Side;
 
+use super::Cloudwatch;
 use super::minute::Dimensions;
 use super::poller::{Points, Query};
-use super::{Cloudwatch, MINUTE, floor};
+use crate::metrics::minutes::{MINUTE, floor};
+use crate::metrics::usual::{self, HOUR};
 use crate::port::PortError;
 
 /// What is looked at as the present.
 const PRESENT: Duration = Duration::from_mins(30);
-/// By what the past is compared: the same hour of other days.
-const HOUR: Duration = Duration::from_hours(1);
 /// How many days back.
 const DAYS: u32 = 14;
-/// Below this part of what is usual at this hour, traffic is missing.
-const USUAL_MIN: f64 = 0.5;
 /// Below this part of the balancer's requests, some pass the two target groups by.
 const WHOLE_MIN: f64 = 0.98;
 /// Above this many open connections for each new one of a minute, clients keep theirs for long.
@@ -107,32 +105,8 @@ impl Present {
 
 /// The rate of the last whole hour against the same hour of earlier days. `hours` is the source's requests by hour.
 fn usual(hours: &Points, last: Timestamp) -> Check {
-    let now = hours.get(&last).copied().unwrap_or_default();
-    let mut before: Vec<f64> = (1..=DAYS).filter_map(|day| hours.get(&last.minus(HOUR * 24 * day)).copied()).collect();
-    before.sort_by(f64::total_cmp);
-    let rate = |requests: f64| format!("{:.1}", requests / HOUR.as_secs_f64());
-    let Some(median) = before.get(before.len() / 2).copied() else {
-        return Check::new(
-            "usual rate",
-            CheckOutcome::Warn,
-            format!(
-                "the source had {} requests a second in the last whole hour, and no earlier day to compare",
-                rate(now)
-            ),
-            "make sure by other means that all clients come this way",
-        );
-    };
-    Check::new(
-        "usual rate",
-        pass_or_warn(now >= median * USUAL_MIN),
-        format!(
-            "the source had {} requests a second in the last whole hour, and {} in the same hour of {} earlier days",
-            rate(now),
-            rate(median),
-            before.len()
-        ),
-        "find out which clients went away, or go another way, before anything is moved",
-    )
+    let before = (1..=DAYS).filter_map(|day| hours.get(&last.minus(HOUR * 24 * day)).copied()).collect();
+    usual::usual(hours.get(&last).copied().unwrap_or_default(), before)
 }
 
 impl Cloudwatch {
