@@ -21,9 +21,10 @@ async fn told(stand: &Stand, by: Duration) -> Check {
     let aws = Aws::at(&stand.lab.endpoint(), REGION, ours.clone()).await;
     let scene = stand.lab.scene();
     let (source, target) = (scene.source_tg.clone(), scene.target_tg.clone());
-    let groups = Groups { listener: None, rules: Vec::new(), source, target, cluster: None, healthy_min: 1 };
+    let groups =
+        Groups { listener: None, rules: Vec::new(), source, target, cluster: None, healthy_min: 1, scale: false };
     let pace = Pace::new(ours.clone());
-    let fleet = AlbFleet::new(aws.balancing_looks(), aws.containers(), groups, pace, ours.clone());
+    let fleet = AlbFleet::new(&aws, groups, pace, ours.clone());
     let checks = WithAccount::new(Arc::new(fleet), aws, ours, Timestamp(0)).check().await.expect("checks are made");
     assert!(checks.iter().any(|check| check.name == "credentials" && check.outcome == CheckOutcome::Pass));
     checks.into_iter().find(|check| check.name == "clock").expect("an answer told AWS's time")

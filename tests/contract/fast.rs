@@ -14,9 +14,9 @@ use crate::support::Stand;
 fn fleet(stand: &Stand, pace: &Pace) -> AlbFleet {
     let scene = stand.lab.scene();
     let (source, target) = (scene.source_tg.clone(), scene.target_tg.clone());
-    let groups = Groups { listener: None, rules: Vec::new(), source, target, cluster: None, healthy_min: 1 };
-    let (balancing, containers) = (stand.aws.balancing(), stand.aws.containers());
-    AlbFleet::new(balancing, containers, groups, pace.clone(), stand.clock.clone())
+    let groups =
+        Groups { listener: None, rules: Vec::new(), source, target, cluster: None, healthy_min: 1, scale: false };
+    AlbFleet::new(&stand.aws, groups, pace.clone(), stand.clock.clone())
 }
 
 #[tokio::test]

@@ -20,9 +20,10 @@ fn fleet(stand: &Stand) -> AlbFleet {
         target: scene.target_tg.clone(),
         cluster: Some((scene.cluster.clone(), services.0, services.1)),
         healthy_min: 1,
+        scale: false,
     };
     let pace = Pace::new(stand.clock.clone());
-    AlbFleet::new(stand.aws.balancing(), stand.aws.containers(), groups, pace, stand.clock.clone())
+    AlbFleet::new(&stand.aws, groups, pace, stand.clock.clone())
 }
 
 fn outcome(checks: &[Check], name: &str) -> CheckOutcome {

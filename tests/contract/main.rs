@@ -14,6 +14,7 @@ mod fast;
 #[path = "../cloud/faults.rs"]
 mod faults;
 mod fleet;
+mod levers;
 mod program;
 mod prometheus;
 mod reroute;

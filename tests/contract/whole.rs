@@ -28,14 +28,14 @@ const REST: Duration = Duration::from_millis(15);
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
 /// How long the daemon may take to be ready, and a cutover to come to a phase.
-const START_MAX: Duration = Duration::from_secs(30);
-const PHASE_MAX: Duration = Duration::from_mins(3);
+pub(crate) const START_MAX: Duration = Duration::from_secs(30);
+pub(crate) const PHASE_MAX: Duration = Duration::from_mins(3);
 
 /// The one service.
-const SERVICE: &str = "migration";
+pub(crate) const SERVICE: &str = "migration";
 
 /// Clients that ask the load balancer until they are dropped.
-struct Clients {
+pub(crate) struct Clients {
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<u64>>,
 }
@@ -67,14 +67,14 @@ impl Clients {
     }
 
     /// Ends them; how many requests failed.
-    fn stop(self) -> u64 {
+    pub(crate) fn stop(self) -> u64 {
         self.stop.store(true, Ordering::Relaxed);
         self.threads.into_iter().map(|thread| thread.join().expect("a client does not panic")).sum()
     }
 }
 
 /// A lab with traffic, a daemon beside it, and a folder for what that keeps.
-struct World {
+pub(crate) struct World {
     runtime: tokio::runtime::Runtime,
     lab: Option<Lab>,
     folder: tempfile::TempDir,
@@ -82,6 +82,11 @@ struct World {
 
 impl World {
     fn new(steps: &str, more: &str) -> Self {
+        Self::with(steps, more, ["", ""])
+    }
+
+    /// The same with more to say of each side.
+    pub(crate) fn with(steps: &str, more: &str, [of_source, of_target]: [&str; 2]) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime needs threads alone");
         let config = LabConfig { speed: SPEED, limited: false, ..LabConfig::default() };
@@ -90,7 +95,7 @@ impl World {
         let scene = world.lab().scene();
         let policy = format!(
             "service = \"{SERVICE}\"\n[balancer]\nkind = \"alb\"\n[metrics]\nsettle = \"1m\"\n\
-             [source]\ntarget_group = \"{}\"\n[target]\ntarget_group = \"{}\"\n\
+             [source]\ntarget_group = \"{}\"\n{of_source}[target]\ntarget_group = \"{}\"\n{of_target}\
              [baseline]\nrecord = \"3m\"\nintervals_min = 2\n\
              [shift]\nsteps = {steps}\nwrites = \"split\"\nbake_min = \"2m\"\nwarm_up = \"1m\"\nrequests_min = 20\n\
              [drain]\nquiet = \"2m\"\ntimeout = \"1h\"\n[pass]\nlatency_tolerance = \"100 %\"\n{more}",
@@ -101,15 +106,15 @@ impl World {
         world
     }
 
-    fn lab(&self) -> &Lab {
+    pub(crate) fn lab(&self) -> &Lab {
         self.lab.as_ref().expect("it runs until the end")
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn clients(&self) -> Clients {
+    pub(crate) fn clients(&self) -> Clients {
         let url = self.lab().alb_url().expect("it carries traffic");
         Clients::start(url.trim_start_matches("http://").parse().expect("it is an address"))
     }
@@ -128,19 +133,21 @@ impl World {
             .env("AWS_PAGER", "")
     }
 
-    fn daemon(&self) -> Process {
+    pub(crate) fn daemon(&self) -> Process {
         let mut command = Command::new(built_binary());
         command.args(["run", "--clock-speed", &SPEED.to_string(), "--log", "human", "--state"]);
         command.arg(self.path("state")).arg("--policies").arg(self.path("policies")).arg("--control");
         command.arg(format!("unix:{}", self.path("control.sock").display())).current_dir(self.folder.path());
         self.aws(&mut command);
-        let mut process = Process::start("daemon", self.folder.path(), command);
+        // Each run has a log of its own, so that nobody takes the word of the one before for its.
+        let runs = std::fs::read_dir(self.folder.path()).expect("the folder is there").count();
+        let mut process = Process::start(&format!("daemon-{runs}"), self.folder.path(), command);
         process.wait_for_line("ready", START_MAX);
         process
     }
 
     /// Runs a verb against the daemon; what it printed.
-    fn say(&self, arguments: &[&str]) -> String {
+    pub(crate) fn say(&self, arguments: &[&str]) -> String {
         let mut command = Command::new(built_binary());
         command.args(arguments).env("TIDEGATE_API", format!("unix:{}", self.path("control.sock").display()));
         let output = command.output().expect("the program can be run");
@@ -149,7 +156,7 @@ impl World {
     }
 
     /// Waits until the cutover is in a phase, with this share of the target in per mille where one is given.
-    fn wait_for(&self, daemon: &mut Process, phase: &str, share: Option<u16>) {
+    pub(crate) fn wait_for(&self, daemon: &mut Process, phase: &str, share: Option<u16>) {
         daemon.wait_until(&format!("the cutover is in `{phase}` with {share:?}"), PHASE_MAX, |_| {
             let status: Value = serde_json::from_str(&self.say(&["--json", "status", SERVICE])).expect("it is JSON");
             let cutover = &status["view"]["cutover"];
@@ -158,7 +165,7 @@ impl World {
     }
 
     /// The default actions, in AWS's own spelling.
-    fn actions(&self) -> Value {
+    pub(crate) fn actions(&self) -> Value {
         let shared = self.lab().shared();
         let input = json!({ "ListenerArns": [self.lab().scene().listener_arn] });
         let answer = shared
@@ -168,7 +175,7 @@ impl World {
     }
 
     /// The weights of source and target.
-    fn weights(&self) -> [i64; 2] {
+    pub(crate) fn weights(&self) -> [i64; 2] {
         let actions = self.actions();
         let scene = self.lab().scene();
         [&scene.source_tg, &scene.target_tg].map(|arn| {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::lever::Lever;
 use crate::policy::Tripwire;
 use crate::units::{Generation, Share, Timestamp, Window};
 
@@ -55,6 +56,19 @@ pub enum Command {
     CloseConnections {
         /// Until when.
         until: Timestamp,
+    },
+    /// Read how the levers of the fleet stand; answered by `LeversRead` or `Failed`.
+    ReadLevers,
+    /// Move a lever, or put it back; answered by `LeverMoved` with what is read back afterwards, or `Failed`. One at a
+    /// time.
+    SetLever {
+        /// Which.
+        lever: Lever,
+        /// Only if it stands there: what somebody else has set since is left as it is. `None` to move it wherever it
+        /// stands; a count is then only ever raised.
+        from: Option<u32>,
+        /// Where to.
+        to: u32,
     },
     /// Tell people.
     Alert(Alert),

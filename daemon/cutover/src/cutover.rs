@@ -20,6 +20,7 @@ use crate::baseline::Given;
 use crate::command::{Alert, Severity};
 use crate::event::{Check, Order, Reading};
 use crate::evidence::Evidence;
+use crate::lever::Levers;
 use crate::policy::{Policy, millis};
 use crate::reason::Reason;
 use crate::units::{Generation, Share, Timestamp};
@@ -79,6 +80,9 @@ pub struct Cutover {
     pub given: Option<Arc<Given>>,
     /// What the counts prove so far.
     pub evidence: Evidence,
+    /// Settings beside the weights that were moved for this cutover.
+    #[serde(default)]
+    pub levers: Levers,
     /// How many times a share that was not the wanted one was found and answered (written over, or adopted) since
     /// evidence last earned more; an operator who goes on begins anew. Against `shift.attempts_max`.
     pub drifts: u32,
@@ -140,6 +144,7 @@ impl Cutover {
             budgets: Budgets::default(),
             given: None,
             evidence,
+            levers: Levers::default(),
             drifts: 0,
             stepped_back: BTreeSet::new(),
             policy_change: None,
@@ -430,6 +435,9 @@ pub struct Budgets {
     /// Time since the checks were last asked for.
     #[serde(with = "millis")]
     pub check: Duration,
+    /// Time since something was last asked of the levers, or answered about them.
+    #[serde(default, with = "millis")]
+    pub lever: Duration,
     /// Time for which the original has been read and written again after a confirmed revert.
     #[serde(with = "millis")]
     pub reassert: Duration,

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::lever::{Lever, Stands};
 use crate::policy::Policy;
 use crate::units::{Generation, Share, Timestamp, Window};
 
@@ -60,6 +61,22 @@ pub enum Event {
         /// What it said.
         answer: GateAnswer,
     },
+    /// The levers of the fleet were read.
+    LeversRead {
+        /// How they stand.
+        stands: Stands,
+        /// When the reading was begun.
+        begun: Timestamp,
+    },
+    /// A lever was moved or put back, or was left since somebody else had changed it.
+    LeverMoved {
+        /// Which.
+        lever: Lever,
+        /// What was read back afterwards.
+        value: u32,
+        /// When the command was begun.
+        begun: Timestamp,
+    },
     /// A command failed, or nobody knows whether it was carried out.
     Failed {
         /// What failed.
@@ -101,6 +118,8 @@ impl Event {
             Self::Armed => "armed",
             Self::Fired { .. } => "fired",
             Self::GateAnswered { .. } => "gate_answered",
+            Self::LeversRead { .. } => "levers_read",
+            Self::LeverMoved { .. } => "lever_moved",
             Self::Failed { .. } => "failed",
             Self::PolicyChanged { .. } => "policy_changed",
             Self::Journal { .. } => "journal",
@@ -125,7 +144,8 @@ pub struct Order {
 pub enum Verb {
     /// Begin.
     Start,
-    /// Open the gates that wait for a person, or try again what halted; traffic rises on evidence all the same.
+    /// Open the gates that wait for a person, take what still comes to a source that did not fall silent in its time as
+    /// explained, or try again what halted; traffic rises on evidence all the same.
     Advance,
     /// Stay, keep judging, no advance.
     Hold,
@@ -283,6 +303,8 @@ pub enum CommandKind {
     Observe,
     /// Asking a gate.
     Gate,
+    /// Reading or moving a lever.
+    Lever,
 }
 
 /// Whether to try again makes sense.

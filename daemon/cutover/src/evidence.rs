@@ -52,6 +52,9 @@ pub struct Evidence {
     /// For how long, at a stretch and up to `counted_to`, the source has had no request at all.
     #[serde(with = "millis")]
     pub source_silent: Duration,
+    /// The same of the target, since its revert was confirmed.
+    #[serde(default, with = "millis")]
+    pub target_silent: Duration,
     /// How many intervals could not be counted.
     pub gaps: u32,
 }
@@ -160,6 +163,7 @@ impl Evidence {
             sound_requests: 0,
             fresh: true,
             source_silent: Duration::ZERO,
+            target_silent: Duration::ZERO,
             gaps: 0,
         }
     }

@@ -4,7 +4,7 @@
 //! manifest is the proof. The daemon journals what [`decide()`] answers and then carries it out.
 //!
 //! Reading order: [`units`], [`policy`] (what the operator wants), [`cutover`] (where one run of it is), [`evidence`]
-//! (what the counts prove), [`event`] (what can happen), [`command`] (what can be asked for), [`reason`] (why),
+//! (what the counts prove), [`lever`] (what else is moved), [`lag`] (why a share lags), [`event`] (what can happen), [`command`] (what can be asked for), [`reason`] (why),
 //! [`mod@decide`] (what follows); beside them [`baseline`] (a record of the source that is kept), [`windows`] (when
 //! traffic may rise) and [`price()`] (what a revert costs).
 
@@ -14,6 +14,8 @@ pub mod cutover;
 pub mod decide;
 pub mod event;
 pub mod evidence;
+pub mod lag;
+pub mod lever;
 pub mod plan;
 pub mod policy;
 pub mod price;
@@ -26,6 +28,7 @@ pub use cutover::{Blocker, BlockerKind, Cutover, Phase};
 pub use decide::{Decision, decide};
 pub use event::{Event, Observation, Order, Verb};
 pub use evidence::Evidence;
+pub use lever::{Lever, Stands};
 pub use policy::Policy;
 pub use price::{Price, price};
 pub use reason::Reason;

@@ -9,8 +9,8 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use cutover::Cutover;
 use cutover::policy::BalancerPolicy;
+use cutover::{Cutover, Lever};
 use serde_json::{Value, json};
 
 /// Where the files are, below the directory with the journal.
@@ -36,9 +36,49 @@ fn taken(actions: &Value) -> String {
     actions.to_string()
 }
 
-/// The commands that put back the recorded original, in the order in which they are to be run; none before it is recorded,
-/// and none for our own proxies.
+/// The commands that put back the recorded original, in the order in which they are to be run, and after them what else was
+/// changed; none before anything is recorded, and none for our own proxies.
 pub fn commands(cutover: &Cutover) -> Vec<String> {
+    let mut commands = weights(cutover);
+    commands.extend(levers(cutover));
+    commands
+}
+
+/// Those that put back the settings beside the weights. The target's tasks stay: whether it still serves something is not
+/// known here.
+fn levers(cutover: &Cutover) -> Vec<String> {
+    let BalancerPolicy::Alb { target, .. } = &cutover.policy.balancer else { return Vec::new() };
+    let region = target.split(':').nth(3).unwrap_or_default();
+    let names = cutover.policy.fleet.cluster.as_ref().zip(cutover.policy.target.service.as_ref());
+    let listener = cutover.original.as_ref().and_then(|original| original.action.get("ListenerArn")?.as_str());
+    let balancer = listener.and_then(|arn| {
+        arn.replacen(":listener/", ":loadbalancer/", 1).rsplit_once('/').map(|(arn, _)| arn.to_owned())
+    });
+    let pulled = cutover.levers.pulled.iter().filter_map(|(lever, pulled)| match lever {
+        Lever::ScaleIn => names.map(|(cluster, service)| {
+            format!(
+                "aws application-autoscaling register-scalable-target --region {region} --service-namespace ecs \
+                 --scalable-dimension ecs:service:DesiredCount --resource-id {} --suspended-state \
+                 DynamicScalingInSuspended={}",
+                quoted(&format!("service/{cluster}/{service}")),
+                pulled.before != 0
+            )
+        }),
+        Lever::KeepAlive => balancer.as_ref().map(|arn| {
+            format!(
+                "aws elbv2 modify-load-balancer-attributes --region {region} --load-balancer-arn {} --attributes \
+                 Key=client_keep_alive.seconds,Value={}",
+                quoted(arn),
+                pulled.before
+            )
+        }),
+        Lever::Count => None,
+    });
+    pulled.collect()
+}
+
+/// Those that put back the recorded original.
+fn weights(cutover: &Cutover) -> Vec<String> {
     let (BalancerPolicy::Alb { .. }, Some(original)) = (&cutover.policy.balancer, &cutover.original) else {
         return Vec::new();
     };

@@ -21,7 +21,7 @@ pub const PHASES: [&str; 12] = [
 ];
 
 /// Every kind of event; orders by their verb.
-pub const EVENTS: [&str; 22] = [
+pub const EVENTS: [&str; 24] = [
     "tick",
     "restarted",
     "checked",
@@ -33,6 +33,8 @@ pub const EVENTS: [&str; 22] = [
     "armed",
     "fired",
     "gate_answered",
+    "levers_read",
+    "lever_moved",
     "failed",
     "policy_changed",
     "journal",
@@ -101,6 +103,12 @@ pub fn unreachable(phase: &str, event: &str) -> Option<&'static str> {
         "armed" | "fired" if before_writes => Some(
             "only a foreign change between an arming and its first write, a second at most, leads back here: too rare",
         ),
+        "levers_read" | "lever_moved" if matches!(phase, "reverting" | "stuck" | "aborted") => {
+            Some("nothing is asked of the levers here, and what was asked before is answered within seconds: too rare")
+        }
+        "lever_moved" if matches!(phase, "shifting" | "draining") => {
+            Some("levers are moved before a share is, and an answer that is as late as the next phase is too rare")
+        }
         _ => None,
     }
 }

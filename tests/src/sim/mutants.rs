@@ -27,12 +27,22 @@ pub enum Mutant {
     Lossy,
     /// Invariant 7: a revert is tried for ever.
     Endless,
+    /// Invariant 8: what was set beside the weights stays set.
+    Keeping,
 }
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Self; 7] =
-        [Self::Impure, Self::Unjournalled, Self::Credulous, Self::Hopeful, Self::Forgetful, Self::Lossy, Self::Endless];
+    pub const ALL: [Self; 8] = [
+        Self::Impure,
+        Self::Unjournalled,
+        Self::Credulous,
+        Self::Hopeful,
+        Self::Forgetful,
+        Self::Lossy,
+        Self::Endless,
+        Self::Keeping,
+    ];
 
     /// Its name on the command line.
     pub const fn name(self) -> &'static str {
@@ -44,6 +54,7 @@ impl Mutant {
             Self::Forgetful => "forgetful",
             Self::Lossy => "lossy",
             Self::Endless => "endless",
+            Self::Keeping => "keeping",
         }
     }
 
@@ -57,6 +68,7 @@ impl Mutant {
             Self::Forgetful => "revert",
             Self::Lossy => "capture",
             Self::Endless => "limits",
+            Self::Keeping => "levers",
         }
     }
 
@@ -137,6 +149,15 @@ pub fn answer(mutant: Option<Mutant>, cutover: &Cutover, event: &Event, now: Tim
                 }
             }
             decide(cutover, &event, now)
+        }
+        Some(Mutant::Keeping) => {
+            let mut decision = decide(cutover, event, now);
+            for command in &mut decision.commands {
+                if let Command::SetLever { from: Some(from), to, .. } = command {
+                    *to = *from;
+                }
+            }
+            decision
         }
         Some(Mutant::Endless) => {
             let mut cutover = cutover.clone();

@@ -13,7 +13,7 @@ use std::time::Duration;
 use cutover::cutover::StandingKind;
 use cutover::event::{Check, CommandKind, GateAnswer, Reading, Retry, Verb};
 use cutover::policy::Policy;
-use cutover::{Command, Cutover, Event, Generation, Phase, Share, Timestamp};
+use cutover::{Command, Cutover, Event, Generation, Lever, Phase, Share, Stands, Timestamp};
 use serde_json::Value;
 
 use super::faults::{Fault, Faults};
@@ -108,6 +108,8 @@ pub struct Oracle {
     all_since: Option<i64>,
     silent_until: Option<i64>,
     draining_since: i64,
+    /// Whether somebody has just ordered to go on.
+    advanced: bool,
     thin: bool,
     /// How often the same share was written again, and how often a foreign one was adopted, without progress.
     rewritten: u32,
@@ -189,6 +191,7 @@ impl Oracle {
             all_since: None,
             silent_until: None,
             draining_since: 0,
+            advanced: false,
             thin: faults.has(Fault::ThinTraffic),
             rewritten: 0,
             adopted: 0,
@@ -281,6 +284,26 @@ impl Oracle {
     pub fn read_back(&mut self, written: &str, read: &Cutover) {
         let again = serde_json::to_string(read).unwrap_or_default();
         self.insist(written == again, "resume", || "what is read from the journal is not what was written".to_owned());
+    }
+
+    /// A lever is moved that stands at `stands`: what is on disk must say so, or say where it stood before an earlier move.
+    pub fn lever_moves(&mut self, lever: Lever, stands: u32, disk: &Cutover) {
+        let pulled = disk.levers.pulled.get(&lever).copied();
+        let known = pulled.is_some_and(|pulled| pulled.before == stands || pulled.wanted == stands);
+        self.insist(known, "levers", || format!("{lever:?} is moved from {stands}, and on disk is {pulled:?}"));
+    }
+
+    /// Tasks of the target are taken away.
+    pub fn tasks_go(&mut self, serves: bool) {
+        self.insist(!serves, "levers", || "tasks of a target that serves were taken away".to_owned());
+    }
+
+    /// How the levers stand when all is over: as before, but for tasks that the target keeps.
+    pub fn levers_ended(&mut self, levers: &Stands, before: &Stands) {
+        let as_before = levers.scale_in_suspended == before.scale_in_suspended
+            && levers.keep_alive == before.keep_alive
+            && levers.target_count >= before.target_count;
+        self.insist(as_before, "levers", || format!("the levers stand as {levers:?} and were {before:?}"));
     }
 
     /// The daemon came back with what was on disk: what it did since then without an entry is unknown to it.
@@ -390,6 +413,7 @@ impl Oracle {
         self.tripwire(event, before, after);
         self.unhealthy(event, before, after);
         self.ordered(event, before, after, accepted);
+        self.advanced = step.accepted && matches!(event, Event::Ordered(order) if order.verb == Verb::Advance);
         self.arrived(before, after, commands);
     }
 

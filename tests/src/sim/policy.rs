@@ -36,13 +36,15 @@ pub fn draw(rng: &mut Rng, faults: &Faults) -> Policy {
     };
     let mut steps: Vec<Share> = reads.iter().map(|&w| share(w)).collect();
     steps.push(Share::ALL);
+    // Drawn from the seed alone, so that worlds without levers are the worlds they were before there were any.
+    let levers = rng.get_seed().is_multiple_of(3);
     let side = |port: u16| SidePolicy { endpoints: vec![format!("http://127.0.0.1:{port}")], ..SidePolicy::default() };
     let kinds = [GuardKind::Errors, GuardKind::Success, GuardKind::Latency, GuardKind::Baseline];
     Policy {
         service: "simulated".to_owned(),
         balancer: BalancerPolicy::Listener { proxies: Vec::new(), retry: ProxyRetry::None, sticky: None },
         metrics: MetricsPolicy::Proxy,
-        fleet: FleetPolicy { cluster: None, healthy_min: 1 },
+        fleet: FleetPolicy { cluster: None, healthy_min: 1, scale: levers },
         source: side(1),
         target: side(2),
         capture: if rng.bool() { CaptureNeed::Required } else { CaptureNeed::NotNeeded },
@@ -64,6 +66,7 @@ pub fn draw(rng: &mut Rng, faults: &Faults) -> Policy {
             requests_min: 100,
             attempts_max: 5,
             on_weighted_start: if rng.bool() { WeightedStart::Refuse } else { WeightedStart::Adopt },
+            keep_alive: levers.then_some(60),
         },
         guards: kinds
             .into_iter()

@@ -7,9 +7,9 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
-use cutover::event::{Order, Verb};
+use cutover::event::{CommandKind, Order, Retry, Verb};
 use cutover::policy::Policy;
-use cutover::{Cutover, Decision, Event, Generation, Phase, Share, Timestamp, Weight};
+use cutover::{Command, Cutover, Decision, Event, Generation, Phase, Share, Stands, Timestamp, Weight};
 use fastrand::Rng;
 use serde_json::{Value, json};
 
@@ -39,6 +39,15 @@ const EVENTS_MAX: usize = 60_000;
 const REPEAT_EVERY: usize = 211;
 /// Monday 2026-01-12T06:00:00Z: 07:00 in Berlin, an hour before the worlds' change windows open.
 const EPOCH: i64 = 1_768_197_600_000;
+
+/// How the fleet's levers stand at first: a target that is smaller than the source.
+const LEVERS: Stands = Stands {
+    source_count: Some(4),
+    target_count: Some(1),
+    count_max: Some(8),
+    scale_in_suspended: Some(false),
+    keep_alive: Some(3600),
+};
 
 /// How a world ended.
 #[derive(Debug)]
@@ -149,6 +158,8 @@ struct World<'a> {
     wake: Option<i64>,
     armed: Option<Share>,
     gates_asked: BTreeMap<String, u32>,
+    /// How the fleet's levers stand.
+    levers: Stands,
     decisions: usize,
     trace: VecDeque<String>,
     sick: bool,
@@ -216,6 +227,7 @@ impl<'a> World<'a> {
             wake: None,
             armed: None,
             gates_asked: BTreeMap::new(),
+            levers: LEVERS,
             decisions: 0,
             trace: VecDeque::new(),
             sick: false,
@@ -281,6 +293,7 @@ impl<'a> World<'a> {
         }
         if self.oracle.violation.is_none() {
             self.oracle.ended(&self.cutover.phase, &self.action);
+            self.oracle.levers_ended(&self.levers, &LEVERS);
         }
         let by_evidence = matches!(self.cutover.phase, Phase::Reverted) && self.oracle.reverted_on_evidence;
         Outcome {
@@ -298,6 +311,7 @@ impl<'a> World<'a> {
         let quiet_since = self.oracle.last_landing + 15 * MINUTE;
         let start_refused = matches!(self.cutover.phase, Phase::Pending) && self.weighted();
         (self.cutover.ended() || start_refused)
+            && (self.cutover.levers.pulled.is_empty() || self.cutover.closed.is_some())
             && self.alive
             && self.now > quiet_since
             && self.now > FAULTS_END + MINUTE
@@ -599,6 +613,12 @@ impl<'a> World<'a> {
             return;
         }
         for command in decision.commands {
+            // The shell changes no setting whose place before is not on disk.
+            if let (Command::SetLever { from: None, .. }, true) = (&command, decision.journal && !self.journal_works) {
+                let (what, retry, error) = (CommandKind::Lever, Retry::Later, "the journal is full".to_owned());
+                self.deliver(0, Event::Failed { what, generation: None, retry, error, begun: now });
+                continue;
+            }
             self.carry_out(command);
         }
     }

@@ -14,6 +14,8 @@ use crate::policy::GateKind;
 pub(super) const UNKNOWN_GRACE: Duration = Duration::from_secs(15);
 /// For how long preflight may be in the way before people are told.
 pub(super) const PREFLIGHT_GRACE: Duration = Duration::from_secs(15);
+/// How often reading or moving a lever must have failed before people are told.
+pub(super) const LEVER_FAILURES: u32 = 3;
 
 /// One thing people must know now.
 struct Condition {
@@ -92,6 +94,16 @@ fn conditions(cutover: &Cutover) -> Vec<Condition> {
             && cutover.budgets.unknown >= UNKNOWN_GRACE.max(cutover.policy.shift.interval * 2)
     }) {
         add("unknown", Severity::Warning, "holding: something is unknown".to_owned(), &blocker.text);
+    }
+    let levers = &cutover.levers;
+    let matters = levers.failures >= LEVER_FAILURES && (!cutover.ended() || !levers.pulled.is_empty());
+    if let Some(error) = levers.failed.as_ref().filter(|_| matters) {
+        let (severity, title) = if cutover.ended() {
+            (Severity::Critical, "a setting that was changed for the cutover cannot be put back")
+        } else {
+            (Severity::Warning, "a setting that the policy asks for cannot be changed")
+        };
+        add("levers", severity, title.to_owned(), error);
     }
     let ended = cutover.ended() || cutover.phase == Phase::Pending;
     if !cutover.journal_writable && !ended {

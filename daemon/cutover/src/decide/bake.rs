@@ -8,10 +8,11 @@ use std::time::Duration;
 use judge::{Act, AlarmKind, Verdict};
 
 use super::turn::Turn;
-use super::{drain, gate, preflight, revert, shift};
+use super::{drain, gate, lever, preflight, revert, shift};
 use crate::cutover::{Blocker, BlockerKind, Cutover, HaltKind, Phase, StandingKind};
 use crate::event::CheckOutcome;
-use crate::policy::{OnTimeout, OnUnknown};
+use crate::lag;
+use crate::policy::{BalancerPolicy, OnTimeout, OnUnknown};
 use crate::units::{Share, Timestamp};
 use crate::windows::{Opening, opening};
 
@@ -65,6 +66,7 @@ pub(super) fn blockers(cutover: &Cutover, now: Timestamp) -> Vec<Blocker> {
         Phase::Preflight => {
             blockers.extend(stays(cutover));
             checks(cutover, &mut blockers);
+            lever::blockers(cutover, &mut blockers);
             configured(cutover, None, &mut blockers);
         }
         Phase::Baseline => {
@@ -78,6 +80,7 @@ pub(super) fn blockers(cutover: &Cutover, now: Timestamp) -> Vec<Blocker> {
             blockers.extend(withheld(cutover, now));
             blockers.extend(gate::blockers(cutover, step));
             checks(cutover, &mut blockers);
+            lever::blockers(cutover, &mut blockers);
             configured(cutover, Some(cutover.desired), &mut blockers);
             data(cutover, &mut blockers);
             if step > 0 {
@@ -236,6 +239,7 @@ fn proven(cutover: &Cutover, blockers: &mut Vec<Blocker>) {
                 100.0 * class.last_target as f64 / (class.last_both.max(1)) as f64,
                 class.last_both,
             );
+            let text = format!("{text}{}", lags(cutover));
             blockers.push(blocker(BlockerKind::Observed, text));
         }
     }
@@ -247,6 +251,14 @@ fn proven(cutover: &Cutover, blockers: &mut Vec<Blocker>) {
         blockers.push(blocker(BlockerKind::Requests, text));
     }
     judged(cutover, blockers);
+}
+
+/// Why a share lags, as far as the checks tell: our own proxies split each request, so there is nothing to look for there.
+pub(super) fn lags(cutover: &Cutover) -> String {
+    match cutover.policy.balancer {
+        BalancerPolicy::Listener { .. } => String::new(),
+        BalancerPolicy::Alb { .. } => format!("; {}", lag::told(&cutover.checks)),
+    }
 }
 
 /// What the judge says, guard by guard.
@@ -293,7 +305,8 @@ fn judged(cutover: &Cutover, blockers: &mut Vec<Blocker>) {
             AlarmKind::BothSilent | AlarmKind::BadBlock => BlockerKind::Data,
             AlarmKind::ShareMismatch => BlockerKind::Observed,
         };
-        blockers.push(blocker(kind, alarm.sentence.clone()));
+        let why = if kind == BlockerKind::Observed { lags(cutover) } else { String::new() };
+        blockers.push(blocker(kind, format!("{}{why}", alarm.sentence)));
     }
     last_interval(cutover, blockers);
 }

@@ -23,9 +23,10 @@ pub(super) const CATCH_UP_MAX: u32 = 16;
 /// Fewest requests of a side on which an interval is called broken, or sound again, by itself.
 const INTERVAL_REQUESTS_MIN: u64 = 20;
 
-/// Whether intervals are counted in this phase. In done and while reverting they are for the price of a revert.
-pub(super) const fn counts(phase: &Phase) -> bool {
-    match phase {
+/// Whether intervals are counted. In done and while reverting they are for the price of a revert; after it, for whether
+/// the target's tasks may be taken away again.
+pub(super) fn counts(cutover: &Cutover) -> bool {
+    match cutover.phase {
         Phase::Baseline
         | Phase::Gated { .. }
         | Phase::Shifting { .. }
@@ -34,7 +35,8 @@ pub(super) const fn counts(phase: &Phase) -> bool {
         | Phase::Done
         | Phase::Reverting { .. }
         | Phase::Stuck { .. } => true,
-        Phase::Pending | Phase::Preflight | Phase::Reverted | Phase::Aborted => false,
+        Phase::Reverted => !cutover.levers.pulled.is_empty(),
+        Phase::Pending | Phase::Preflight | Phase::Aborted => false,
     }
 }
 
@@ -45,7 +47,7 @@ fn retry_pause(policy: &Policy) -> Duration {
 
 /// Asks for the next interval once it is closed.
 pub(super) fn ask(turn: &mut Turn) {
-    if !counts(&turn.next.phase) || turn.next.closed.is_some() {
+    if !counts(&turn.next) || turn.next.closed.is_some() {
         return;
     }
     let now = turn.now;
@@ -69,6 +71,7 @@ pub(super) fn ask(turn: &mut Turn) {
                 evidence.counted_to = now.minus(interval);
                 evidence.gaps = evidence.gaps.saturating_add(1);
                 evidence.source_silent = Duration::ZERO;
+                evidence.target_silent = Duration::ZERO;
             }
             let window = Window { from: evidence.counted_to, to: evidence.counted_to.plus(interval) };
             if window.to.plus(late) <= now {
@@ -102,6 +105,7 @@ fn leave_out(turn: &mut Turn, window: Window) {
     evidence.counted_to = window.to;
     evidence.gaps = evidence.gaps.saturating_add(1);
     evidence.source_silent = Duration::ZERO;
+    evidence.target_silent = Duration::ZERO;
 }
 
 /// An interval was counted.
@@ -120,6 +124,13 @@ pub(super) fn observed(turn: &mut Turn, observation: &Observation) {
     let source_requests = observation.reads.source.requests.saturating_add(observation.writes.source.requests);
     evidence.source_silent =
         if source_requests == 0 { evidence.source_silent.saturating_add(length) } else { Duration::ZERO };
+    let target_requests = observation.reads.target.requests.saturating_add(observation.writes.target.requests);
+    let after_revert = turn.next.phase == Phase::Reverted && window.from >= turn.next.since;
+    evidence.target_silent = if target_requests == 0 && after_revert {
+        evidence.target_silent.saturating_add(length)
+    } else {
+        Duration::ZERO
+    };
     turn.next.budgets.silence = Duration::ZERO;
     turn.next.budgets.blind = Duration::ZERO;
     if turn.next.writes_since.is_some_and(|since| window.to > since) {

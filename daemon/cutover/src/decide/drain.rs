@@ -14,7 +14,8 @@ pub(super) fn blockers(cutover: &Cutover, blockers: &mut Vec<Blocker>) {
     let quiet = cutover.policy.drain.quiet;
     let silent = cutover.evidence.source_silent;
     if silent < quiet {
-        let text = format!("the source has been silent for {} of {} s", silent.as_secs(), quiet.as_secs());
+        let who = if silent.is_zero() { bake::lags(cutover) } else { String::new() };
+        let text = format!("the source has been silent for {} of {} s{who}", silent.as_secs(), quiet.as_secs());
         blockers.push(bake::blocker(BlockerKind::Source, text));
     }
 }
@@ -27,7 +28,12 @@ pub(super) fn follow(turn: &mut Turn) {
     let blockers = bake::blockers(&turn.next, turn.now);
     if blockers.is_empty() {
         let silent = turn.next.evidence.source_silent.as_secs();
-        done(turn, "drained", format!("the source has had no request for {silent} s; it can be taken offline"));
+        let alive = turn.next.evidence.observed.writes.last_target + turn.next.evidence.observed.reads.last_target;
+        let text = format!(
+            "the source has had no request for {silent} s, by counts in which the target had {alive} in the last interval; \
+             it can be taken offline"
+        );
+        done(turn, "drained", text);
         return;
     }
     if turn.next.budgets.phase < turn.next.policy.drain.timeout {
@@ -47,6 +53,21 @@ pub(super) fn follow(turn: &mut Turn) {
         DrainTimeout::Accept => turn.halt(HaltKind::Drain, text),
         DrainTimeout::Revert => revert::begin(turn, "drain_timeout", text),
     }
+}
+
+/// A person takes what still comes to the source as explained; whether there was nothing else to wait for.
+pub(super) fn accept(turn: &mut Turn, who: &str) -> bool {
+    let halted = turn.next.halt.as_ref().is_some_and(|halt| halt.kind == HaltKind::Drain);
+    if turn.next.phase != Phase::Draining || !halted {
+        return false;
+    }
+    let blockers = bake::blockers(&turn.next, turn.now);
+    let Some(source) = blockers.first().filter(|_| blockers.iter().all(|left| left.kind == BlockerKind::Source)) else {
+        return false;
+    };
+    let text = format!("{who}; {}", source.text);
+    done(turn, "drain_accepted", text);
+    true
 }
 
 fn done(turn: &mut Turn, kind: &str, text: String) {

@@ -4,7 +4,7 @@
 //! taken in by the concern it belongs to, what follows by itself is followed to its end, and people are told. The
 //! concerns, each readable on its own: `order` (what people want), `preflight` (checks and baseline), `gate`, `shift`
 //! (write and read back), `count` (intervals and the judge), `bake` (what stands between now and the next rise),
-//! `drain`, `drift`, `tripwire`, `revert`, `alert`, `outlook`, `wake`.
+//! `drain`, `drift`, `lever` (settings beside the weights), `tripwire`, `revert`, `alert`, `outlook`, `wake`.
 //!
 //! For tests that must prove that they would catch a broken core, [`Core`] is the type of `decide`: a simulator runs any
 //! function of that type, and a mutant is one that changes what goes into `decide` or what comes out (a read that
@@ -16,6 +16,7 @@ mod count;
 mod drain;
 mod drift;
 mod gate;
+mod lever;
 mod order;
 mod outlook;
 mod preflight;
@@ -99,6 +100,8 @@ fn take(turn: &mut Turn, event: &Event) {
         Event::Armed => shift::armed(turn),
         Event::Fired { why, at, .. } => tripwire::fired(turn, why, *at),
         Event::GateAnswered { gate, step, answer } => gate::answered(turn, gate, *step, answer),
+        Event::LeversRead { stands, begun } => lever::read(turn, stands, *begun),
+        Event::LeverMoved { lever, value, begun } => lever::moved(turn, *lever, *value, *begun),
         Event::Failed { what, generation, retry, error, .. } => match what {
             CommandKind::Check => {
                 turn.next.check_asked = None;
@@ -109,6 +112,10 @@ fn take(turn: &mut Turn, event: &Event) {
             CommandKind::Arm => shift::arm_failed(turn, error),
             CommandKind::Observe => count::failed(turn, *retry, error),
             CommandKind::Gate => gate::failed(turn, *retry, error),
+            CommandKind::Lever if turn.next.levers.asked.is_none() => {
+                turn.note("late_lever", "a failure about a setting came late");
+            }
+            CommandKind::Lever => lever::failed(turn, *retry, error),
         },
         Event::PolicyChanged { change } => {
             turn.next.policy_change.clone_from(change);
@@ -128,6 +135,7 @@ fn take(turn: &mut Turn, event: &Event) {
 /// The daemon came up: everything that was asked for is asked for again, at the same place.
 fn restarted(turn: &mut Turn) {
     time::restarted(turn);
+    lever::restarted(turn);
     if turn.next.closed.is_some() {
         return;
     }
@@ -210,6 +218,7 @@ fn ask(turn: &mut Turn) {
     preflight::ask(turn);
     shift::ask(turn);
     count::ask(turn);
+    lever::ask(turn);
 }
 
 /// Says why, tells people, asks for the next look, and says what must be journalled.
@@ -239,8 +248,9 @@ fn finish(mut turn: Turn, before: &Cutover, event: &Event) -> Decision {
         | Command::Disarm
         | Command::AskGate { .. }
         | Command::CloseConnections { .. }
+        | Command::SetLever { .. }
         | Command::Alert(_) => true,
-        Command::Check | Command::Read | Command::Observe(_) | Command::WakeAt(_) => false,
+        Command::Check | Command::Read | Command::ReadLevers | Command::Observe(_) | Command::WakeAt(_) => false,
     });
     if turn.next.closed.is_none() {
         wake::ask(&mut turn);
@@ -265,6 +275,7 @@ fn changes(before: &Cutover, next: &Cutover) -> bool {
         || before.stepped_back != next.stepped_back
         || before.journal_writable != next.journal_writable
         || before.policy_change != next.policy_change
+        || before.levers.pulled != next.levers.pulled
         || before.closed != next.closed
         || before.checks.iter().map(|check| check.outcome).ne(next.checks.iter().map(|check| check.outcome))
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use judge::Baseline;
 
 use super::turn::Turn;
-use super::{count, gate, preflight, revert, shift};
+use super::{count, drain, gate, lever, preflight, revert, shift};
 use crate::command::Command;
 use crate::cutover::{Armed, HaltKind, Phase, Standing, StandingKind};
 use crate::event::{Order, Verb};
@@ -50,6 +50,9 @@ fn start(turn: &mut Turn, order: &Order) {
 }
 
 fn advance(turn: &mut Turn, order: &Order) {
+    if drain::accept(turn, &says(order, "takes what still comes to the source as explained")) {
+        return;
+    }
     if turn.next.halt.as_ref().is_some_and(|halt| halt.kind != HaltKind::Start) {
         end_halt(turn);
         turn.because("advanced", says(order, "ended the halt"));
@@ -245,8 +248,13 @@ fn close(turn: &mut Turn, order: &Order) {
             watched.as_secs() + 1
         )),
         Phase::Done | Phase::Reverted | Phase::Aborted => {
+            if let Some(why) = lever::holds_open(&turn.next) {
+                turn.refuse(why);
+                return;
+            }
             turn.next.closed = Some(order.clone());
-            turn.because("closed", says(order, "closed it; nothing can be reverted any more"));
+            let left = lever::left(&turn.next);
+            turn.because("closed", says(order, &format!("closed it; nothing can be reverted any more{left}")));
             disarm(turn);
         }
         Phase::Stuck { .. } => turn.refuse("the original is not confirmed; `abort` it first if that is taken care of"),

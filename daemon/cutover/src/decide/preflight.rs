@@ -48,6 +48,7 @@ pub(super) fn begin(turn: &mut Turn, kind: &str, text: String) {
     turn.next.halt = None;
     turn.next.configured = None;
     turn.next.checks.clear();
+    turn.next.levers.stands = None;
     turn.next.gates.clear();
     turn.enter(Phase::Preflight, kind, text);
     ask_checks(turn);

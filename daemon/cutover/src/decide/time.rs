@@ -48,6 +48,7 @@ pub(super) fn pass(turn: &mut Turn, event: &Event) {
         &mut budgets.read,
         &mut budgets.check,
         &mut budgets.reassert,
+        &mut budgets.lever,
     ] {
         *always = always.saturating_add(gap);
     }
@@ -113,6 +114,9 @@ fn rebase(turn: &mut Turn, now: Timestamp) {
     if let Armed::Asked { at } = &mut next.armed {
         clamp(at);
     }
+    if let Some(asked) = &mut next.levers.asked {
+        clamp(&mut asked.at);
+    }
     for gate in next.gates.values_mut() {
         if let GateState::Asked { at } | GateState::Later { again: at } = gate {
             clamp(at);
@@ -135,7 +139,7 @@ pub(super) fn restarted(turn: &mut Turn) {
         turn.next.evidence.unjudged_until = now.plus(warm_up);
     }
     // Nobody counted while the daemon was gone: what the target took then is missing from the price of a revert.
-    if turn.next.evidence.counted_to < now && super::count::counts(&turn.next.phase) {
+    if turn.next.evidence.counted_to < now && super::count::counts(&turn.next) {
         turn.next.evidence.gaps = turn.next.evidence.gaps.saturating_add(1);
     }
     turn.next.evidence.fresh = false;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::turn::Turn;
-use super::{bake, count, gate, preflight, shift};
+use super::{bake, count, gate, lever, preflight, shift};
 use crate::command::Command;
 use crate::cutover::{GateState, Phase};
 
@@ -28,7 +28,7 @@ pub(super) fn ask(turn: &mut Turn) {
         | Phase::Reverting { .. }
         | Phase::Stuck { .. } => true,
     };
-    if !busy {
+    if !busy && !lever::concerns(next) {
         return;
     }
     let mut wait = WAKE_MAX;
@@ -39,7 +39,7 @@ pub(super) fn ask(turn: &mut Turn) {
     {
         within(answered.plus(next.policy.shift.settle).since(turn.now));
     }
-    if count::counts(&next.phase) {
+    if count::counts(next) {
         within(
             next.evidence
                 .counted_to
@@ -60,6 +60,9 @@ pub(super) fn ask(turn: &mut Turn) {
         && let Some(GateState::Later { again }) = next.gates.get(&gate.name)
     {
         within(again.since(turn.now));
+    }
+    if let Some(due) = lever::due(next) {
+        within(due);
     }
     for left in bake::budgets_left(next) {
         within(left);

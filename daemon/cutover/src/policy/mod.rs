@@ -185,6 +185,9 @@ pub struct FleetPolicy {
     /// With fewer healthy targets than this in the target's group the traffic goes back at once; 0 where nobody looks.
     #[serde(default)]
     pub healthy_min: u32,
+    /// Whether the target's service is made as large as the source's, and kept so while traffic moves.
+    #[serde(default)]
+    pub scale: bool,
 }
 
 /// One side: as our own proxies reach it, or as AWS runs it.
@@ -282,6 +285,10 @@ pub struct ShiftPolicy {
     pub attempts_max: u32,
     /// What a start does when the target has weight already.
     pub on_weighted_start: WeightedStart,
+    /// For how many seconds a client's connection to the load balancer may live while the share moves; `None` where that
+    /// is left as it is. What it was before is put back at the end.
+    #[serde(default)]
+    pub keep_alive: Option<u32>,
 }
 
 /// What a split means for writes: a write that went to one cluster only is the price of it.

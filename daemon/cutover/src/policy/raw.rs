@@ -168,6 +168,9 @@ pub struct Fleet {
     /// Fewest healthy targets in the target's group, for `alb`: with fewer, while it has weight and the source's group has
     /// that many, the traffic goes back at once. 0 looks at no health.
     pub healthy_min: Option<u32>,
+    /// Whether the desired count of the target's service is raised to the source's before traffic moves, and kept from
+    /// being scaled in while it does. It is never lowered while the target serves anything.
+    pub scale: Option<bool>,
 }
 
 /// One side.
@@ -242,6 +245,10 @@ pub struct Shift {
     pub attempts_max: Option<u32>,
     /// What a start does when the target has weight already.
     pub on_weighted_start: Option<WeightedStart>,
+    /// How long a client's connection to the load balancer may live while the share moves, for `alb`: at least a minute.
+    /// Where `client_keep_alive.seconds` is longer it is lowered to this, and put back at the end. It holds for the whole
+    /// load balancer. Left out, it is not touched.
+    pub keep_alive: Option<formats::Period>,
 }
 
 /// The ladder.

@@ -194,6 +194,7 @@ impl Resolver<'_> {
             fleet: FleetPolicy {
                 cluster: document.fleet.cluster.as_ref().map(|name| name.0.clone()),
                 healthy_min: document.fleet.healthy_min.unwrap_or(0),
+                scale: document.fleet.scale.unwrap_or(false),
             },
             capture,
             baseline: self.baseline(&document.baseline, &shift)?,
@@ -292,6 +293,7 @@ impl Resolver<'_> {
             requests_min: shift.requests_min.unwrap_or(0),
             attempts_max: shift.attempts_max.unwrap_or(1),
             on_weighted_start: shift.on_weighted_start.unwrap_or(WeightedStart::Refuse),
+            keep_alive: self.keep_alive(shift),
         };
         self.pace(&resolved);
         writes.map(|_| resolved)

@@ -171,6 +171,12 @@ impl Aws {
         aws_sdk_ecs::Client::from_conf(config.build())
     }
 
+    /// Application Auto Scaling.
+    pub fn scaling(&self) -> aws_sdk_applicationautoscaling::Client {
+        let config = aws_sdk_applicationautoscaling::config::Builder::from(&self.config);
+        aws_sdk_applicationautoscaling::Client::from_conf(config.interceptor(self.dated.clone()).build())
+    }
+
     /// CloudWatch.
     pub fn watching(&self) -> aws_sdk_cloudwatch::Client {
         let config = aws_sdk_cloudwatch::config::Builder::from(&self.config).interceptor(self.dated.clone());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cutover::event::{CommandKind, GateAnswer, Health, Observation, Reading, Retry};
-use cutover::{Command, Event, Generation, Share, Timestamp};
+use cutover::{BlockerKind, Command, Event, Generation, Share, Timestamp};
 use tokio::task::AbortHandle;
 
 use super::Controller;
@@ -38,6 +38,12 @@ const OBSERVE_LATE_MAX: Duration = Duration::from_secs(25);
 
 /// How long the checks of the fleet may take.
 const CHECK_MAX: Duration = Duration::from_secs(20);
+
+/// How long a look at what keeps clients where they are may take.
+const LAG_MAX: Duration = Duration::from_secs(10);
+
+/// How long reading or moving a lever may take: some calls of AWS, one after the other.
+const LEVER_MAX: Duration = Duration::from_secs(40);
 
 /// How long one look for the tripwires or at the balancer may take.
 const LOOK_MAX: Duration = Duration::from_secs(5);
@@ -82,6 +88,7 @@ fn name(kind: CommandKind) -> &'static str {
         CommandKind::Arm => "arm",
         CommandKind::Observe => "observe",
         CommandKind::Gate => "gate",
+        CommandKind::Lever => "lever",
     }
 }
 
@@ -134,6 +141,12 @@ impl Controller {
                     let failure = self.failure(CommandKind::Write, Some(generation), now);
                     self.pending.push_back(failure.event(&error));
                 }
+                // Where it stood would be known to nobody after a crash.
+                Command::SetLever { from: None, .. } => {
+                    let error = PortError::later("store", "no setting is changed while the journal cannot be written");
+                    let failure = self.failure(CommandKind::Lever, None, now);
+                    self.pending.push_back(failure.event(&error));
+                }
                 other => self.start(other, now),
             }
         }
@@ -168,8 +181,16 @@ impl Controller {
             Command::Check => {
                 let fleet = Arc::clone(&self.ports.fleet);
                 let drifted = Drifted::of(&self.cutover, &self.ports.metrics, now);
+                let lags = self.lags().then(|| Arc::clone(&self.ports.metrics));
                 self.spawn(CommandKind::Check, now, async move {
                     let mut checks = within("fleet", CHECK_MAX, fleet.check()).await?;
+                    if let Some(metrics) = lags {
+                        // It explains and decides nothing: without it the rest of the causes are told all the same.
+                        match within("metrics", LAG_MAX, metrics.lag()).await {
+                            Ok(causes) => checks.extend(causes),
+                            Err(error) => tracing::debug!(error = %in_one_line(&error), "no look at connections"),
+                        }
+                    }
                     if let Some(drifted) = drifted {
                         checks.push(drifted.check().await);
                     }
@@ -217,7 +238,27 @@ impl Controller {
                 });
             }
             Command::AskGate { gate, step } => self.ask(gate, step, now),
+            Command::ReadLevers => {
+                let fleet = Arc::clone(&self.ports.fleet);
+                self.spawn(CommandKind::Lever, now, async move {
+                    let stands = within("fleet", LEVER_MAX, fleet.levers()).await?;
+                    Ok(Event::LeversRead { stands, begun: now })
+                });
+            }
+            Command::SetLever { lever, from, to } => {
+                let fleet = Arc::clone(&self.ports.fleet);
+                self.spawn(CommandKind::Lever, now, async move {
+                    let value = within("fleet", LEVER_MAX, fleet.set_lever(lever, from, to)).await?;
+                    Ok(Event::LeverMoved { lever, value, begun: now })
+                });
+            }
         }
+    }
+
+    /// Whether requests go where the weights do not send them, so that it is worth asking who sends them.
+    fn lags(&self) -> bool {
+        let lags = |kind| matches!(kind, BlockerKind::Observed | BlockerKind::Source);
+        self.cutover.blockers.iter().any(|blocker| lags(blocker.kind))
     }
 
     /// Disarms, and tries on until it is done or something is armed again: a proxy that stayed armed after the end would

@@ -430,7 +430,8 @@ impl Controller {
             }
             .emit();
         }
-        let recorded = self.cutover.original != next.original;
+        let recorded =
+            self.cutover.original != next.original || self.cutover.levers.pulled.keys().ne(next.levers.pulled.keys());
         self.cutover = next.clone();
         if recorded {
             self.keep_undo();

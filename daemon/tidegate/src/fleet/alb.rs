@@ -3,25 +3,28 @@
 //!
 //! Health is a precondition and never evidence of good behaviour: Migration Assistant's health checks take 200 to 499 for
 //! healthy. A state that this version does not know counts as not healthy. The settings change seldom and are read seldom;
-//! the states of targets are read each time. Nothing is changed here.
+//! the states of targets are read each time. Nothing is changed but the levers, and those in [`levers`] alone.
 
+mod levers;
 mod services;
 mod settings;
+mod ways;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use aws_sdk_applicationautoscaling as scaling;
 use aws_sdk_ecs as ecs;
 use aws_sdk_elasticloadbalancingv2 as elb;
 use aws_sdk_elasticloadbalancingv2::types::{TargetHealthDescription, TargetHealthStateEnum};
-use cutover::Timestamp;
 use cutover::event::{Check, CheckOutcome, Health, Targets};
+use cutover::{Lever, Stands, Timestamp};
 use tokio::sync::OnceCell;
 
 use super::Fleet;
 use crate::aws::pace::Pace;
-use crate::aws::{failed, find, is_throttled};
+use crate::aws::{Aws, failed, find, is_throttled};
 use crate::clock::Clock;
 use crate::port::{Answer, PortError};
 
@@ -48,12 +51,15 @@ pub struct Groups {
     pub cluster: Option<(String, Option<String>, Option<String>)>,
     /// Fewest healthy targets in the target's group; 0 looks at none.
     pub healthy_min: u32,
+    /// Whether the cutover makes the target's service as large as the source's by itself.
+    pub scale: bool,
 }
 
 /// The two target groups of a cutover.
 pub struct AlbFleet {
     balancing: elb::Client,
     containers: ecs::Client,
+    scaling: scaling::Client,
     groups: Groups,
     pace: Pace,
     clock: Clock,
@@ -169,6 +175,18 @@ fn figures(targets: &[Target]) -> Targets {
     }
 }
 
+/// Whether each task that the target's service shall have is a healthy target: one that runs and is not registered yet has
+/// no request.
+fn registered(well: usize, desired: i32) -> Check {
+    let evidence = format!("{well} healthy targets, and {desired} desired tasks");
+    let outcome = if i64::try_from(well).is_ok_and(|well| well >= i64::from(desired)) {
+        CheckOutcome::Pass
+    } else {
+        CheckOutcome::Fail
+    };
+    Check::new("target registered", outcome, evidence, "wait until every task runs and is a healthy target")
+}
+
 /// Whether the target has healthy targets in each zone in which the source has them.
 fn zones(source: &[Target], target: &[Target]) -> Check {
     let of = |targets: &[Target]| -> BTreeMap<String, usize> {
@@ -200,9 +218,10 @@ fn zones(source: &[Target], target: &[Target]) -> Check {
 
 impl AlbFleet {
     /// Looks after `groups`; the health of targets is read at the `pace` of their region.
-    pub fn new(balancing: elb::Client, containers: ecs::Client, groups: Groups, pace: Pace, clock: Clock) -> Self {
+    pub fn new(aws: &Aws, groups: Groups, pace: Pace, clock: Clock) -> Self {
+        let (balancing, containers, scaling) = (aws.balancing_looks(), aws.containers(), aws.scaling());
         let (listener, settings) = (OnceCell::new(), Mutex::new(None));
-        Self { balancing, containers, groups, pace, clock, listener, settings }
+        Self { balancing, containers, scaling, groups, pace, clock, listener, settings }
     }
 
     async fn targets(&self, group: &str) -> Result<Vec<Target>, PortError> {
@@ -212,7 +231,8 @@ impl AlbFleet {
         Ok(answer.target_health_descriptions().iter().map(Target::of).collect())
     }
 
-    async fn health(&self) -> Vec<Check> {
+    /// The checks of both groups' targets, and how many of the target's are healthy.
+    async fn health(&self) -> (Vec<Check>, Option<usize>) {
         let read = async |group: &str| {
             self.pace.turn().await;
             self.targets(group).await
@@ -234,7 +254,8 @@ impl AlbFleet {
             }
             checks.push(zones(source, target));
         }
-        checks
+        let well = target.ok().map(|targets| targets.iter().filter(|target| target.is_healthy()).count());
+        (checks, well)
     }
 
     /// The target's health, and the source's where it decides: one call while all is well.
@@ -282,8 +303,12 @@ impl AlbFleet {
 impl Fleet for AlbFleet {
     fn check(&self) -> Answer<'_, Vec<Check>> {
         Box::pin(async move {
-            let (mut checks, settings, services) = tokio::join!(self.health(), self.settings(), self.services());
-            checks.extend(services);
+            let (health, settings, services) = tokio::join!(self.health(), self.settings(), self.services());
+            let (mut checks, well) = health;
+            if let (Some(well), Some(desired)) = (well, services.1) {
+                checks.push(registered(well, desired));
+            }
+            checks.extend(services.0);
             checks.extend(settings);
             Ok(checks)
         })
@@ -291,6 +316,14 @@ impl Fleet for AlbFleet {
 
     fn health(&self) -> Answer<'_, Option<Health>> {
         Box::pin(self.looked())
+    }
+
+    fn levers(&self) -> Answer<'_, Stands> {
+        Box::pin(self.stands())
+    }
+
+    fn set_lever(&self, lever: Lever, from: Option<u32>, to: u32) -> Answer<'_, u32> {
+        Box::pin(self.move_lever(lever, from, to))
     }
 }
 

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use cutover::event::{Check, CheckOutcome, Health};
+use cutover::{Lever, Stands};
 use proxy::api::Status;
 
 use super::Fleet;
@@ -79,6 +80,14 @@ impl Fleet for WithProxies {
 
     fn health(&self) -> Answer<'_, Option<Health>> {
         self.fleet.health()
+    }
+
+    fn levers(&self) -> Answer<'_, Stands> {
+        self.fleet.levers()
+    }
+
+    fn set_lever(&self, lever: Lever, from: Option<u32>, to: u32) -> Answer<'_, u32> {
+        self.fleet.set_lever(lever, from, to)
     }
 }
 

@@ -11,8 +11,9 @@ pub mod behind;
 pub mod endpoints;
 
 use cutover::event::{Check, Health};
+use cutover::{Lever, Stands};
 
-use crate::port::Answer;
+use crate::port::{Answer, PortError};
 
 /// Something that can tell whether both sides are fit for traffic.
 pub trait Fleet: Send + Sync {
@@ -28,5 +29,23 @@ pub trait Fleet: Send + Sync {
     /// When it cannot be read now; that is no sign of badness, and the checks say it.
     fn health(&self) -> Answer<'_, Option<Health>> {
         Box::pin(async { Ok(None) })
+    }
+
+    /// How the levers stand: settings beside the weights that a cutover may move. Nothing, where there are none.
+    ///
+    /// # Errors
+    /// When it cannot be found out.
+    fn levers(&self) -> Answer<'_, Stands> {
+        Box::pin(async { Ok(Stands::default()) })
+    }
+
+    /// Moves a lever to `to` if it stands at `from`, wherever it stands without one (and then a count is only raised);
+    /// where it stands after that, read back. Made twice it is made once.
+    ///
+    /// # Errors
+    /// When there is no such lever, it could not be moved, or nobody knows whether it was.
+    fn set_lever(&self, lever: Lever, from: Option<u32>, to: u32) -> Answer<'_, u32> {
+        let _ = (from, to);
+        Box::pin(async move { Err(PortError::never("fleet", format!("nothing here can be moved: {lever:?}"))) })
     }
 }

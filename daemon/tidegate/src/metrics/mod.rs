@@ -56,4 +56,13 @@ pub trait MetricSource: Send + Sync {
     fn survey(&self) -> Answer<'_, Vec<Check>> {
         Box::pin(async { Ok(Vec::new()) })
     }
+
+    /// What may keep clients where they are while the share lags behind the weight, by the names in [`cutover::lag`];
+    /// nothing, where requests alone are counted.
+    ///
+    /// # Errors
+    /// When it cannot be found out.
+    fn lag(&self) -> Answer<'_, Vec<Check>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
 }

@@ -59,6 +59,10 @@ impl MetricSource for TwoSpeeds {
     fn survey(&self) -> Answer<'_, Vec<Check>> {
         self.slow.survey()
     }
+
+    fn lag(&self) -> Answer<'_, Vec<Check>> {
+        self.slow.lag()
+    }
 }
 
 /// A slow source with the counters of our own proxies beside it, each of which has both sides.

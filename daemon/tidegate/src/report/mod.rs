@@ -289,6 +289,8 @@ fn event(event: &Event) -> String {
         Event::Armed => "the proxies hold the armed revert".to_owned(),
         Event::Fired { why, share, .. } => format!("a tripwire fired in the proxies, share now {share}: {why}"),
         Event::GateAnswered { gate, step, .. } => format!("gate `{gate}` answered for step {}", step + 1),
+        Event::LeversRead { .. } => "the settings beside the weights were read".to_owned(),
+        Event::LeverMoved { lever, value, .. } => format!("a setting was read back: {}", lever.told(*value)),
         Event::Failed { error, .. } => format!("a command failed: {error}"),
         Event::PolicyChanged { change: Some(change) } => format!("the policy file changed: {change}"),
         Event::PolicyChanged { change: None } => "the policy file says the same again".to_owned(),
@@ -306,8 +308,10 @@ fn command(command: &Command) -> Option<String> {
         Command::Disarm => Some("disarm the tripwires".to_owned()),
         Command::AskGate { gate, step } => Some(format!("ask gate `{gate}` before step {}", step + 1)),
         Command::CloseConnections { until } => Some(format!("ask clients to reconnect until {until}")),
+        Command::SetLever { lever, from: None, to } => Some(format!("set, for now: {}", lever.told(*to))),
+        Command::SetLever { lever, from: Some(_), to } => Some(format!("put back: {}", lever.told(*to))),
         Command::Alert(alert) => Some(format!("alert: {}", alert.title)),
-        Command::Check | Command::Read | Command::Observe(_) | Command::WakeAt(_) => None,
+        Command::Check | Command::Read | Command::ReadLevers | Command::Observe(_) | Command::WakeAt(_) => None,
     }
 }
 

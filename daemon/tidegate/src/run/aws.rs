@@ -96,11 +96,10 @@ impl Regions {
         let services =
             |cluster: &String| (cluster.clone(), policy.source.service.clone(), policy.target.service.clone());
         let cluster = policy.fleet.cluster.as_ref().map(services);
-        let healthy_min = policy.fleet.healthy_min;
-        let looked_after = FleetGroups { listener, rules, source, target, cluster, healthy_min };
+        let (healthy_min, scale) = (policy.fleet.healthy_min, policy.fleet.scale);
+        let looked_after = FleetGroups { listener, rules, source, target, cluster, healthy_min, scale };
         let balancer = Arc::new(Alb::new(&aws, place));
-        let fleet: Arc<dyn Fleet> =
-            Arc::new(AlbFleet::new(aws.balancing_looks(), aws.containers(), looked_after, pace, clock.clone()));
+        let fleet: Arc<dyn Fleet> = Arc::new(AlbFleet::new(&aws, looked_after, pace, clock.clone()));
         let fleet: Arc<dyn Fleet> = Arc::new(WithAccount::new(fleet, aws, clock.clone(), end(policy, started)));
         if policy.target.proxies.is_empty() {
             return Ok(Adapters { balancer, metrics, fleet });

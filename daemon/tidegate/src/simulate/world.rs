@@ -391,6 +391,13 @@ impl World<'_> {
                 self.queue.push(reply(Event::GateAnswered { gate, step, answer: GateAnswer::Yes }));
             }
             Command::WakeAt(at) => self.wake = Some(at),
+            // What is set beside the weights stands as it shall: a policy is tried out here, and not a fleet.
+            Command::ReadLevers => {
+                self.queue.push(reply(Event::LeversRead { stands: cutover::Stands::default(), begun }));
+            }
+            Command::SetLever { lever, to, .. } => {
+                self.queue.push(reply(Event::LeverMoved { lever, value: to, begun }));
+            }
             Command::Disarm | Command::CloseConnections { .. } | Command::Alert(_) => {}
         }
     }

@@ -2,7 +2,7 @@
 
 use cutover::event::{Check, CheckOutcome, CommandKind, GateAnswer, Observation, Reading, Retry, Targets};
 use cutover::policy::GateKind;
-use cutover::{Command, Event, Generation, Share, Timestamp, Weight, Window};
+use cutover::{Command, Event, Generation, Lever, Share, Timestamp, Weight, Window};
 use judge::Block;
 use serde_json::Value;
 
@@ -110,7 +110,59 @@ impl World<'_> {
                 let item = Item::Wake(self.incarnation);
                 self.plan(due, item);
             }
+            Command::ReadLevers => {
+                let stands = self.levers;
+                self.reply(CommandKind::Lever, None, Event::LeversRead { stands, begun });
+            }
+            Command::SetLever { lever, from, to } => self.set_lever(lever, from, to),
             Command::CloseConnections { .. } | Command::Alert(_) => {}
+        }
+    }
+
+    /// A lever is moved, or refused, or moved and nobody hears of it.
+    fn set_lever(&mut self, lever: Lever, from: Option<u32>, to: u32) {
+        let begun = self.clock();
+        if from.is_none() {
+            self.oracle.lever_moves(lever, self.stands(lever), &self.disk);
+        }
+        let failed = |retry| Event::Failed {
+            what: CommandKind::Lever,
+            generation: None,
+            retry,
+            error: "refused".to_owned(),
+            begun,
+        };
+        if self.on(Fault::RefusedWrite) {
+            let delay = self.delay();
+            return self.deliver(delay, failed(Retry::Later));
+        }
+        let stands = self.stands(lever);
+        let higher = lever == Lever::Count && from.is_none() && stands >= to;
+        let value = if higher || from.is_some_and(|from| from != stands) { stands } else { to };
+        match lever {
+            Lever::ScaleIn => self.levers.scale_in_suspended = Some(value == 1),
+            Lever::Count => self.levers.target_count = Some(value),
+            Lever::KeepAlive => self.levers.keep_alive = Some(value),
+        }
+        if lever == Lever::Count && value < stands {
+            self.oracle.tasks_go(self.serves());
+        }
+        self.reply(CommandKind::Lever, None, Event::LeverMoved { lever, value, begun });
+    }
+
+    /// Whether the target has had so much traffic in the last minutes that anyone who counts must have seen it.
+    fn serves(&self) -> bool {
+        let truth = self.truth.last().expect("the truth begins with the world");
+        let rate = self.load.reads * truth.share.reads.fraction() + self.load.writes * truth.share.writes.fraction();
+        truth.since < self.now - 8 * MINUTE && rate > 0.2 && truth.target != Health::Silent
+    }
+
+    /// Where a lever stands.
+    fn stands(&self, lever: Lever) -> u32 {
+        match lever {
+            Lever::ScaleIn => u32::from(self.levers.scale_in_suspended == Some(true)),
+            Lever::Count => self.levers.target_count.unwrap_or_default(),
+            Lever::KeepAlive => self.levers.keep_alive.unwrap_or_default(),
         }
     }
 

@@ -1,5 +1,5 @@
 //! What the decisions must be. The facts of each concern are in `facts`, those of weights that someone else changed in
-//! `foreign`, the whole way of a healthy cutover in `walk`, every phase with every event in `transitions`, and chance in
+//! `foreign`, those of settings beside the weights in `levers`, the whole way of a healthy cutover in `walk`, every phase with every event in `transitions`, and chance in
 //! `chance`.
 
 mod chance;
@@ -7,6 +7,7 @@ mod endings;
 mod facts;
 mod fast;
 mod foreign;
+mod levers;
 mod stage;
 mod transitions;
 mod walk;

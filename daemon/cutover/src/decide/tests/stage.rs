@@ -12,6 +12,7 @@ use crate::decide::{Decision, decide};
 use crate::event::{
     Check, CheckOutcome, CommandKind, Event, GateAnswer, Health, Observation, Order, Reading, Retry, Targets, Verb,
 };
+use crate::lever::{Lever, Stands};
 use crate::policy::{
     BalancerPolicy, BaselinePolicy, CaptureNeed, DrainPolicy, DrainTimeout, DriftPolicy, FleetPolicy, Gate, GateBefore,
     GateKind, GateTimeout, GuardPolicy, MetricsPolicy, OnBaselineDrift, OnTimeout, OnUnknown, Policy, ProxyRetry,
@@ -59,7 +60,7 @@ pub(super) fn policy() -> Policy {
         service: "search".to_owned(),
         balancer: BalancerPolicy::Listener { proxies: Vec::new(), retry: ProxyRetry::None, sticky: None },
         metrics: MetricsPolicy::Proxy,
-        fleet: FleetPolicy { cluster: None, healthy_min: 1 },
+        fleet: FleetPolicy { cluster: None, healthy_min: 1, scale: false },
         source: side(1),
         target: side(2),
         capture: CaptureNeed::NotNeeded,
@@ -81,6 +82,7 @@ pub(super) fn policy() -> Policy {
             requests_min: 100,
             attempts_max: 3,
             on_weighted_start: WeightedStart::Refuse,
+            keep_alive: None,
         },
         guards: [GuardKind::Errors, GuardKind::Success]
             .into_iter()
@@ -134,6 +136,10 @@ pub(super) struct Stage {
     /// Whether a check fails.
     pub(super) unhealthy: bool,
     pub(super) gate: GateAnswer,
+    /// How the levers of the fleet stand.
+    pub(super) stands: Stands,
+    /// Every lever that was moved, from where, and where to.
+    pub(super) moved: Vec<(Lever, Option<u32>, u32)>,
     pub(super) alerts: Vec<Alert>,
     /// Every share that was written, and every action that was restored.
     pub(super) writes: Vec<Result<Share, Value>>,
@@ -157,6 +163,8 @@ pub(super) fn kind(command: &Command) -> &'static str {
         Command::Observe(_) => "observe",
         Command::AskGate { .. } => "ask_gate",
         Command::CloseConnections { .. } => "close_connections",
+        Command::ReadLevers => "read_levers",
+        Command::SetLever { .. } => "set_lever",
         Command::Alert(_) => "alert",
         Command::WakeAt(_) => "wake_at",
     }
@@ -180,6 +188,8 @@ impl Stage {
             refuse: None,
             unhealthy: false,
             gate: GateAnswer::Yes,
+            stands: Stands::default(),
+            moved: Vec::new(),
             alerts: Vec::new(),
             writes: Vec::new(),
             asked: Vec::new(),
@@ -232,6 +242,9 @@ impl Stage {
         if let Command::Restore { action, .. } = command {
             self.writes.push(Err(action.clone()));
         }
+        if let Command::SetLever { lever, from, to } = command {
+            self.moved.push((*lever, *from, *to));
+        }
         if self.mute.contains(kind(command)) {
             return;
         }
@@ -259,9 +272,33 @@ impl Stage {
             Command::AskGate { gate, step } => {
                 Event::GateAnswered { gate: gate.clone(), step: *step, answer: self.gate.clone() }
             }
+            Command::ReadLevers => Event::LeversRead { stands: self.stands, begun },
+            Command::SetLever { lever, from, to } => {
+                let value = self.set_lever(*lever, *from, *to);
+                Event::LeverMoved { lever: *lever, value, begun }
+            }
             Command::Disarm | Command::CloseConnections { .. } | Command::Alert(_) | Command::WakeAt(_) => return,
         };
         self.queue.push_back(event);
+    }
+
+    /// Moves a lever as the fleet does; where it stands then.
+    pub(super) fn set_lever(&mut self, lever: Lever, from: Option<u32>, to: u32) -> u32 {
+        let stands = match lever {
+            Lever::ScaleIn => u32::from(self.stands.scale_in_suspended == Some(true)),
+            Lever::Count => self.stands.target_count.unwrap_or_default(),
+            Lever::KeepAlive => self.stands.keep_alive.unwrap_or_default(),
+        };
+        let higher = lever == Lever::Count && from.is_none() && stands >= to;
+        if higher || from.is_some_and(|from| from != stands) {
+            return stands;
+        }
+        match lever {
+            Lever::ScaleIn => self.stands.scale_in_suspended = Some(to == 1),
+            Lever::Count => self.stands.target_count = Some(to),
+            Lever::KeepAlive => self.stands.keep_alive = Some(to),
+        }
+        to
     }
 
     pub(super) fn checks(&self) -> Vec<Check> {

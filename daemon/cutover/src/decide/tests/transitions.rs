@@ -9,6 +9,7 @@ use super::stage::{Stage, action, asked_gate, both, kind, order, policy};
 use crate::cutover::Cutover;
 use crate::decide::decide;
 use crate::event::{CommandKind, Event, GateAnswer, Reading, Retry, Verb};
+use crate::lever::Lever;
 use crate::units::{Generation, Share, Timestamp, Window};
 
 /// A cutover in each phase, reached on its own way.
@@ -125,6 +126,9 @@ fn events(stage: &Stage, now: Timestamp) -> Vec<(&'static str, Event)> {
         ("fired", Event::Fired { why: "90 % of 200 failed".to_owned(), share: Share::NONE, at: now }),
         ("gate: yes", gate(GateAnswer::Yes)),
         ("gate: no", gate(GateAnswer::No { why: "cold".to_owned() })),
+        ("levers read", Event::LeversRead { stands: stage.stands, begun: now }),
+        ("lever moved", Event::LeverMoved { lever: Lever::Count, value: 2, begun: now }),
+        ("failed: lever", failed(CommandKind::Lever, Retry::Later)),
         ("policy changed", Event::PolicyChanged { change: Some("steps".to_owned()) }),
         ("journal: unwritable", Event::Journal { writable: false }),
         ("journal: writable", Event::Journal { writable: true }),

@@ -11,6 +11,9 @@ use crate::units::Share;
 /// How long an ALB's newest minute is known to stay partial; tools that asked sooner read about half of it.
 const CLOUDWATCH_SETTLE_USUAL: Duration = Duration::from_mins(2);
 
+/// What AWS takes for `client_keep_alive.seconds` (API reference, `LoadBalancerAttribute`).
+const KEEP_ALIVE: std::ops::RangeInclusive<Duration> = Duration::from_mins(1)..=Duration::from_hours(7 * 24);
+
 impl Resolver<'_> {
     /// The balancer; `None` when what it needs is missing, which is reported.
     pub(super) fn balancer(&mut self, document: &Document, shift: Option<&ShiftPolicy>) -> Option<BalancerPolicy> {
@@ -28,6 +31,8 @@ impl Resolver<'_> {
                         "fleet.healthy_min",
                         "source.proxies",
                         "target.proxies",
+                        "fleet.scale",
+                        "shift.keep_alive",
                         "source.service",
                         "target.service",
                     ],
@@ -121,12 +126,38 @@ impl Resolver<'_> {
         Some(BalancerPolicy::Alb { listener, rules, source, target })
     }
 
+    /// How long a client's connection may live while the share moves.
+    pub(super) fn keep_alive(&mut self, shift: &raw::Shift) -> Option<u32> {
+        let period = shift.keep_alive?.0;
+        if !KEEP_ALIVE.contains(&period) || period.subsec_nanos() > 0 {
+            self.wrong(
+                "shift.keep_alive",
+                format!(
+                    "an ALB lets a client's connection live for a minute to a week, and not for {}",
+                    period_text(period)
+                ),
+                "say `60s`, or another number of whole seconds; the shorter, the sooner clients follow the weights",
+            );
+        }
+        u32::try_from(period.as_secs()).ok()
+    }
+
     /// A service is looked up in a cluster, and a cluster alone says nothing.
     fn services(&mut self, document: &Document) {
         let named = |side: &raw::Side| side.service.is_some();
         for (path, side) in [("source.service", &document.source), ("target.service", &document.target)] {
             if named(side) && document.fleet.cluster.is_none() && !self.bad(&["fleet.cluster"]) {
                 self.wrong(path, "this service is in no cluster", "say `cluster = \"NAME\"` under `[fleet]`");
+            }
+        }
+        if document.fleet.scale == Some(true) && !self.bad(&["fleet.scale", "fleet.cluster"]) {
+            let both = named(&document.source) && named(&document.target) && document.fleet.cluster.is_some();
+            if !both {
+                self.wrong(
+                    "fleet.scale",
+                    "it is not known which service to make as large as which",
+                    "say `cluster = \"NAME\"` under `[fleet]`, and `service = \"NAME\"` under `[source]` and `[target]`",
+                );
             }
         }
         let any = named(&document.source) || named(&document.target);

@@ -15,7 +15,7 @@ use crate::cli::{Context, Exit};
 use crate::policy_files;
 
 /// Every feature, what it is for, and its policy.
-const FEATURES: [(&str, &str, &str); 5] = [
+const FEATURES: [(&str, &str, &str); 7] = [
     (
         "observe",
         "look at listeners, target groups and metrics; a plan and a preflight need no more",
@@ -27,7 +27,17 @@ const FEATURES: [(&str, &str, &str); 5] = [
         "change the weights in the listener's default rule, and put them back",
         include_str!("../../../assets/iam/shift.json"),
     ),
-    ("rules", "the same in the numbered rules of `balancer.rules`", include_str!("../../../assets/iam/rules.json")),
+    (
+        "scale",
+        "raise the desired count of the target's service, and keep autoscaling from lowering it (`fleet.scale`)",
+        include_str!("../../../assets/iam/scale.json"),
+    ),
+    (
+        "keep-alive",
+        "shorten the life of clients' connections while traffic moves (`shift.keep_alive`)",
+        include_str!("../../../assets/iam/keep-alive.json"),
+    ),
+    ("rules", "change those of the numbered rules in `balancer.rules`", include_str!("../../../assets/iam/rules.json")),
     (
         REROUTE,
         "bring clients to the proxy by `tidegate reroute`: for the operator who runs it, with `observe`; never for the daemon",
@@ -61,7 +71,14 @@ fn arns(policy: &Policy) -> Vec<(&'static str, Vec<String>)> {
         let services = [&policy.source.service, &policy.target.service].into_iter().flatten();
         let arn = |name: &String| format!("arn:{partition}:ecs:{region}:{account}:service/{cluster}/{name}");
         places.push(("SERVICE_ARN", services.map(arn).collect()));
+        places.push(("TARGET_SERVICE_ARN", policy.target.service.iter().map(arn).collect()));
+        // A scalable target's own id is in no policy, so it is named by its account and region.
+        let scalable = format!("arn:{partition}:application-autoscaling:{region}:{account}:scalable-target/*");
+        places.push(("SCALABLE_TARGET_ARN", vec![scalable]));
     }
+    let balancer = listener.as_ref().and_then(|arn| arn.rsplit_once('/'));
+    let balancer = balancer.map(|(arn, _)| arn.replacen(":listener/", ":loadbalancer/", 1));
+    places.push(("LOAD_BALANCER_ARN", balancer.into_iter().collect()));
     places
 }
 
@@ -94,6 +111,8 @@ fn uses(policy: &Policy, feature: &str) -> bool {
     match feature {
         "services" => policy.fleet.cluster.is_some(),
         "rules" => has_rules,
+        "scale" => policy.fleet.scale,
+        "keep-alive" => policy.shift.keep_alive.is_some(),
         _ => true,
     }
 }

@@ -4,7 +4,7 @@ use aws_sdk_ecs::types::{DeploymentRolloutState, Service};
 use cutover::event::{Check, CheckOutcome};
 
 use super::{AlbFleet, PORT, unknown};
-use crate::aws::failed;
+use crate::aws::{failed, find};
 use crate::port::PortError;
 
 /// The CDK key without which Migration Assistant makes no proxies for the target.
@@ -61,8 +61,35 @@ impl Told {
     }
 }
 
+/// How a service is made larger, and who does it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scaling<'a> {
+    /// Of the cluster.
+    pub(super) region: &'a str,
+    pub(super) cluster: &'a str,
+    /// Whether the cutover does it by itself when it starts.
+    pub(super) by_us: bool,
+}
+
+impl Scaling<'_> {
+    /// What to do so that a service has `count` tasks.
+    fn fix(self, service: &str, count: i32, cdk: &str) -> String {
+        let Self { region, cluster, by_us } = self;
+        if by_us {
+            return format!(
+                "nothing: the cutover raises it when it starts (`fleet.scale`); say it in the CDK too ({cdk}), or its \
+                 next deployment takes the tasks away"
+            );
+        }
+        format!(
+            "run `aws ecs update-service --region {region} --cluster {cluster} --service {service} --desired-count \
+             {count}` (in the CDK {cdk}, or its next deployment takes the tasks away), or say `scale = true` under `[fleet]`"
+        )
+    }
+}
+
 /// Whether a side's service is fit. `told` is `None` where ECS does not know it.
-pub(super) fn fit(side: &str, name: &str, told: Option<&Told>) -> Check {
+pub(super) fn fit(side: &str, name: &str, told: Option<&Told>, scaling: Scaling<'_>) -> Check {
     let title = format!("{side} service");
     let (cdk, cdk_count) =
         if side == "source" { (CDK_SOURCE, CDK_SOURCE_COUNT) } else { (CDK_TARGET, CDK_TARGET_COUNT) };
@@ -76,8 +103,10 @@ pub(super) fn fit(side: &str, name: &str, told: Option<&Told>) -> Check {
          {failed_tasks} failed tasks"
     );
     if *desired == 0 {
-        let fix = format!("scale it up (in the CDK {cdk_count}), or the next deployment sets it back to 0");
-        return Check::new(&title, CheckOutcome::Fail, evidence, &fix);
+        let by_us = scaling.by_us && side == "target";
+        let fix = Scaling { by_us, ..scaling }.fix(name, 2, cdk_count);
+        // Until it is done nothing rises: that is the cutover's own doing, which it waits for.
+        return Check::new(&title, if by_us { CheckOutcome::Warn } else { CheckOutcome::Fail }, evidence, &fix);
     }
     if told.is_steady() {
         return Check::new(&title, CheckOutcome::Pass, evidence, "");
@@ -101,7 +130,7 @@ pub(super) fn deployed_by_others(side: &str, name: &str, told: &Told) -> Option<
 
 /// Whether the proxies are as many as they should be: one capture proxy alone is lost with its host, and the target's carry
 /// the same traffic as the source's.
-pub(super) fn counts(source: &Told, target: &Told) -> Vec<Check> {
+pub(super) fn counts(source: &Told, target: &Told, name: &str, scaling: Scaling<'_>) -> Vec<Check> {
     let mut checks = Vec::new();
     if source.desired == 1 {
         checks.push(Check::new(
@@ -114,41 +143,47 @@ pub(super) fn counts(source: &Told, target: &Told) -> Vec<Check> {
     if target.desired < source.desired {
         checks.push(Check::new(
             "target count",
-            CheckOutcome::Fail,
+            if scaling.by_us { CheckOutcome::Warn } else { CheckOutcome::Fail },
             format!("{} tasks are desired for the target, and {} for the source", target.desired, source.desired),
-            &format!("scale the target's service to at least {} (in the CDK {CDK_TARGET_COUNT})", source.desired),
+            &scaling.fix(name, source.desired, CDK_TARGET_COUNT),
         ));
     }
     checks
 }
 
 impl AlbFleet {
-    /// The checks of the services that the policy names.
-    pub(super) async fn services(&self) -> Vec<Check> {
-        let Some((cluster, source, target)) = &self.groups.cluster else { return Vec::new() };
+    /// The checks of the services that the policy names, and how many tasks the target's shall have.
+    pub(super) async fn services(&self) -> (Vec<Check>, Option<i32>) {
+        let Some((cluster, source, target)) = &self.groups.cluster else { return (Vec::new(), None) };
         let sides: Vec<(&str, &String)> = [("source", source), ("target", target)]
             .into_iter()
             .filter_map(|(side, name)| Some((side, name.as_ref()?)))
             .collect();
         if sides.is_empty() {
-            return Vec::new();
+            return (Vec::new(), None);
         }
         let wanted: Vec<String> = sides.iter().map(|(_, name)| (*name).clone()).collect();
         let found = match self.described(cluster, wanted).await {
             Ok(found) => found,
-            Err(error) => return sides.iter().map(|(side, _)| unknown(&format!("{side} service"), &error)).collect(),
+            Err(error) => {
+                let unknown = |(side, _): &(&str, &String)| unknown(&format!("{side} service"), &error);
+                return (sides.iter().map(unknown).collect(), None);
+            }
         };
         let told = |name: &String| found.iter().find(|(known, _)| known == name).map(|(_, told)| told);
-        let mut checks: Vec<Check> = sides.iter().map(|(side, name)| fit(side, name, told(name))).collect();
+        let region = find::region(&self.groups.source).unwrap_or_default();
+        let scaling = Scaling { region, cluster, by_us: self.groups.scale };
+        let mut checks: Vec<Check> = sides.iter().map(|(side, name)| fit(side, name, told(name), scaling)).collect();
         let foreign = sides.iter().filter_map(|(side, name)| deployed_by_others(side, name, told(name)?));
         checks.extend(foreign.collect::<Vec<_>>());
-        if let [Some(source), Some(target)] = [source, target].map(|name| name.as_ref().and_then(told)) {
-            checks.extend(counts(source, target));
+        if let [Some(source), Some(tells)] = [source, target].map(|name| name.as_ref().and_then(told)) {
+            checks.extend(counts(source, tells, target.as_deref().unwrap_or_default(), scaling));
         }
-        checks
+        let desired = target.as_ref().and_then(told).map(|told| told.desired);
+        (checks, desired)
     }
 
-    async fn described(&self, cluster: &str, wanted: Vec<String>) -> Result<Vec<(String, Told)>, PortError> {
+    pub(super) async fn described(&self, cluster: &str, wanted: Vec<String>) -> Result<Vec<(String, Told)>, PortError> {
         let answer = self.containers.describe_services().cluster(cluster).set_services(Some(wanted)).send().await;
         let doing = format!("read the services of the cluster `{cluster}`");
         let answer = answer.map_err(|error| failed(PORT, &doing, &error))?;

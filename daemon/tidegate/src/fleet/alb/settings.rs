@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_elasticloadbalancingv2::types::{Rule, TargetGroup, TargetGroupStickinessConfig};
+use cutover::Stands;
 use cutover::event::{Check, CheckOutcome};
 
 use super::{AlbFleet, PORT, unknown};
@@ -122,6 +123,30 @@ pub(super) fn of_balancer(attributes: &Attributes) -> Vec<Check> {
     long.into_iter().collect()
 }
 
+/// Whether autoscaling may take tasks away from the target while it has few requests, or keeps it too small.
+pub(super) fn of_scaling(stands: &Stands, scale: bool) -> Vec<Check> {
+    let mut checks = Vec::new();
+    if let (Some(source), Some(most)) = (stands.source_count, stands.count_max)
+        && most < source
+    {
+        checks.push(Check::new(
+            "target scaling",
+            CheckOutcome::Warn,
+            format!("autoscaling lets the target's service have {most} tasks at most, and the source's has {source}"),
+            "raise its maximum (`aws application-autoscaling register-scalable-target --max-capacity`) first",
+        ));
+    }
+    if stands.scale_in_suspended == Some(false) && !scale {
+        checks.push(Check::new(
+            "target scale-in",
+            CheckOutcome::Warn,
+            "autoscaling may take tasks away from the target while it has few requests",
+            "say `scale = true` under `[fleet]`, which suspends that while traffic moves and puts it back",
+        ));
+    }
+    checks
+}
+
 impl AlbFleet {
     pub(super) async fn read_settings(&self) -> Vec<Check> {
         let mut checks = Vec::new();
@@ -145,6 +170,27 @@ impl AlbFleet {
         match self.of_listener().await {
             Ok(found) => checks.extend(found),
             Err(error) => checks.push(unknown("listener", &error)),
+        }
+        match self.ways().await {
+            Ok(found) => checks.extend(found),
+            // It explains a share that lags and stands in nobody's way.
+            Err(error) => checks.push(Check::new(
+                "ways",
+                CheckOutcome::Warn,
+                format!("not known whether requests come past the weights: {}", error.source),
+                "`tidegate aws iam --feature observe` prints the permissions that are needed",
+            )),
+        }
+        if self.groups.cluster.is_some() {
+            match self.stands().await {
+                Ok(stands) => checks.extend(of_scaling(&stands, self.groups.scale)),
+                // Without `fleet.scale` nothing hangs on it, and the permission may not be there.
+                Err(error) if !self.groups.scale => {
+                    let fix = "`tidegate aws iam --feature services` prints the permission that is needed";
+                    checks.push(Check::new("target scale-in", CheckOutcome::Warn, error.source.to_string(), fix));
+                }
+                Err(error) => checks.push(unknown("target scale-in", &error)),
+            }
         }
         if checks.is_empty() {
             checks.push(Check::new("settings", CheckOutcome::Pass, "nothing in them undoes a cutover", ""));

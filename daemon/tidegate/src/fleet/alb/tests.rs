@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::services::{Told, counts, fit};
-use super::settings::{of_balancer, of_group, of_matcher, of_rules};
+use super::services::{Scaling, Told, counts, fit};
+use super::settings::{of_balancer, of_group, of_matcher, of_rules, of_scaling};
 use super::*;
 
 fn target(nth: u8, zone: &str, state: &str) -> Target {
@@ -91,13 +91,14 @@ fn rules_before_the_default_rule_are_told_unless_they_move_with_it() {
 #[test]
 fn a_service_that_is_missing_empty_or_changing_keeps_traffic_from_the_target() {
     // Proves that each of them is named with the CDK key that mends it.
+    let scaling = Scaling { region: "eu-central-1", cluster: "ecs", by_us: false };
     let steady =
         Told { status: "ACTIVE".to_owned(), desired: 2, running: 2, deployments: 1, complete: true, ..Told::default() };
-    assert_eq!(fit("target", "proxy", Some(&steady)).outcome, CheckOutcome::Pass);
-    let missing = fit("target", "proxy", None);
+    assert_eq!(fit("target", "proxy", Some(&steady), scaling).outcome, CheckOutcome::Pass);
+    let missing = fit("target", "proxy", None, scaling);
     assert_eq!(missing.outcome, CheckOutcome::Fail);
     assert!(missing.fix.contains("targetClusterProxyServiceEnabled"));
-    let empty = fit("target", "proxy", Some(&Told { desired: 0, running: 0, ..steady.clone() }));
+    let empty = fit("target", "proxy", Some(&Told { desired: 0, running: 0, ..steady.clone() }), scaling);
     assert_eq!(empty.outcome, CheckOutcome::Fail);
     assert!(empty.fix.contains("targetClusterProxyDesiredCount"));
     for changing in [
@@ -108,11 +109,31 @@ fn a_service_that_is_missing_empty_or_changing_keeps_traffic_from_the_target() {
         Told { failed_tasks: 1, ..steady.clone() },
         Told { status: "DRAINING".to_owned(), ..steady.clone() },
     ] {
-        assert_eq!(fit("target", "proxy", Some(&changing)).outcome, CheckOutcome::Fail, "{changing:?}");
-        assert_eq!(fit("source", "proxy", Some(&changing)).outcome, CheckOutcome::Warn, "{changing:?}");
+        assert_eq!(fit("target", "proxy", Some(&changing), scaling).outcome, CheckOutcome::Fail, "{changing:?}");
+        assert_eq!(fit("source", "proxy", Some(&changing), scaling).outcome, CheckOutcome::Warn, "{changing:?}");
     }
-    assert_eq!(counts(&steady, &steady), []);
+    assert_eq!(counts(&steady, &steady, "proxy", scaling), []);
     let one = Told { desired: 1, running: 1, ..steady.clone() };
-    assert_eq!(counts(&steady, &one)[0].outcome, CheckOutcome::Fail);
-    assert_eq!(counts(&one, &one)[0].name, "source count");
+    let small = &counts(&steady, &one, "proxy", scaling)[0];
+    assert_eq!(small.outcome, CheckOutcome::Fail);
+    let command = "aws ecs update-service --region eu-central-1 --cluster ecs --service proxy --desired-count 2";
+    assert!(small.fix.contains(command), "{}", small.fix);
+    assert_eq!(counts(&one, &one, "proxy", scaling)[0].name, "source count");
+    // What the cutover does by itself stands in nobody's way before it is begun.
+    let by_us = Scaling { by_us: true, ..scaling };
+    assert_eq!(counts(&steady, &one, "proxy", by_us)[0].outcome, CheckOutcome::Warn);
+    let none = Told { desired: 0, running: 0, ..steady.clone() };
+    assert_eq!(fit("target", "proxy", Some(&none), by_us).outcome, CheckOutcome::Warn);
+    assert_eq!(fit("source", "proxy", Some(&none), by_us).outcome, CheckOutcome::Fail);
+}
+
+#[test]
+fn autoscaling_that_would_undo_a_cutover_is_told() {
+    // Proves that a maximum below the source's count and scale-in that nobody suspends are each reported, and nothing else.
+    let plain = Stands { source_count: Some(2), target_count: Some(2), ..Stands::default() };
+    assert_eq!(of_scaling(&plain, false), []);
+    let scaled = Stands { count_max: Some(1), scale_in_suspended: Some(false), ..plain };
+    let names = |scale| of_scaling(&scaled, scale).into_iter().map(|check| check.name).collect::<Vec<_>>();
+    assert_eq!(names(false), ["target scaling", "target scale-in"]);
+    assert_eq!(names(true), ["target scaling"]);
 }

@@ -10,6 +10,7 @@
 //! What it does not do: tell the last seconds. Between a fault and the minute that shows it lie two to four minutes.
 
 mod grid;
+mod lag;
 mod minute;
 mod poller;
 mod survey;
@@ -327,6 +328,10 @@ impl MetricSource for Cloudwatch {
 
     fn survey(&self) -> Answer<'_, Vec<Check>> {
         Box::pin(self.surveyed())
+    }
+
+    fn lag(&self) -> Answer<'_, Vec<Check>> {
+        Box::pin(self.lagging())
     }
 }
 
