@@ -573,3 +573,19 @@ enum Done {
     /// It ended.
     Ended(Ended),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Proves that an NLB without weights is known by AWS's own sentence, and no other refusal is taken for it.
+    #[test]
+    fn an_nlb_without_weights_is_known_by_aws_own_words() {
+        let refused = |words: &str| {
+            let text = format!("cannot change the live listener's default action: InvalidLoadBalancerAction: {words}");
+            speaks_of_weights(&PortError::never(PORT, text))
+        };
+        assert!(refused("You cannot specify a target group weight on load balancers of type 'network'"));
+        assert!(!refused("A target group can be specified only once in a forward action"));
+    }
+}
