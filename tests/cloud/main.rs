@@ -21,7 +21,7 @@ fn main() -> ExitCode {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["faults"] => println!("{}", cases()),
         ["signals"] => println!("{}", signals::table()),
-        ["many"] => println!("{}", many::table()),
+        ["many"] => many::table(|row| println!("{row}")),
         _ => {
             println!("usage: cloud faults|signals|many");
             return ExitCode::from(2);

@@ -27,12 +27,13 @@ const JITTER_MILLIS: i64 = 64;
 #[derive(Clone, Debug)]
 pub struct Pace {
     clock: Clock,
+    /// When the next turn may be taken. Whoever waits for it stands in line for the lock, first come first served.
+    next: Arc<tokio::sync::Mutex<Instant>>,
     state: Arc<Mutex<State>>,
 }
 
 #[derive(Debug)]
 struct State {
-    next: Instant,
     stretch: u32,
     calm: u32,
 }
@@ -40,24 +41,21 @@ struct State {
 impl Pace {
     /// Nobody waits yet; the pauses are those of `clock`.
     pub fn new(clock: Clock) -> Self {
-        let state = State { next: clock::instant(), stretch: 1, calm: 0 };
-        Self { clock, state: Arc::new(Mutex::new(state)) }
+        let state = State { stretch: 1, calm: 0 };
+        let next = Arc::new(tokio::sync::Mutex::new(clock::instant()));
+        Self { clock, next, state: Arc::new(Mutex::new(state)) }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("nobody panics while holding it")
     }
 
-    /// Waits for the next turn. One that is given up meanwhile stays empty.
+    /// Waits for the next turn. Who gives up leaves the line and takes no turn from those behind.
     pub async fn turn(&self) {
-        let jitter = self.clock.now().0.rem_euclid(JITTER_MILLIS).unsigned_abs();
-        let at = {
-            let mut state = self.state();
-            let at = state.next.max(clock::instant());
-            state.next = at + self.clock.real(SPACING * state.stretch + Duration::from_millis(jitter));
-            at
-        };
-        tokio::time::sleep_until(at.into()).await;
+        let mut next = self.next.lock().await;
+        tokio::time::sleep_until((*next).into()).await;
+        let jitter = Duration::from_millis(self.clock.now().0.rem_euclid(JITTER_MILLIS).unsigned_abs());
+        *next = clock::instant() + self.clock.real(self.spacing() + jitter);
     }
 
     /// A call was answered; whether with a refusal since there were too many.
@@ -111,5 +109,18 @@ mod tests {
         let began = clock::instant();
         tokio::join!(pace.turn(), pace.turn(), pace.turn());
         assert!(began.elapsed() >= SPACING * 2 / 10);
+    }
+
+    /// Proves that whoever gives up waiting takes no turn from the others.
+    #[tokio::test]
+    async fn who_gives_up_leaves_no_gap() {
+        let pace = Pace::new(Clock::system());
+        pace.turn().await;
+        for _ in 0..50 {
+            drop(tokio::time::timeout(Duration::ZERO, pace.turn()).await);
+        }
+        let began = clock::instant();
+        pace.turn().await;
+        assert!(began.elapsed() < SPACING * 10, "{:?}", began.elapsed());
     }
 }
