@@ -216,12 +216,12 @@ fn progress(options: &Options, text: &str) {
 
 /// Requests per second of the proxy's processor time, with the proxy as the bottleneck.
 async fn closed(case: Case, peer: &Peer, upstream: &Process, length: Duration) -> Result<f64, Fault> {
-    let competitor = peers::competitor(peer);
+    let competitors = peers::competitors(peer);
     let (before, busy) = (peer.process.usage(), Busy::start(upstream));
     let requests = load::closed(case, peer.port, CONNECTIONS, length).await.map_err(Fault::Broken)?;
     let used = peer.process.usage().cpu.saturating_sub(before.cpu);
     busy.check(upstream, peer)?;
-    drop(competitor);
+    drop(competitors);
     if used.is_zero() {
         return Err(Fault::Spoiled(format!("{} got no processor time at all: the machine is busy", peer.name)));
     }
