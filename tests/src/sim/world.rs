@@ -293,7 +293,10 @@ impl<'a> World<'a> {
         }
         if self.oracle.violation.is_none() {
             self.oracle.ended(&self.cutover.phase, &self.action);
-            self.oracle.levers_ended(&self.levers, &LEVERS);
+            // Somebody may close a cutover whose levers cannot be put back, and is told which those are.
+            if self.cutover.levers.pulled.is_empty() {
+                self.oracle.levers_ended(&self.levers, &LEVERS);
+            }
         }
         let by_evidence = matches!(self.cutover.phase, Phase::Reverted) && self.oracle.reverted_on_evidence;
         Outcome {

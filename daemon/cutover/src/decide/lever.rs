@@ -13,7 +13,7 @@ use crate::cutover::{Blocker, BlockerKind, Cutover, Phase};
 use crate::event::Retry;
 use crate::lever::{Lever, LeverAsked, Pulled, Stands};
 use crate::policy::Policy;
-use crate::units::{Generation, Share, Timestamp};
+use crate::units::{Share, Timestamp};
 
 /// How long an answer is waited for. Longer than the shell waits, so that this is a shell that has lost it.
 pub(super) const PATIENCE: Duration = Duration::from_mins(1);
@@ -57,11 +57,10 @@ fn rested(cutover: &Cutover) -> bool {
 }
 
 /// Whether a reverted target is known to serve nothing: it is to have nothing, was read to have nothing, and has had no
-/// request for a while. Before the first write it had nothing from us that could linger.
+/// request for a while. Before our first write too: what somebody else has given it since shows in its requests alone.
 fn silent(cutover: &Cutover) -> bool {
     let read = cutover.configured.as_ref().is_some_and(|reading| reading.share == Share::NONE);
-    let untouched = cutover.generation == Generation::default();
-    cutover.desired == Share::NONE && read && (untouched || cutover.evidence.target_silent >= SILENT_MIN)
+    cutover.desired == Share::NONE && read && cutover.evidence.target_silent >= SILENT_MIN
 }
 
 /// Whether levers are of any concern to this cutover now.
