@@ -105,6 +105,13 @@ fn one_command_moves_all_traffic() {
     let told = said(&receiver.wait_for("cutover done"));
     assert!(told.iter().any(|alert| alert == "shop: cutover done: opened"), "{told:?}");
 
+    let again = daemon.say(&["start", SERVICE, "--yes"]).expect(1);
+    assert!(again.err.contains("close"), "a cutover that can be reverted is not replaced: {again:?}");
+    daemon.say(&["close", SERVICE, "--yes"]).expect(0);
+
+    // From here on nothing more is counted: what the dossier and the second program read is the same journal.
+    let closed = daemon.history();
+    assert!(closed.len() > entries.len(), "the close is in the journal");
     let dossier = world.path("dossier.html");
     let (state, output) = (world.path("state").display().to_string(), dossier.display().to_string());
     daemon.say(&["report", SERVICE, "--state", &state, "--output", &output]).expect(0);
@@ -115,16 +122,13 @@ fn one_command_moves_all_traffic() {
     let explained = [world.path("explained.json")];
     println!("{}", recount(&journal, &dossier, &explained).expect("every number is the journal's"));
     let report = daemon.say(&["report", SERVICE, "--state", &state, "--json"]).expect(0).json().remove(0);
-    assert_eq!(report["entries"].as_array().map(Vec::len), Some(entries.len()), "the dossier has every decision");
+    assert_eq!(report["entries"].as_array().map(Vec::len), Some(closed.len()), "the dossier has every decision");
 
     assert!(report["answer"].is_object(), "whether the source can be taken offline: {}", report["answer"]);
     observed_share_is_the_weight(&report["samples"]);
 
-    let again = daemon.say(&["start", SERVICE, "--yes"]).expect(1);
-    assert!(again.err.contains("close"), "a cutover that can be reverted is not replaced: {again:?}");
-    daemon.say(&["close", SERVICE, "--yes"]).expect(0);
     daemon.finish(&[]);
-    assert!(world.verify() > entries.len() as u64, "the close is in the journal");
+    assert!(world.verify() >= closed.len() as u64, "the journal is whole");
     world.proxy.finish(&[]);
 }
 
