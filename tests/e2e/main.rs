@@ -4,6 +4,7 @@
 
 mod baseline;
 mod clients;
+mod clusters;
 mod crash;
 mod cutover;
 mod daemon;

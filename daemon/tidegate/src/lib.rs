@@ -12,6 +12,7 @@ pub mod balancer;
 pub mod baselines;
 pub mod cli;
 pub mod clock;
+pub mod clusters;
 pub mod config;
 pub mod controller;
 pub mod daemon;

@@ -121,12 +121,29 @@ impl Outbound {
             request = request.header(header::AUTHORIZATION, secret.reveal());
         }
         let request = request.body(Full::new(Bytes::from(encoded(form)))).map_err(|error| wrong(error.to_string()))?;
-        let lost = |why: String| OutboundError::NoAnswer { url: shown(url), why };
-        let answer = self.client.request(request).await.map_err(|error| lost(in_one_line(&error)))?;
-        let status = answer.status();
-        let torn = |why: String| OutboundError::Torn { url: shown(url), why };
-        let body = Limited::new(answer.into_body(), bytes_max).collect().await;
-        Ok((status, body.map_err(|error| torn(error.to_string()))?.to_bytes()))
+        self.whole(url, request, bytes_max).await
+    }
+
+    /// Asks `url` by `method`, without a body, for an answer that is read whole.
+    ///
+    /// # Errors
+    /// When there is no answer, or it is longer than `bytes_max`; an answer with any status is not an error.
+    pub async fn fetch(
+        &self,
+        method: Method,
+        url: &str,
+        authorization: Option<&Secret>,
+        bytes_max: usize,
+    ) -> Result<(StatusCode, Bytes), OutboundError> {
+        let wrong = |why: String| OutboundError::Url { url: shown(url), why };
+        let mut request = Request::builder()
+            .method(method)
+            .uri(url)
+            .header(header::USER_AGENT, concat!("tidegate/", env!("CARGO_PKG_VERSION")));
+        if let Some(secret) = authorization {
+            request = request.header(header::AUTHORIZATION, secret.reveal());
+        }
+        self.whole(url, request.body(Full::default()).map_err(|error| wrong(error.to_string()))?, bytes_max).await
     }
 
     /// Gets `url` with `authorization` as the value of that header.
@@ -171,6 +188,21 @@ impl Outbound {
         }
         let request = request.body(Full::new(Bytes::from(body))).map_err(|error| wrong(error.to_string()))?;
         self.exchange(url, request).await
+    }
+
+    /// Sends `request` and reads the whole of its answer.
+    async fn whole(
+        &self,
+        url: &str,
+        request: Request<Full<Bytes>>,
+        bytes_max: usize,
+    ) -> Result<(StatusCode, Bytes), OutboundError> {
+        let lost = |why: String| OutboundError::NoAnswer { url: shown(url), why };
+        let answer = self.client.request(request).await.map_err(|error| lost(in_one_line(&error)))?;
+        let status = answer.status();
+        let torn = |why: String| OutboundError::Torn { url: shown(url), why };
+        let body = Limited::new(answer.into_body(), bytes_max).collect().await;
+        Ok((status, body.map_err(|error| torn(error.to_string()))?.to_bytes()))
     }
 
     async fn exchange(&self, url: &str, request: Request<Full<Bytes>>) -> Result<Answered, OutboundError> {

@@ -11,6 +11,7 @@ pub mod api;
 mod aws;
 mod baseline;
 mod close;
+mod clusters;
 mod completions;
 mod demo;
 mod demo_upstream;
@@ -55,6 +56,8 @@ pub enum Exit {
     Stuck,
     /// 5: an operator ended the cutover.
     Aborted,
+    /// 75 (`EX_TEMPFAIL` of sysexits.h): not yet; a gate asks again. Only where a verb was told to say so.
+    Later,
 }
 
 impl Exit {
@@ -67,6 +70,7 @@ impl Exit {
             Self::Reverted => 3,
             Self::Stuck => 4,
             Self::Aborted => 5,
+            Self::Later => 75,
         }
     }
 }
@@ -202,6 +206,8 @@ pub enum Verb {
     Watch(watch::Watch),
     /// Write the dossier of a cutover.
     Report(report::Report),
+    /// Look at the source's and the target's clusters: their indices, who they are, and whether their documents agree.
+    Clusters(clusters::Clusters),
     /// What Tidegate needs and finds in AWS.
     Aws(aws::Aws),
     /// Bring clients to the capture proxy, before any weight is shifted.
@@ -237,6 +243,7 @@ impl Verb {
             Self::Journal(verb) => verb.run(context),
             Self::Watch(verb) => verb.run(context),
             Self::Report(verb) => verb.run(context),
+            Self::Clusters(verb) => verb.run(context),
             Self::Aws(verb) => verb.run(context),
             #[cfg(feature = "aws")]
             Self::Reroute(verb) => verb.run(context),
