@@ -7,6 +7,7 @@ use lab::wire::params::Params;
 use serde_json::{Value, json};
 use tidegate_tests::servers::Process;
 
+use crate::rights;
 use crate::whole::{PHASE_MAX, SERVICE, START_MAX, World};
 
 /// Everything that may be set, whole.
@@ -96,7 +97,8 @@ fn equal_beside(one: &Beside, other: &Beside) -> bool {
 }
 
 /// Proves that the target is made as large as the source before traffic moves, that autoscaling which tries to take its
-/// tasks away then cannot, and that done leaves the tasks and puts back the rest.
+/// tasks away then cannot, and that done leaves the tasks and puts back the rest; by calls that `aws iam` lists, and by all of
+/// them.
 #[test]
 fn a_cutover_that_is_done_leaves_the_targets_tasks_and_nothing_else() {
     let world = World::small_target();
@@ -121,6 +123,9 @@ fn a_cutover_that_is_done_leaves_the_targets_tasks_and_nothing_else() {
     assert_eq!(clients.stop(), 0, "no request failed");
     world.say(&["close", SERVICE, "--yes"]);
     assert_eq!(world.scale_in(), 1, "autoscaling has its way again");
+    let features = ["observe", "services", "shift", "scale", "keep-alive"];
+    rights::assert_allowed(world.lab(), &features);
+    rights::assert_used(world.lab(), &features);
     daemon.signal("TERM");
     assert!(daemon.wait(START_MAX).success(), "{}", daemon.log());
 }

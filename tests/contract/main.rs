@@ -18,6 +18,7 @@ mod levers;
 mod program;
 mod prometheus;
 mod reroute;
+mod rights;
 mod standing;
 mod support;
 mod whole;

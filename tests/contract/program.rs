@@ -11,7 +11,7 @@ use crate::cloudwatch::{MINUTE, ago, usual};
 use crate::support::{SPEED, Stand};
 
 /// Runs the program to its end beside the lab.
-async fn tidegate(stand: &Stand, arguments: &[&str]) -> Output {
+pub(crate) async fn tidegate(stand: &Stand, arguments: &[&str]) -> Output {
     let mut command = Command::new(built_binary());
     command.args(arguments);
     if arguments.first() == Some(&"preflight") {

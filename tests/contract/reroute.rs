@@ -160,6 +160,32 @@ fn a_program_that_is_killed_goes_on_where_aws_is() {
     assert_eq!(clients.stop(), 0, "no request failed");
 }
 
+/// Proves for each call that changes something that whoever may not make it is told which permission is missing and which
+/// feature has it, and that with the permission the next run goes on from there and leaves nothing in the end.
+#[test]
+fn a_missing_permission_is_named_and_the_next_run_goes_on() {
+    let stage = Stage::in_front_of_a_balancer();
+    let clients = Clients::start(stage.live());
+    stage.minutes_pass(8);
+    let before = stage.live_actions();
+    for operation in ["CreateTargetGroup", "RegisterTargets", "CreateListener"] {
+        stage.denied(operation, &["start", "--json"], &stage.asked());
+    }
+    let started = stage.run(&["start", "--json"], &stage.asked());
+    assert_eq!((started.exit, &started.json["stage"]), (0, &json!("testing")), "{started:?}");
+    for operation in ["ModifyListener", "DeleteListener"] {
+        stage.denied(operation, &["advance", "--json", "--yes"], &NOTHING);
+    }
+    let ended = stage.run(&["advance", "--json", "--yes"], &NOTHING);
+    assert_eq!((ended.exit, &ended.json["stage"]), (0, &json!("complete")), "{ended:?}");
+    for operation in ["ModifyListener", "DeregisterTargets", "DeleteTargetGroup"] {
+        stage.denied(operation, &["undo", "--json", "--yes", "--now"], &NOTHING);
+    }
+    let undone = stage.run(&["undo", "--json", "--yes", "--now"], &NOTHING);
+    assert_eq!((undone.exit, stage.made(), stage.live_actions()), (0, 0, before), "{undone:?}");
+    assert_eq!(clients.stop(), 0, "no request failed");
+}
+
 /// Proves that each obstacle is named before anything is changed, with what to do.
 #[test]
 fn each_refusal_comes_before_anything_is_changed() {

@@ -32,6 +32,7 @@ pub mod proxies;
 pub mod report;
 #[cfg(feature = "aws")]
 pub mod reroute;
+pub mod rights;
 pub mod run;
 pub mod screen;
 pub mod secret;

@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::RUN_MAX;
+use crate::rights;
 
 /// How many times as fast as real time lab and program run.
 const SPEED: u32 = 30;
@@ -492,15 +493,22 @@ impl Stage {
         self.fault(FaultName::AccessDenied, "ec2:*", None);
     }
 
-    /// Asserts that every call that was made of AWS is one that `tidegate aws iam --feature reroute` lists.
+    /// Asserts that every call that was made of AWS is one that `tidegate aws iam --feature reroute` lists, or looks, and that
+    /// all of its actions were called.
     pub(super) fn assert_every_call_is_listed(&self) {
-        let mut command = Command::new(built_binary());
-        command.args(["aws", "iam", "--json", "--feature", "observe", "--feature", "reroute"]);
-        let listed = Self::end(self.start(command)).words;
-        for call in self.shared().history.counts().keys() {
-            let action = call.replace("monitoring:", "cloudwatch:");
-            assert!(listed.contains(&format!("\"{action}\"")), "`{action}` is not in {listed}");
-        }
+        let lab = self.lab.as_ref().expect("it runs until the end");
+        rights::assert_allowed(lab, &["observe", "reroute"]);
+        rights::assert_used(lab, &["reroute"]);
+    }
+
+    /// Runs the program without the permission to `operation`: it ends with an error that names the action and the feature.
+    pub(super) fn denied(&self, operation: &str, verb: &[&str], more: &[impl AsRef<str>]) {
+        self.fault(FaultName::AccessDenied, operation, None);
+        let ended = self.run(verb, more);
+        self.shared().faults.clear();
+        let told = format!("`elasticloadbalancing:{operation}` is missing: `tidegate aws iam --feature reroute`");
+        let text = format!("{} {}", ended.words, ended.json);
+        assert!(ended.exit != 0 && text.contains(&told), "{operation}: {ended:?}");
     }
 }
 

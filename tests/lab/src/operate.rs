@@ -64,8 +64,12 @@ pub(crate) fn refusal(name: FaultName, call: &Call) -> Option<Refusal> {
         FaultName::Throttle => throttled(call),
         FaultName::AccessDenied => {
             let what = format!("{}:{}", call.service.replace("monitoring", "cloudwatch"), call.operation);
+            let params = Params(&call.parameters);
+            let mut named = ["ListenerArn", "RuleArn", "TargetGroupArn", "LoadBalancerArn"].into_iter();
+            let named = named.find_map(|name| params.text(name)).filter(|_| !reads(&call.operation));
+            let on = named.map(|arn| format!(" on resource: {arn}")).unwrap_or_default();
             let why = format!(
-                "User: arn:aws:iam::{ACCOUNT}:user/lab is not authorized to perform: {what} because no identity-based \
+                "User: arn:aws:iam::{ACCOUNT}:user/lab is not authorized to perform: {what}{on} because no identity-based \
                  policy allows the {what} action"
             );
             match call.protocol {

@@ -239,11 +239,9 @@ where
     };
     let retry = if FOR_GOOD.contains(&code.as_str()) { Retry::Never } else { Retry::Later };
     let hint = match code.as_str() {
-        "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" => {
-            "; `tidegate aws iam` prints the permissions that are needed"
-        }
-        "ExpiredToken" | "ExpiredTokenException" | "InvalidClientTokenId" => "; renew the credentials",
-        _ => "",
+        "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" => crate::rights::hint(&message),
+        "ExpiredToken" | "ExpiredTokenException" | "InvalidClientTokenId" => "; renew the credentials".to_owned(),
+        _ => String::new(),
     };
     let text = format!("cannot {doing}: {code}: {message}{hint}");
     match retry {

@@ -1,8 +1,5 @@
-//! `tidegate aws iam`: the smallest IAM policy for each feature, with the ARNs of a policy file filled in.
-//!
-//! Watching and acting are apart, so that a daemon that only plans can be given nothing more. Which actions can be limited
-//! to a resource is AWS's to say (Service Authorization Reference): the reading ones of Elastic Load Balancing and
-//! `cloudwatch:GetMetricData` cannot.
+//! `tidegate aws iam`: the smallest IAM policy for each feature, with the ARNs of a policy file filled in. Without one it is
+//! what stands in the files of `assets/iam/`, word for word.
 
 use std::path::PathBuf;
 
@@ -13,40 +10,7 @@ use serde_json::{Value, json};
 
 use crate::cli::{Context, Exit};
 use crate::policy_files;
-
-/// Every feature, what it is for, and its policy.
-const FEATURES: [(&str, &str, &str); 7] = [
-    (
-        "observe",
-        "look at listeners, target groups and metrics; a plan and a preflight need no more",
-        include_str!("../../../assets/iam/observe.json"),
-    ),
-    ("services", "look at the ECS services of `[fleet]`", include_str!("../../../assets/iam/services.json")),
-    (
-        "shift",
-        "change the weights in the listener's default rule, and put them back",
-        include_str!("../../../assets/iam/shift.json"),
-    ),
-    (
-        "scale",
-        "raise the desired count of the target's service, and keep autoscaling from lowering it (`fleet.scale`)",
-        include_str!("../../../assets/iam/scale.json"),
-    ),
-    (
-        "keep-alive",
-        "shorten the life of clients' connections while traffic moves (`shift.keep_alive`)",
-        include_str!("../../../assets/iam/keep-alive.json"),
-    ),
-    ("rules", "change those of the numbered rules in `balancer.rules`", include_str!("../../../assets/iam/rules.json")),
-    (
-        REROUTE,
-        "bring clients to the proxy by `tidegate reroute`: for the operator who runs it, with `observe`; never for the daemon",
-        include_str!("../../../assets/iam/reroute.json"),
-    ),
-];
-
-/// It creates and deletes, which `shift` denies: it is printed by itself, when it is asked for.
-const REROUTE: &str = "reroute";
+use crate::rights::{FEATURES, REROUTE};
 
 /// The arguments of `tidegate aws iam`.
 #[derive(Debug, clap::Args)]
@@ -220,7 +184,8 @@ writes = "split"
 
     #[test]
     fn every_feature_is_a_policy_that_says_what_it_is() {
-        // Proves that each file is a policy document by itself, and that without a policy file every feature is printed but
+        // Proves that each file is a policy document by itself and printed as it stands, and that without a policy file every
+        // feature is printed but
         // the one that is no daemon's.
         for (name, what, text) in FEATURES {
             let document: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{name}: {error}"));
@@ -231,6 +196,20 @@ writes = "split"
         let all = document(&[], None).unwrap();
         assert!(all["Statement"].as_array().unwrap().len() >= FEATURES.len());
         assert!(!all.to_string().contains("Create"), "{all}");
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/iam");
+        let mut files: Vec<String> = std::fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned())
+            .collect();
+        files.sort();
+        let mut features: Vec<&str> = FEATURES.map(|(name, ..)| name).into();
+        features.sort_unstable();
+        assert_eq!(files, features, "each file of the folder is a feature, and each feature has a file");
+        for file in files {
+            let text = std::fs::read_to_string(folder.join(format!("{file}.json"))).unwrap();
+            let read: Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(document(std::slice::from_ref(&file), None).unwrap(), read, "{file} is printed as it stands");
+        }
         let asked = document(&[REROUTE.to_owned()], None).unwrap();
         assert!(asked.to_string().contains("elasticloadbalancing:CreateTargetGroup"), "{asked}");
     }
