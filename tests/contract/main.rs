@@ -1,5 +1,5 @@
-//! What each port promises, over its adapters and what stands in for the world: here AWS's adapters against the lab,
-//! and Prometheus' against a real server.
+//! What each port promises, over its adapters and what stands in for the world: here AWS's adapters against the lab
+//! and against moto, and Prometheus' against a real server.
 //!
 //! An adapter sees nothing but the wire. Each case says what the port promises; that the stand-in answers as AWS does is
 //! the lab's own business and its tests'.
@@ -19,6 +19,7 @@ mod program;
 mod prometheus;
 mod reroute;
 mod rights;
+mod second;
 mod standing;
 mod support;
 mod whole;
