@@ -11,6 +11,7 @@ mod daemon;
 mod demo;
 mod faults;
 mod fleet;
+mod gates;
 mod journal;
 mod load;
 mod orders;

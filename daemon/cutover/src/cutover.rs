@@ -382,6 +382,9 @@ pub enum GateState {
     Later {
         /// When.
         again: Timestamp,
+        /// What is not yet so; empty when nobody said.
+        #[serde(default)]
+        why: String,
     },
     /// It said yes, or a person opened it.
     Open {

@@ -277,7 +277,10 @@ pub enum GateAnswer {
     /// Go on.
     Yes,
     /// Not yet; ask again.
-    Later,
+    Later {
+        /// What is not yet so, for a person; empty when nobody said.
+        why: String,
+    },
     /// Stay.
     No {
         /// Why, for a person.

@@ -238,6 +238,7 @@ fn is_asked(gate: &Gate, before: Share, share: Share) -> bool {
             before.reads.max(before.writes) < weight && share.reads.max(share.writes) >= weight
         }
         GateBefore::Writes => before.writes == Weight::NONE && share.writes > Weight::NONE,
+        GateBefore::EachWrites => share.writes > before.writes,
     }
 }
 
@@ -547,6 +548,16 @@ mod tests {
         let plan = plan(&crate::policy::read(&text, "search.toml").unwrap(), Assumed::usual(100.0));
         let gated: Vec<_> = plan.steps.iter().map(|step| step.gates.join("+")).collect();
         assert_eq!(gated, ["", "", "", "half", "", "", "", "moved"]);
+        // Proves: a gate on the backfill is asked before each step that moves writes, and those are all where they are split.
+        let whole = "[gates.whole]\nkind = \"backfill\"\nargv = [\"true\"]\n";
+        let asked = |text: &str| {
+            let policy = crate::policy::read(&(text.to_owned() + whole), "search.toml").unwrap();
+            let plan = super::plan(&policy, Assumed::usual(100.0));
+            plan.steps.iter().map(|step| step.gates.len()).collect::<Vec<_>>()
+        };
+        let last = asked(&POLICY.replace("\"split\"", "\"last\""));
+        assert_eq!((last.iter().sum::<usize>(), last.last()), (1, Some(&1)));
+        assert!(asked(POLICY).iter().all(|&count| count == 1));
         assert_eq!(plan.waits.len(), 2);
     }
 }

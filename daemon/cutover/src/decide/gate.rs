@@ -25,6 +25,7 @@ pub(super) fn applies(cutover: &Cutover, gate: &Gate, step: usize) -> bool {
         GateBefore::EachStep => true,
         GateBefore::Weight(weight) => this.reads.max(this.writes) >= weight && before.reads.max(before.writes) < weight,
         GateBefore::Writes => this.writes > Weight::NONE && before.writes == Weight::NONE,
+        GateBefore::EachWrites => this.writes > before.writes,
     }
 }
 
@@ -44,10 +45,15 @@ pub(super) fn blockers(cutover: &Cutover, step: usize) -> Vec<Blocker> {
     let text = match (cutover.gates.get(&gate.name), &gate.kind) {
         (Some(GateState::Shut { why }), _) => format!("gate `{}` is shut: {why}; `advance` goes on", gate.name),
         (_, GateKind::Manual) => format!("gate `{}` waits for a person: `advance` opens it", gate.name),
-        (Some(GateState::Later { .. }), _) => format!("gate `{}` says later", gate.name),
+        (Some(GateState::Later { why, .. }), _) => format!("gate `{}` says later{}", gate.name, because(why)),
         (_, _) => format!("gate `{}` is asked", gate.name),
     };
     vec![bake::blocker(BlockerKind::Gate, text)]
+}
+
+/// What is told behind "later".
+fn because(why: &str) -> String {
+    if why.is_empty() { String::new() } else { format!(": {why}") }
 }
 
 /// Asks the next gate, and lets time-outs act.
@@ -65,7 +71,7 @@ pub(super) fn follow(turn: &mut Turn) {
         Some(GateState::Asked { .. } | GateState::Later { .. }) if turn.next.budgets.gate >= gate.timeout => {
             timed_out(turn, &gate);
         }
-        Some(GateState::Later { again }) if now >= *again => ask(turn, &gate, step),
+        Some(GateState::Later { again, .. }) if now >= *again => ask(turn, &gate, step),
         Some(GateState::Asked { .. } | GateState::Later { .. } | GateState::Open { .. } | GateState::Shut { .. }) => {}
     }
 }
@@ -74,7 +80,7 @@ fn ask(turn: &mut Turn, gate: &Gate, step: usize) {
     turn.next.gates.insert(gate.name.clone(), GateState::Asked { at: turn.now });
     match gate.kind {
         GateKind::Manual => turn.note("gate_waits", format!("gate `{}` waits for a person", gate.name)),
-        GateKind::Command { .. } | GateKind::Webhook { .. } => {
+        GateKind::Command { .. } | GateKind::Webhook { .. } | GateKind::Backfill { .. } => {
             turn.commands.push(Command::AskGate { gate: gate.name.clone(), step });
             turn.note("gate_asked", format!("gate `{}` is asked", gate.name));
         }
@@ -110,10 +116,10 @@ pub(super) fn answered(turn: &mut Turn, name: &str, step: usize, answer: &GateAn
         GateAnswer::Yes => {
             (GateState::Open { by: "its answer".to_owned() }, "gate_open", format!("gate `{name}` said yes"))
         }
-        GateAnswer::Later => (
-            GateState::Later { again: turn.now.plus(GATE_PAUSE) },
+        GateAnswer::Later { why } => (
+            GateState::Later { again: turn.now.plus(GATE_PAUSE), why: why.clone() },
             "gate_later",
-            format!("gate `{name}` said later; it is asked again"),
+            format!("gate `{name}` said later{}; it is asked again", because(why)),
         ),
         GateAnswer::No { why } => {
             (GateState::Shut { why: why.clone() }, "gate_shut", format!("gate `{name}` said no: {why}"))
@@ -132,7 +138,7 @@ pub(super) fn failed(turn: &mut Turn, retry: Retry, error: &str) {
     };
     let text = format!("gate `{name}` could not be asked: {error}");
     let state = match retry {
-        Retry::Later => GateState::Later { again: turn.now.plus(GATE_PAUSE) },
+        Retry::Later => GateState::Later { again: turn.now.plus(GATE_PAUSE), why: error.to_owned() },
         Retry::Never => GateState::Shut { why: text.clone() },
     };
     turn.next.gates.insert(name, state);

@@ -118,7 +118,7 @@ fn rebase(turn: &mut Turn, now: Timestamp) {
         clamp(&mut asked.at);
     }
     for gate in next.gates.values_mut() {
-        if let GateState::Asked { at } | GateState::Later { again: at } = gate {
+        if let GateState::Asked { at } | GateState::Later { again: at, .. } = gate {
             clamp(at);
         }
     }

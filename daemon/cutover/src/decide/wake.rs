@@ -57,7 +57,7 @@ pub(super) fn ask(turn: &mut Turn) {
     // The one gate that waits, and where gates wait: a time of another one has long passed and would wake for nothing.
     if let Phase::Gated { step } = next.phase
         && let Some(gate) = gate::waiting(next, step)
-        && let Some(GateState::Later { again }) = next.gates.get(&gate.name)
+        && let Some(GateState::Later { again, .. }) = next.gates.get(&gate.name)
     {
         within(again.since(turn.now));
     }

@@ -510,9 +510,10 @@ impl Format for Before {
         match input {
             Input::Text("each-step") => Ok(Self(GateBefore::EachStep)),
             Input::Text("writes") => Ok(Self(GateBefore::Writes)),
+            Input::Text("each-writes") => Ok(Self(GateBefore::EachWrites)),
             Input::Text(text) if text.contains(|c: char| c.is_ascii_alphabetic()) => Err(Mistake::new(
                 format!("`{text}` names no step"),
-                "write `each-step`, `writes`, or a share such as `50` for the first step that reaches it",
+                "write `each-step`, `writes`, `each-writes`, or a share such as `50` for the first step that reaches it",
             )),
             _ => StepPercent::read(input).map(|StepPercent(weight)| Self(GateBefore::Weight(weight))),
         }

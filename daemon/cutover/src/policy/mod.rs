@@ -413,6 +413,8 @@ pub enum GateBefore {
     Weight(Weight),
     /// Before the step that moves the writes.
     Writes,
+    /// Before each step that raises the target's share of the writes: each step where writes are split like reads.
+    EachWrites,
 }
 
 /// How a gate is asked.
@@ -433,6 +435,34 @@ pub enum GateKind {
         /// Where the signing secret comes from: `env:NAME` or `file:PATH`.
         secret: Option<String>,
     },
+    /// Whether everything that the source had before capture began is on the target. Asked at preflight, too.
+    Backfill {
+        /// The program that says how far the backfill is, and its arguments; no shell in between.
+        argv: Vec<String>,
+        /// How it says so.
+        tells: BackfillTells,
+    },
+}
+
+impl GateKind {
+    /// Whether this is asked at preflight, too: it is about the world, and needs no step to be asked.
+    pub fn at_preflight(&self) -> bool {
+        match self {
+            Self::Manual | Self::Command { .. } | Self::Webhook { .. } => false,
+            Self::Backfill { .. } => true,
+        }
+    }
+}
+
+/// How a program says that the backfill is complete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum BackfillTells {
+    /// By what it prints, in the words of Migration Assistant's `console backfill status --deep-check`, which exits with 0
+    /// whatever the state. What is not understood is not complete.
+    Status,
+    /// By its exit code: 0 is complete, 75 is "ask again", any other is no.
+    ExitCode,
 }
 
 /// What a gate without an answer means.

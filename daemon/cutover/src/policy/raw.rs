@@ -11,8 +11,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    CaptureNeed, Counted, DrainTimeout, DriftPolicy, GateTimeout, LatencyUnit, OnBaselineDrift, OnTimeout, OnUnknown,
-    Preset, ProxyRetry, TripwireKind, WeightedStart, Writes, formats,
+    BackfillTells, CaptureNeed, Counted, DrainTimeout, DriftPolicy, GateTimeout, LatencyUnit, OnBaselineDrift,
+    OnTimeout, OnUnknown, Preset, ProxyRetry, TripwireKind, WeightedStart, Writes, formats,
 };
 
 /// A Tidegate policy: how one service moves from its source to its target.
@@ -399,6 +399,9 @@ pub enum AskKind {
     Command,
     /// A URL: 200 is yes, 202 is "ask again", anything else is no.
     Webhook,
+    /// A program that says how far the backfill is, such as Migration Assistant's `console backfill status --deep-check`.
+    /// Asked at preflight, too.
+    Backfill,
 }
 
 /// Something that must say yes before a step.
@@ -407,11 +410,14 @@ pub enum AskKind {
 pub struct Gate {
     /// How it is asked.
     pub kind: Option<AskKind>,
-    /// Before which step: `"each-step"`, `"writes"` (the step that moves the writes), or a share in percent (the first
-    /// step that reaches it).
+    /// Before which step: `"each-step"`, `"writes"` (the step that moves the writes), `"each-writes"` (each step that moves
+    /// more of them; what `backfill` has where nothing is said), or a share in percent (the first step that reaches it).
     pub before: Option<formats::Before>,
-    /// The program and its arguments, for `command`; no shell in between.
+    /// The program and its arguments, for `command` and `backfill`; no shell in between.
     pub argv: Option<Vec<String>>,
+    /// How the program says that the backfill is complete, for `backfill`: by what it prints (`"status"`, as Migration
+    /// Assistant's console does) or by its exit code (`"exit-code"`, for any other program).
+    pub tells: Option<BackfillTells>,
     /// Where the signed question goes, for `webhook`.
     pub url: Option<formats::Url>,
     /// Where the signing secret comes from, for `webhook`: `env:NAME` or `file:PATH`.

@@ -16,8 +16,9 @@ use cutover::policy::{BalancerPolicy, Policy, WeightedStart};
 use super::policy::check;
 use super::{Context, Exit};
 use crate::clock::Clock;
+use crate::gate::{ByKind, Gates as _};
 use crate::outbound::Outbound;
-use crate::port::in_one_line;
+use crate::port::{PortError, in_one_line};
 use crate::run::{self, Adapters};
 use crate::{policy_files, secret, smoke};
 
@@ -131,6 +132,7 @@ impl Preflight {
             Ok(found) => checks.extend(found),
             Err(error) => checks.push(Check::new("numbers", CheckOutcome::Unknown, in_one_line(&error), "look again")),
         }
+        checks.extend(gates(policy, &clock).await);
         if let Some(expected) = self.expected_rps {
             checks.push(self.rate(expected, &adapters, &clock).await);
         }
@@ -202,6 +204,15 @@ impl Preflight {
         let evidence = format!("{rate:.1} requests a second, where {expected} are expected");
         Check::new("expected rate", outcome, evidence, "find the clients that go another way before anything is moved")
     }
+}
+
+/// What the gates say that are about the world.
+async fn gates(policy: &Policy, clock: &Clock) -> Vec<Check> {
+    let asked = match Outbound::new() {
+        Ok(outbound) => ByKind::new(outbound, clock.clone()).at_preflight(policy).await,
+        Err(error) => Err(PortError::later("gate", error)),
+    };
+    asked.unwrap_or_else(|error| vec![Check::new("gates", CheckOutcome::Unknown, in_one_line(&error), "look again")])
 }
 
 /// The target, asked by a client's identity.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cutover::event::{CommandKind, GateAnswer, Health, Observation, Reading, Retry};
-use cutover::{BlockerKind, Command, Event, Generation, Share, Timestamp};
+use cutover::{BlockerKind, Command, Event, Generation, Phase, Share, Timestamp};
 use tokio::task::AbortHandle;
 
 use super::Controller;
@@ -38,6 +38,9 @@ const OBSERVE_LATE_MAX: Duration = Duration::from_secs(25);
 
 /// How long the checks of the fleet may take.
 const CHECK_MAX: Duration = Duration::from_secs(20);
+
+/// How long the gates that are asked at preflight may take, all of them; with [`CHECK_MAX`] less than the core waits.
+const GATES_MAX: Duration = Duration::from_secs(35);
 
 /// How long a look at what keeps clients where they are may take.
 const LAG_MAX: Duration = Duration::from_secs(10);
@@ -181,9 +184,15 @@ impl Controller {
             Command::Check => {
                 let fleet = Arc::clone(&self.ports.fleet);
                 let drifted = Drifted::of(&self.cutover, &self.ports.metrics, now);
+                // What a gate says about the world is said before anything is moved, and again when its step comes.
+                let begins = matches!(self.cutover.phase, Phase::Preflight);
+                let gates = begins.then(|| (Arc::clone(&self.ports.gates), self.cutover.policy.clone()));
                 let lags = self.lags().then(|| Arc::clone(&self.ports.metrics));
                 self.spawn(CommandKind::Check, now, async move {
                     let mut checks = within("fleet", CHECK_MAX, fleet.check()).await?;
+                    if let Some((gates, policy)) = gates {
+                        checks.extend(within("gate", GATES_MAX, gates.at_preflight(&policy)).await?);
+                    }
                     if let Some(metrics) = lags {
                         // It explains and decides nothing: without it the rest of the causes are told all the same.
                         match within("metrics", LAG_MAX, metrics.lag()).await {

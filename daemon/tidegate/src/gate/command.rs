@@ -4,7 +4,7 @@ use cutover::event::GateAnswer;
 
 use super::Question;
 use crate::port::PortError;
-use crate::program;
+use crate::program::{self, Ended};
 
 /// "Try again later", as mail programs have said it since sysexits.h.
 const ASK_AGAIN: i32 = 75;
@@ -15,12 +15,17 @@ const ASK_AGAIN: i32 = 75;
 /// When it cannot be started.
 pub async fn ask(argv: &[String], question: Question<'_>) -> Result<GateAnswer, PortError> {
     let ended = program::run(argv, &question.body()).await.map_err(|error| PortError::later("gate", error))?;
-    Ok(match ended.code {
+    Ok(answer(ended))
+}
+
+/// What an exit code says.
+pub(super) fn answer(ended: Ended) -> GateAnswer {
+    match ended.code {
         Some(0) => GateAnswer::Yes,
-        Some(ASK_AGAIN) => GateAnswer::Later,
+        Some(ASK_AGAIN) => GateAnswer::Later { why: ended.output },
         Some(code) => GateAnswer::No { why: why(&format!("exit code {code}"), &ended.output) },
         None => GateAnswer::No { why: why("ended by a signal", &ended.output) },
-    })
+    }
 }
 
 fn why(ended: &str, output: &str) -> String {

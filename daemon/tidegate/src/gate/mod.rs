@@ -1,17 +1,24 @@
-//! What is asked before a step. The port, and in files of their own the adapters: [`command`] and [`webhook`].
+//! What is asked before a step. The port, and in files of their own the adapters: [`command`], [`webhook`] and
+//! [`backfill`], which is about the world and not about a step, and so is asked at preflight, too.
 //!
 //! Manual gates are not asked: a person opens them with `tidegate advance`.
 
+pub mod backfill;
 pub mod command;
 pub mod webhook;
 
+use std::time::Duration;
+
 use cutover::Cutover;
-use cutover::event::GateAnswer;
-use cutover::policy::{Gate, GateKind};
+use cutover::event::{Check, CheckOutcome, GateAnswer};
+use cutover::policy::{Gate, GateKind, Policy};
 
 use crate::clock::Clock;
 use crate::outbound::Outbound;
-use crate::port::{Answer, PortError};
+use crate::port::{Answer, PortError, in_one_line};
+
+/// How long each gate has at preflight, where its answer is one of the checks: the core waits a minute for all of them.
+const PREFLIGHT_MAX: Duration = Duration::from_secs(15);
 
 /// What a gate is asked.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +61,16 @@ pub trait Gates: Send + Sync {
     /// # Errors
     /// When there was no answer: no connection, no such program. A refusal is [`GateAnswer::No`], not an error.
     fn ask<'a>(&'a self, question: Question<'a>) -> Answer<'a, GateAnswer>;
+
+    /// Asks those gates of a policy that are about the world and need no step ([`GateKind::at_preflight`]), as checks of
+    /// preflight: what would stand in the way later is said before anything is moved.
+    ///
+    /// # Errors
+    /// Never: a gate that cannot be asked is a check whose outcome is unknown.
+    fn at_preflight<'a>(&'a self, policy: &'a Policy) -> Answer<'a, Vec<Check>> {
+        let _ = policy;
+        Box::pin(async { Ok(Vec::new()) })
+    }
 }
 
 /// Asks each gate the way its kind wants it.
@@ -67,6 +84,28 @@ impl ByKind {
     pub fn new(outbound: Outbound, clock: Clock) -> Self {
         Self { outbound, clock }
     }
+
+    /// One gate as a check.
+    async fn check(policy: &Policy, gate: &Gate) -> Option<Check> {
+        let asked = match &gate.kind {
+            GateKind::Manual | GateKind::Command { .. } | GateKind::Webhook { .. } => return None,
+            GateKind::Backfill { argv, tells } => {
+                let body = serde_json::json!({
+                    "type": "tidegate.gate", "service": policy.service, "gate": gate.name, "preflight": true,
+                });
+                tokio::time::timeout(PREFLIGHT_MAX, async move { backfill::ask(argv, *tells, &body).await }).await
+            }
+        };
+        let (outcome, evidence) = match asked {
+            Ok(Ok(GateAnswer::Yes)) => (CheckOutcome::Pass, "complete".to_owned()),
+            Ok(Ok(GateAnswer::Later { why })) if why.is_empty() => (CheckOutcome::Fail, "not yet".to_owned()),
+            Ok(Ok(GateAnswer::Later { why } | GateAnswer::No { why })) => (CheckOutcome::Fail, why),
+            Ok(Err(error)) => (CheckOutcome::Unknown, in_one_line(&error)),
+            Err(_) => (CheckOutcome::Unknown, format!("no answer within {} s", PREFLIGHT_MAX.as_secs())),
+        };
+        let fix = "let the backfill be complete first; this is asked again until it is";
+        Some(Check::new(format!("gate {}", gate.name), outcome, evidence, fix))
+    }
 }
 
 impl Gates for ByKind {
@@ -75,10 +114,21 @@ impl Gates for ByKind {
             match &question.gate.kind {
                 GateKind::Manual => Err(PortError::never("gate", "a manual gate waits for a person")),
                 GateKind::Command { argv } => command::ask(argv, question).await,
+                GateKind::Backfill { argv, tells } => backfill::ask(argv, *tells, &question.body()).await,
                 GateKind::Webhook { url, secret } => {
                     webhook::ask(&self.outbound, url, secret.as_deref(), question, self.clock.now()).await
                 }
             }
+        })
+    }
+
+    fn at_preflight<'a>(&'a self, policy: &'a Policy) -> Answer<'a, Vec<Check>> {
+        Box::pin(async move {
+            let mut checks = Vec::new();
+            for gate in &policy.gates {
+                checks.extend(Self::check(policy, gate).await);
+            }
+            Ok(checks)
         })
     }
 }

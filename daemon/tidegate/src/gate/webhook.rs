@@ -24,7 +24,7 @@ pub async fn ask(
         .map_err(|error| PortError::later("gate", error))?;
     Ok(match answer.status.as_u16() {
         200 => GateAnswer::Yes,
-        202 => GateAnswer::Later,
+        202 => GateAnswer::Later { why: answer.text.trim().to_owned() },
         _ => GateAnswer::No { why: format!("`{}` answered {}: {}", shown(url), answer.status, answer.text) },
     })
 }

@@ -171,6 +171,7 @@ impl Oracle {
                     share.reads.max(share.writes) >= weight && earlier.reads.max(earlier.writes) < weight
                 }
                 GateBefore::Writes => share.writes > earlier.writes && earlier.writes == Weight::NONE,
+                GateBefore::EachWrites => share.writes > earlier.writes,
             };
             let open = self.open_gates.contains(&(gate.name.clone(), rung));
             let lapsed = gate.on_timeout == GateTimeout::Continue;

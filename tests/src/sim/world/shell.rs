@@ -340,7 +340,7 @@ impl World<'_> {
                 self.deliver(late, Event::GateAnswered { gate, step, answer: GateAnswer::Yes });
                 return;
             }
-            (true, _) => GateAnswer::Later,
+            (true, _) => GateAnswer::Later { why: String::new() },
             (false, _) => GateAnswer::Yes,
         };
         self.reply(CommandKind::Gate, None, Event::GateAnswered { gate, step, answer });

@@ -199,7 +199,7 @@ fn nothing_begins_while_the_source_is_broken_and_its_record_leaves_that_out() {
     let mut gated = policy();
     gated.gates = vec![asked_gate()];
     let mut stage = Stage::started(gated);
-    stage.gate = GateAnswer::Later;
+    stage.gate = GateAnswer::Later { why: String::new() };
     stage.reach("gated");
     stage.source_errors = 0.9;
     stage.pass(MINUTE / 2);
@@ -460,7 +460,7 @@ fn a_gate_that_says_no_stays_shut_until_a_person_goes_on() {
     let mut policy = policy();
     policy.gates = vec![asked_gate()];
     let mut stage = Stage::started(policy);
-    stage.gate = GateAnswer::Later;
+    stage.gate = GateAnswer::Later { why: String::new() };
     stage.reach("gated");
     stage.pass(MINUTE);
     stage.gate = GateAnswer::No { why: "cold".to_owned() };

@@ -73,7 +73,7 @@ fn a_gate_that_said_later_wakes_nobody_once_preflight_begins_anew() {
     policy.gates = vec![asked_gate()];
     policy.shift.on_weighted_start = WeightedStart::Adopt;
     let mut stage = Stage::started(policy);
-    stage.gate = GateAnswer::Later;
+    stage.gate = GateAnswer::Later { why: String::new() };
     stage.reach("gated");
     stage.share = both(10);
     stage.reach("preflight");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::super::formats;
 use super::super::layer::join;
 use super::super::raw::{self, AskKind, TellKind};
-use super::super::{AlertPolicy, Gate, GateBefore, GateKind, GateTimeout, ShiftPolicy, Writes};
+use super::super::{AlertPolicy, BackfillTells, Gate, GateBefore, GateKind, GateTimeout, ShiftPolicy, Writes};
 use super::Resolver;
 
 impl Resolver<'_> {
@@ -16,16 +16,20 @@ impl Resolver<'_> {
 
     fn gate(&mut self, name: &str, gate: &raw::Gate, shift: &ShiftPolicy) -> Option<Gate> {
         let path = join("gates", name);
-        let hint = "write `kind = \"manual\"`, `\"command\"` or `\"webhook\"`";
+        let hint = "write `kind = \"manual\"`, `\"command\"`, `\"webhook\"` or `\"backfill\"`";
         let asked = self.need(gate.kind, &join(&path, "kind"), "how the gate is asked", hint);
-        let hint = "write `before = \"each-step\"`, `\"writes\"`, or a share such as `50`";
-        let before = self.need(gate.before, &join(&path, "before"), "before which step the gate is asked", hint);
+        let hint = "write `before = \"each-step\"`, `\"writes\"`, `\"each-writes\"`, or a share such as `50`";
+        // What these ask about matters when writes move, and needs not be said.
+        let usual = (gate.before.is_none() && asked == Some(AskKind::Backfill) && !self.bad(&[&join(&path, "before")]))
+            .then_some(formats::Before(GateBefore::EachWrites));
+        let before =
+            self.need(gate.before.or(usual), &join(&path, "before"), "before which step the gate is asked", hint);
         if before.is_some_and(|before| before.0 == GateBefore::Writes) && shift.writes == Writes::Split {
             let at = join(&path, "before");
             self.wrong(
                 &at,
                 "with `writes = \"split\"` no step moves the writes by themselves",
-                "name a share, such as `before = 50`",
+                "name a share, such as `before = 50`, or each of them: `before = \"each-writes\"`",
             );
         }
         let timeout = gate.timeout.map_or(Duration::from_hours(1), |timeout| timeout.0);
@@ -37,18 +41,32 @@ impl Resolver<'_> {
                 self.stray(
                     &path,
                     "a manual gate",
-                    &[("argv", gate.argv.is_some()), ("url", gate.url.is_some()), ("secret", gate.secret.is_some())],
+                    &[
+                        ("argv", gate.argv.is_some()),
+                        ("url", gate.url.is_some()),
+                        ("secret", gate.secret.is_some()),
+                        ("tells", gate.tells.is_some()),
+                    ],
                 );
                 GateKind::Manual
             }
             AskKind::Command => {
-                self.stray(&path, "a command", &[("url", gate.url.is_some()), ("secret", gate.secret.is_some())]);
+                self.stray(
+                    &path,
+                    "a command",
+                    &[("url", gate.url.is_some()), ("secret", gate.secret.is_some()), ("tells", gate.tells.is_some())],
+                );
                 GateKind::Command { argv: self.argv(gate.argv.as_ref(), &path)? }
             }
             AskKind::Webhook => {
-                self.stray(&path, "a webhook", &[("argv", gate.argv.is_some())]);
+                self.stray(&path, "a webhook", &[("argv", gate.argv.is_some()), ("tells", gate.tells.is_some())]);
                 let url = self.url(gate.url.as_ref(), &path)?;
                 GateKind::Webhook { url, secret: gate.secret.as_ref().map(|secret| secret.0.clone()) }
+            }
+            AskKind::Backfill => {
+                self.stray(&path, "a backfill", &[("url", gate.url.is_some()), ("secret", gate.secret.is_some())]);
+                let argv = self.argv(gate.argv.as_ref(), &path)?;
+                GateKind::Backfill { argv, tells: gate.tells.unwrap_or(BackfillTells::Status) }
             }
         };
         let on_timeout = gate.on_timeout.unwrap_or(GateTimeout::Hold);
