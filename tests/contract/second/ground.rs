@@ -123,6 +123,11 @@ impl Ground {
         self.lab.as_ref().expect("this case says that it runs on the lab alone")
     }
 
+    /// Where the stand-in itself is asked, past the relay.
+    pub(crate) fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
     /// What somebody else calls, past the relay.
     ///
     /// # Errors

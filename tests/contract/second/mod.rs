@@ -2,9 +2,10 @@
 //!
 //! A case sees nothing but the wire, makes what it needs by calls spelled by hand, and says on which stand-ins it runs; one
 //! that cannot run on moto names the difference that is why. The suite holds itself to account: every case must have run
-//! wherever it says, and what ran where is printed.
+//! wherever it says, what ran where is printed, and every difference that is listed must still be one.
 
 mod balancer;
+mod differences;
 mod fleet;
 mod ground;
 mod metrics;
