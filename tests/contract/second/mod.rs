@@ -2,7 +2,8 @@
 //!
 //! A case sees nothing but the wire, makes what it needs by calls spelled by hand, and says on which stand-ins it runs; one
 //! that cannot run on moto names the difference that is why. The suite holds itself to account: every case must have run
-//! wherever it says, what ran where is printed, and every difference that is listed must still be one.
+//! wherever it says, what ran where is printed, every difference that is listed must still be one, and stand-ins that are
+//! wrong on purpose must be caught.
 
 mod balancer;
 mod differences;
@@ -13,6 +14,7 @@ mod moto;
 mod relay;
 mod translation;
 mod wire;
+mod wrong;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

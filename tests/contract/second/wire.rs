@@ -117,3 +117,25 @@ pub(crate) fn form(fields: &[(String, String)]) -> String {
         fields.iter().map(|(name, value)| format!("{}={}", escaped(name), escaped(value))).collect();
     pairs.join("&")
 }
+/// The fields of a form.
+pub(crate) fn fields(form: &[u8]) -> Vec<(String, String)> {
+    let plain = |text: &str| {
+        let mut bytes = Vec::new();
+        let mut rest = text.bytes();
+        while let Some(byte) = rest.next() {
+            match byte {
+                b'+' => bytes.push(b' '),
+                b'%' => {
+                    let digits = [rest.next(), rest.next()].map(Option::unwrap_or_default).map(char::from);
+                    let digits: String = digits.into_iter().collect();
+                    bytes.push(u8::from_str_radix(&digits, 16).unwrap_or(b'?'));
+                }
+                other => bytes.push(other),
+            }
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    };
+    let text = String::from_utf8_lossy(form);
+    let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.map(|(name, value)| (plain(name), plain(value))).collect()
+}
