@@ -23,11 +23,13 @@
 //! checks (`health`).
 //!
 //! A tap that records requests belongs into step 5: `Relay::frame_request` sees every span of a request before it may
-//! go out, and decides what of it is ready; `Relay::frame_response` sees every span of a response.
+//! go out, and decides what of it is ready; `Relay::frame_response` sees every span of a response. What it says, and in
+//! which bytes, is in [`capture`], which is pure and not joined to the relay yet.
 
 mod answer;
 pub mod api;
 mod buffer;
+pub mod capture;
 pub mod class;
 pub mod client;
 mod clock;
