@@ -1,6 +1,6 @@
 //! Capture: what clients send and get, as records that Migration Assistant's Replayer reads.
 //!
-//! Everything here is pure: bytes and times in, records out. No socket, no clock, no Kafka. What takes the
+//! Everything here is pure: bytes and times in, records out, and back. No socket, no clock, no Kafka. What takes the
 //! records and says that they are safe is a sink's work; when a request may go upstream is the relay's.
 //!
 //! # The way of a byte
@@ -10,6 +10,8 @@
 //! 2. [`chunks`] cuts the observations into chunks, numbers them and fills one borrowed buffer a chunk (`buffers`).
 //! 3. [`record`] lays an observation out, its size worked out before the first byte is written, so that every byte of
 //!    traffic is copied once, from the relay's buffer into the record that the sink hands on.
+//! 4. [`read`] goes the other way, bounded and never believing: [`read::decode`] for one record, [`read::accumulate`] for
+//!    a topic. It reacts to odd input as the Replayer 3.3.6 does, and says so where that one throws.
 //!
 //! The format is the `TrafficStream` of Migration Assistant 3.3.6 (`TrafficCaptureStream.proto`), named by
 //! [`record::Version`] so that another can stand beside it.
@@ -17,6 +19,7 @@
 mod buffers;
 pub mod chunks;
 pub mod identity;
+pub mod read;
 pub mod record;
 pub mod stream;
 mod time;
