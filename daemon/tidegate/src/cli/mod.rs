@@ -10,6 +10,7 @@ mod advance;
 pub mod api;
 mod aws;
 mod baseline;
+mod capture;
 mod close;
 mod clusters;
 mod completions;
@@ -176,6 +177,8 @@ pub enum Verb {
     Preflight(preflight::Preflight),
     /// Record, import and show baselines: what is normal for a source.
     Baseline(baseline::Baseline),
+    /// Look at captured traffic.
+    Capture(capture::Capture),
     /// Run the daemon: the control plane.
     Run(run::Run),
     /// Begin a service's cutover.
@@ -228,6 +231,7 @@ impl Verb {
             Self::Policy(verb) => verb.run(context),
             Self::Preflight(verb) => verb.run(context),
             Self::Baseline(verb) => verb.run(context),
+            Self::Capture(verb) => verb.run(context),
             Self::Run(verb) => verb.run(context),
             Self::Start(verb) => verb.run(context),
             Self::Status(verb) => verb.run(context),

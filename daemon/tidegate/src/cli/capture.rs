@@ -1,0 +1,26 @@
+//! `tidegate capture`: what was captured, looked at. Nothing here records or moves anything.
+
+mod cat;
+
+use super::{Context, Exit};
+
+/// The arguments of `tidegate capture`.
+#[derive(Debug, clap::Args)]
+pub struct Capture {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    /// Print captured streams as requests and responses.
+    Cat(cat::Cat),
+}
+
+impl Capture {
+    pub(super) fn run(self, context: &Context) -> anyhow::Result<Exit> {
+        match self.what {
+            What::Cat(verb) => verb.run(context),
+        }
+    }
+}

@@ -1,0 +1,400 @@
+//! `tidegate capture cat`: captured records as the requests and responses that are in them, as the Replayer would find them.
+//!
+//! Requests are printed as their exchanges end, so those of several connections stand between one another. What cannot be
+//! read is said on stderr and passed over, as the Replayer does; then the verb ends with 1.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read as _};
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use proxy::capture::Timestamp;
+use proxy::capture::read::decode::RECORD_BYTES_MAX;
+use proxy::capture::read::{Accumulator, Chunk, End, Exchange, Outcome};
+use serde::Serialize;
+
+use crate::cli::{Context, Exit};
+
+/// The longest line of a file, in bytes: the largest record as base64, with a key before it.
+const LINE_BYTES_MAX: usize = RECORD_BYTES_MAX / 3 * 4 + 1024;
+
+/// So many lines that cannot be read are said; the rest is counted.
+const PROBLEMS_SAID_MAX: usize = 10;
+
+/// How much of a body is shown to a person, in bytes.
+const BODY_BYTES_SHOWN: usize = 1024;
+
+/// The arguments of `tidegate capture cat`.
+///
+/// With `--json`, one object a request: `connection`, `index` (which of the connection's requests, from 0), `request` and
+/// `response` (base64; `null` without one), `complete`, what `end`ed the exchange, and the times of its first and last reads
+/// and writes.
+#[derive(Debug, clap::Args)]
+pub(super) struct Cat {
+    /// A file with a base64 record a line, as the Replayer's `-i` takes it; `KEY|` may stand before each.
+    #[arg(long, value_name = "FILE")]
+    file: PathBuf,
+}
+
+/// What was found in all.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Totals {
+    records: u64,
+    requests: u64,
+    complete: u64,
+    answered: u64,
+    connections: u64,
+    /// Observations that mean nothing where they stand.
+    ignored: u64,
+    /// Lines that are no record.
+    unreadable: u64,
+    /// Places where the Replayer would stop.
+    breaks: u64,
+}
+
+impl Cat {
+    pub(super) fn run(self, context: &Context) -> anyhow::Result<Exit> {
+        let name = self.file.display();
+        let file = fs::File::open(&self.file).with_context(|| format!("cannot read `{name}`"))?;
+        let mut said = 0;
+        let totals = cat(
+            BufReader::new(file),
+            |exchange| {
+                if context.json { context.print_json(&Said::of(exchange)) } else { context.print(&page(exchange)) }
+            },
+            |problem| {
+                said += 1;
+                if said <= PROBLEMS_SAID_MAX { context.say(&format!("{name}, {problem}")) } else { Ok(()) }
+            },
+        )
+        .with_context(|| format!("cannot read `{name}`"))?;
+        context.say(&totals.sentence())?;
+        Ok(if totals.unreadable + totals.breaks > 0 { Exit::Error } else { Exit::Done })
+    }
+}
+
+impl Totals {
+    fn sentence(&self) -> String {
+        let mut text = format!(
+            "{} requests, {} complete, {} answered; {} records of {} connections",
+            self.requests, self.complete, self.answered, self.records, self.connections
+        );
+        for (count, what) in [
+            (self.ignored, "observations have no place and were passed over"),
+            (self.unreadable, "lines are no records and were passed over"),
+            (self.breaks, "places would stop the Replayer"),
+        ] {
+            if count > 0 {
+                text.push_str(&format!("; {count} {what}"));
+            }
+        }
+        text
+    }
+}
+
+/// Reads a file's lines, shows each request, and tells each problem.
+fn cat(
+    mut input: impl BufRead,
+    mut show: impl FnMut(&Exchange) -> anyhow::Result<()>,
+    mut tell: impl FnMut(String) -> anyhow::Result<()>,
+) -> anyhow::Result<Totals> {
+    let mut totals = Totals::default();
+    let mut accumulator = Accumulator::default();
+    let (mut line, mut record, mut outcomes) = (Vec::new(), Vec::new(), Vec::new());
+    for number in 1_u64.. {
+        line.clear();
+        if input.by_ref().take(LINE_BYTES_MAX as u64 + 1).read_until(b'\n', &mut line)? == 0 {
+            break;
+        }
+        if line.len() > LINE_BYTES_MAX {
+            anyhow::bail!(
+                "line {number} has more than {LINE_BYTES_MAX} bytes; is this a file with a base64 record a line?"
+            );
+        }
+        if number == 1 && line.starts_with(&[0x1f, 0x8b]) {
+            anyhow::bail!("it is compressed; unzip it first, as `gzip -dc FILE > PLAIN` does");
+        }
+        let text = line.trim_ascii();
+        if text.is_empty() {
+            continue;
+        }
+        match decode(text, &mut record) {
+            Ok(chunk) => {
+                totals.records += 1;
+                accumulator.add(&chunk, &mut outcomes);
+            }
+            Err(why) => {
+                totals.unreadable += 1;
+                tell(format!("line {number}: {why}"))?;
+            }
+        }
+        take(&mut outcomes, &mut totals, &mut show, |what| tell(format!("line {number}: {what}")))?;
+    }
+    accumulator.finish(&mut outcomes);
+    take(&mut outcomes, &mut totals, &mut show, tell)?;
+    Ok(totals)
+}
+
+/// One line as a record.
+fn decode<'r>(line: &[u8], record: &'r mut Vec<u8>) -> Result<Chunk<'r>, String> {
+    let text = line.rsplit(|&byte| byte == b'|').next().unwrap_or(line);
+    record.clear();
+    STANDARD.decode_vec(text, record).map_err(|error| format!("not base64: {error}"))?;
+    Chunk::decode(record).map_err(|error| error.to_string())
+}
+
+fn take(
+    outcomes: &mut Vec<Outcome>,
+    totals: &mut Totals,
+    show: &mut impl FnMut(&Exchange) -> anyhow::Result<()>,
+    mut tell: impl FnMut(String) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    for outcome in outcomes.drain(..) {
+        match outcome {
+            Outcome::Exchange(exchange) => {
+                totals.requests += 1;
+                totals.complete += u64::from(exchange.complete);
+                totals.answered += u64::from(exchange.response.as_ref().is_some_and(|bytes| !bytes.is_empty()));
+                show(&exchange)?;
+            }
+            Outcome::Closed(_) => totals.connections += 1,
+            Outcome::Ignored(_) => totals.ignored += 1,
+            Outcome::Breaks(breaks) => {
+                totals.breaks += 1;
+                tell(format!("the Replayer would stop here: {breaks}"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A request as JSON.
+#[derive(Serialize)]
+struct Said<'e> {
+    connection: &'e str,
+    index: i64,
+    node: &'e str,
+    request: String,
+    response: Option<String>,
+    complete: bool,
+    end: &'static str,
+    read_first: String,
+    read_last: String,
+    write_first: Option<String>,
+    write_last: Option<String>,
+    reads: u32,
+    writes: u32,
+    cut_bytes: u64,
+}
+
+impl<'e> Said<'e> {
+    fn of(exchange: &'e Exchange) -> Self {
+        Self {
+            connection: &exchange.connection,
+            index: exchange.number,
+            node: &exchange.node,
+            request: STANDARD.encode(&exchange.request),
+            response: exchange.response.as_ref().map(|bytes| STANDARD.encode(bytes)),
+            complete: exchange.complete,
+            end: end_name(exchange.end),
+            read_first: time(exchange.read_first),
+            read_last: time(exchange.read_last),
+            write_first: exchange.write_first.map(time),
+            write_last: exchange.write_last.map(time),
+            reads: exchange.reads,
+            writes: exchange.writes,
+            cut_bytes: exchange.cut_bytes,
+        }
+    }
+}
+
+const fn end_name(end: End) -> &'static str {
+    match end {
+        End::NextRequest => "next_request",
+        End::Dropped => "dropped",
+        End::Exception => "exception",
+        End::Close => "close",
+        End::Expiry => "expiry",
+        End::EndOfInput => "end_of_input",
+    }
+}
+
+/// As `2026-11-21T11:22:33.000000001Z`; as plain seconds where no calendar has the date.
+fn time(at: Timestamp) -> String {
+    jiff::Timestamp::new(at.seconds(), at.nanos().cast_signed())
+        .map_or_else(|_| format!("{}.{:09} s", at.seconds(), at.nanos()), |at| at.to_string())
+}
+
+/// A request and its response for a person.
+fn page(exchange: &Exchange) -> String {
+    let how = match (exchange.complete, &exchange.response) {
+        (true, Some(_)) => "",
+        (true, None) => ", not answered",
+        (false, _) if exchange.end == End::Dropped => ", left out of replay",
+        (false, _) => ", not complete",
+    };
+    let mut text = format!("{}  {} request {}{how}\n", time(exchange.read_first), exchange.connection, exchange.number);
+    message(&mut text, '>', &exchange.request);
+    if let Some(response) = &exchange.response {
+        message(&mut text, '<', response);
+    }
+    text.push('\n');
+    text
+}
+
+/// Head and body, each line behind a mark. What a terminal would act on is escaped.
+fn message(to: &mut String, mark: char, bytes: &[u8]) {
+    let head_bytes = bytes.windows(4).position(|four| four == b"\r\n\r\n").map_or(bytes.len(), |place| place + 4);
+    let (head, body) = bytes.split_at(head_bytes);
+    lines(to, mark, &String::from_utf8_lossy(head));
+    let shown = &body[..body.len().min(BODY_BYTES_SHOWN)];
+    match std::str::from_utf8(shown) {
+        Ok(text) => lines(to, mark, text),
+        // A character may be cut by the limit; anything else that is no text is not shown as one.
+        Err(error) if error.error_len().is_none() && error.valid_up_to() > 0 => {
+            lines(to, mark, &String::from_utf8_lossy(&shown[..error.valid_up_to()]));
+        }
+        Err(_) => {
+            to.push_str(&format!("{mark} ({} bytes that are no text)\n", body.len()));
+            return;
+        }
+    }
+    if body.len() > shown.len() {
+        to.push_str(&format!("{mark} (and {} bytes more)\n", body.len() - shown.len()));
+    }
+}
+
+fn lines(to: &mut String, mark: char, text: &str) {
+    for line in text.lines() {
+        to.push(mark);
+        if !line.is_empty() {
+            to.push(' ');
+        }
+        for character in line.chars() {
+            if character.is_control() && character != '\t' {
+                to.extend(character.escape_default());
+            } else {
+                to.push(character);
+            }
+        }
+        to.push('\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::process::Command;
+
+    use expect_test::expect;
+    use flate2::read::GzDecoder;
+
+    use super::*;
+
+    fn vectors() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/vectors")
+    }
+
+    fn java_topic() -> BufReader<GzDecoder<fs::File>> {
+        BufReader::new(GzDecoder::new(fs::File::open(vectors().join("java-topic.b64.gz")).unwrap()))
+    }
+
+    /// Proves that the objects which are printed for a real topic are those that a reader without our code finds in it, byte
+    /// for byte: 181 requests, 179 complete, 178 answered.
+    #[test]
+    fn what_is_printed_of_a_real_topic_is_what_another_reader_finds() {
+        let mut printed = Vec::new();
+        let totals = cat(
+            java_topic(),
+            |exchange| {
+                serde_json::to_writer(&mut printed, &Said::of(exchange))?;
+                printed.push(b'\n');
+                Ok(())
+            },
+            |problem| panic!("{problem}"),
+        )
+        .unwrap();
+        expect!["181 requests, 179 complete, 178 answered; 120 records of 48 connections; 6 observations have no place and were passed over"]
+            .assert_eq(&totals.sentence());
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), printed).unwrap();
+        let output = Command::new("python3")
+            .arg(vectors().join("../capture/capture_reader.py"))
+            .arg(vectors().join("java-topic.b64.gz"))
+            .arg("--cat")
+            .arg(file.path())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        expect![[r#"
+            181 requests are said as they are recorded
+            181 requests, 179 complete, 178 answered
+        "#]]
+        .assert_eq(&String::from_utf8(output.stdout).unwrap());
+    }
+
+    /// Proves how a request looks to a person, and that bytes which a terminal would act on are escaped.
+    #[test]
+    fn a_request_is_shown_as_lines() {
+        let mut shown = String::new();
+        cat(
+            java_topic(),
+            |exchange| {
+                if shown.is_empty() && exchange.request.starts_with(b"POST") {
+                    shown = page(exchange).lines().filter(|line| !line.contains("X-")).collect::<Vec<_>>().join("\n");
+                }
+                Ok(())
+            },
+            |problem| panic!("{problem}"),
+        )
+        .unwrap();
+        assert!(shown.contains("\n> POST /") && shown.contains("\n< HTTP/1.1 "), "{shown}");
+        let mut text = String::new();
+        message(&mut text, '>', b"GET /\x1b[2J HTTP/1.1\r\nA: b\r\n\r\n\xff\xfe\x00");
+        expect![[r"
+            > GET /\u{1b}[2J HTTP/1.1
+            > A: b
+            >
+            > (3 bytes that are no text)
+        "]]
+        .assert_eq(&text);
+    }
+
+    /// Proves that lines which are no records are told with their numbers and passed over, that a record which stops the
+    /// Replayer is told, and that a compressed file is refused with what to do.
+    #[test]
+    fn what_cannot_be_read_is_told_and_passed_over() {
+        let topic = std::io::read_to_string(java_topic()).unwrap();
+        // The first records are of connections that were closed without a word.
+        let first = topic.lines().find(|line| line.len() > 1_000).unwrap();
+        // A chunk of connection `c` without an observation.
+        let file = format!("no base64!\n\nkey|{first}\nCgFjEg==\nCgFjGAE=\n");
+        let (mut problems, mut requests) = (Vec::new(), 0);
+        let totals = cat(
+            file.as_bytes(),
+            |_| {
+                requests += 1;
+                Ok(())
+            },
+            |problem| {
+                problems.push(problem);
+                Ok(())
+            },
+        )
+        .unwrap();
+        assert_eq!((totals.records, totals.unreadable, totals.breaks), (2, 2, 1));
+        assert!(requests > 0);
+        expect![[r#"
+            [
+                "line 1: not base64: Invalid symbol 32, offset 2.",
+                "line 4: the record is cut off at byte 4: 1 bytes are due there, 0 are left",
+                "line 5: the Replayer would stop here: chunk 1 of connection c has no observation",
+            ]
+        "#]]
+        .assert_debug_eq(&problems);
+        let refused = cat(&[0x1f, 0x8b, 0x08][..], |_| Ok(()), |_| Ok(())).unwrap_err();
+        assert!(refused.to_string().contains("gzip -dc"), "{refused}");
+    }
+}
