@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use proxy::capture::read::{Accumulator, Chunk, Outcome};
 
-/// The input is a topic: records, each after two bytes with its length.
+// The input is a topic: records, each after two bytes with its length.
 fuzz_target!(|data: &[u8]| {
     let mut accumulator = Accumulator::default();
     let mut outcomes = Vec::new();
