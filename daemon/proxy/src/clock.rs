@@ -21,6 +21,12 @@ pub(crate) fn unix_millis() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
+/// The wall clock, to hold against the times of files.
+#[expect(clippy::disallowed_methods, reason = "this is the package's clock")]
+pub(crate) fn wall() -> SystemTime {
+    SystemTime::now()
+}
+
 /// One timer for the whole life of a connection, re-armed as rarely as possible: deadlines mostly move into the future,
 /// so it is left to fire early and only then set to where the deadline is by now.
 pub(crate) struct Timer {
