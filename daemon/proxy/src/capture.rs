@@ -26,6 +26,8 @@ mod buffers;
 pub mod chunks;
 pub mod file;
 pub mod identity;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod loss;
 mod outlet;
 pub mod read;

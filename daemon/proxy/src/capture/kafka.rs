@@ -1,0 +1,314 @@
+//! The capture log in Kafka.
+//!
+//! Serving threads hand records to librdkafka themselves: it takes them under a lock of its own and never waits. One
+//! thread polls for acknowledgements, another watches the topic. All replicas acknowledge, the producer is idempotent,
+//! and keys go to the partitions that the reference's producer would choose.
+//!
+//! The watch is there because acknowledgements do not tell everything. A topic that was deleted and made anew (brokers
+//! make topics by themselves unless told otherwise) acknowledges as if nothing had happened, and what it had is gone. So
+//! the ends of its partitions are looked at: an end below what was acknowledged or seen before, or an acknowledged offset
+//! that does not rise, begins a new *life* of the log. Streams that began in the old one are broken, which their senders
+//! learn at their next record, and the acknowledged records are counted as vanished. Reading an end twice before
+//! believing it costs a second and keeps a changing leader from raising a false alarm.
+//!
+//! The watch also closes the breaker: it asks the brokers, so that no client's request has to find out by waiting. And
+//! where neither questions nor records are answered it opens it, which is sooner than the first record runs out of time.
+//!
+//! Not known here: the topic's id, which librdkafka has and its Rust binding does not show.
+
+mod client;
+mod properties;
+mod settings;
+mod topic;
+
+use std::{
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    error::KafkaError,
+    producer::{BaseProducer, BaseRecord, Producer as _},
+};
+
+pub use properties::{Properties, PropertiesError};
+pub use settings::{CLIENT_ID, Compression, Create, Options, Scram, Secret, Security, Tls, Token, TokenProvider};
+pub use topic::{Settings, StartError, Topic};
+
+use self::{
+    client::{Hooks, Log},
+    topic::Found,
+};
+use super::{
+    breaker::{Breaker, Position},
+    sink::{Parcel, Sink, Verdict},
+};
+use crate::clock;
+
+/// How long one call for acknowledgements lasts; how soon the polling thread sees that it should end.
+const POLL: Duration = Duration::from_millis(100);
+
+/// How often a log that fails is looked at.
+const WATCH_WHILE_OPEN: Duration = Duration::from_millis(250);
+
+/// Looks in a row without an answer, and without an acknowledgement meanwhile, after which the brokers count as gone.
+const SILENT_LOOKS_MAX: u32 = 3;
+
+type Producer = BaseProducer<Hooks>;
+
+/// See the module.
+pub struct Kafka {
+    shared: Arc<Shared>,
+    topic: Topic,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+struct Shared {
+    options: Options,
+    log: Arc<Log>,
+    breaker: Arc<Breaker>,
+    /// Replaced when librdkafka gives one up for good; `None` after the end.
+    producer: RwLock<Option<Arc<Producer>>>,
+    ended: AtomicBool,
+    end: Mutex<bool>,
+    ending: Condvar,
+}
+
+impl Kafka {
+    /// Connects, holds the topic against what capture needs (or makes it), and starts the threads. Blocks for at most
+    /// [`Options::start_timeout`] while the brokers do not answer.
+    ///
+    /// # Errors
+    /// Options that make no client, brokers that do not answer or refuse us, a topic that is missing or unfit.
+    pub fn start(options: Options, breaker: Arc<Breaker>) -> Result<Self, StartError> {
+        for name in options.properties.passed_over() {
+            tracing::info!(name, "a setting of the properties file means nothing to this producer");
+        }
+        let log = Arc::<Log>::default();
+        let shared = Arc::new(Shared {
+            producer: RwLock::new(None),
+            log,
+            breaker,
+            options,
+            ended: AtomicBool::new(false),
+            end: Mutex::new(false),
+            ending: Condvar::new(),
+        });
+        let producer = shared.connect().map_err(|error| StartError::Client(error.to_string()))?;
+        *shared.producer.write().expect("nobody panics while holding it") = Some(Arc::clone(&producer));
+        let mut kafka = Self {
+            topic: Topic { name: String::new(), partitions: 0, replicas: 0, settings: None },
+            threads: Mutex::default(),
+            shared: Arc::clone(&shared),
+        };
+        // Before the check, since tokens and complaints come by polling.
+        let theirs = Arc::clone(&shared);
+        kafka.spawn("capture-kafka", move || theirs.poll())?;
+        // On a thread of its own, since whoever starts may be inside a runtime, and the check runs one.
+        kafka.topic = std::thread::scope(|scope| {
+            let check = scope.spawn(|| topic::check(&shared.options, &producer, &shared.log));
+            check.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })?;
+        drop(producer);
+        let (theirs, partitions) = (Arc::clone(&shared), kafka.topic.partitions);
+        if let Some(producer) = shared.producer()
+            && let Ok(ends) = topic::ends(&shared.options, &producer, partitions)
+        {
+            shared.log.seen(ends);
+        }
+        kafka.spawn("capture-watch", move || theirs.watch())?;
+        Ok(kafka)
+    }
+
+    fn spawn(&self, name: &str, run: impl FnOnce() + Send + 'static) -> Result<(), StartError> {
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(run);
+        let thread = thread.map_err(|error| StartError::Thread(error.to_string()))?;
+        self.threads.lock().expect("nobody panics while holding it").push(thread);
+        Ok(())
+    }
+
+    /// What the topic was at start.
+    pub fn topic(&self) -> &Topic {
+        &self.topic
+    }
+
+    /// Records that were acknowledged and are gone, since the topic was deleted and made anew; and how that was seen.
+    pub fn vanished(&self) -> (u64, Option<String>) {
+        self.shared.log.vanished()
+    }
+}
+
+impl Sink for Kafka {
+    fn name(&self) -> &'static str {
+        "kafka"
+    }
+
+    fn take(&self, parcel: Parcel) -> Option<Vec<u8>> {
+        let Parcel { key, value, receipt } = parcel;
+        let Some(producer) = self.shared.producer() else {
+            drop(receipt);
+            return Some(value);
+        };
+        let record =
+            BaseRecord::with_opaque_to(&self.shared.options.topic, Box::new(receipt)).key(&*key).payload(&*value);
+        if let Err((error, record)) = producer.send(record) {
+            record.delivery_opaque.answer(Verdict::Lost(client::lost(&error)));
+        }
+        // librdkafka has copied it.
+        Some(value)
+    }
+
+    fn life(&self) -> u64 {
+        self.shared.log.life()
+    }
+
+    fn end(&self, _deadline: Instant) {
+        self.shared.ended.store(true, Ordering::Relaxed);
+        *self.shared.end() = true;
+        self.shared.ending.notify_all();
+        for thread in std::mem::take(&mut *self.threads.lock().expect("nobody panics while holding it")) {
+            drop(thread.join());
+        }
+        // The last to go: dropped, it gives up what is under way, and answers for it.
+        self.shared.producer.write().expect("nobody panics while holding it").take();
+    }
+}
+
+impl Drop for Kafka {
+    fn drop(&mut self) {
+        self.end(clock::now());
+    }
+}
+
+impl Shared {
+    fn end(&self) -> MutexGuard<'_, bool> {
+        self.end.lock().expect("nobody panics while holding it")
+    }
+
+    fn producer(&self) -> Option<Arc<Producer>> {
+        self.producer.read().expect("nobody panics while holding it").clone()
+    }
+
+    fn connect(&self) -> Result<Arc<Producer>, KafkaError> {
+        let hooks = Hooks { log: Arc::clone(&self.log), tokens: self.options.tokens() };
+        Ok(Arc::new(self.options.client_config().create_with_context(hooks)?))
+    }
+
+    fn poll(&self) {
+        while !self.ended.load(Ordering::Relaxed) {
+            match self.producer() {
+                Some(producer) => producer.poll(POLL),
+                None => return,
+            }
+        }
+    }
+
+    fn watch(&self) {
+        let mut watch = Watch::default();
+        loop {
+            let pause = match self.breaker.position() {
+                Position::Closed => self.options.watch,
+                Position::Open | Position::HalfOpen => WATCH_WHILE_OPEN,
+            };
+            let until = clock::now() + pause;
+            let mut end = self.end();
+            while !*end {
+                let left = until.saturating_duration_since(clock::now());
+                if left.is_zero() {
+                    break;
+                }
+                end = self.ending.wait_timeout(end, left).expect("nobody panics while holding it").0;
+            }
+            if *end {
+                return;
+            }
+            drop(end);
+            let Some(producer) = self.producer() else { return };
+            if let Some((code, why)) = producer.client().fatal_error() {
+                self.replace(&format!("{code}: {why}"));
+                continue;
+            }
+            self.look(&producer, &mut watch);
+        }
+    }
+
+    /// librdkafka gives a producer up when it can no longer promise order; a new one begins a new sequence.
+    fn replace(&self, why: &str) {
+        match self.connect() {
+            Ok(producer) => {
+                tracing::warn!(why, "the Kafka producer gave up; began a new one");
+                let old = self.producer.write().expect("nobody panics while holding it").replace(producer);
+                // Dropped outside of the lock: it waits for what it gives up.
+                drop(old);
+            }
+            Err(error) => self.breaker.open(clock::now(), &format!("cannot set up the Kafka client: {error}").into()),
+        }
+    }
+
+    fn look(&self, producer: &Producer, watch: &mut Watch) {
+        let acknowledged = self.log.acknowledged();
+        let expected = self.log.expected();
+        let seen = match topic::find(&self.options, producer) {
+            Ok(Found::Topic(topic)) => topic::ends(&self.options, producer, topic.partitions),
+            Ok(Found::Missing) => {
+                watch.silent = 0;
+                return self.fail(&format!("there is no topic `{}`", self.options.topic));
+            }
+            Ok(Found::Later(why)) => Err(why),
+            Err(error) => {
+                watch.silent = 0;
+                return self.fail(&error.to_string());
+            }
+        };
+        let ends = match seen {
+            Ok(ends) => ends,
+            Err(why) => {
+                watch.silent = if self.log.acknowledged() == acknowledged { watch.silent + 1 } else { 0 };
+                if watch.silent >= SILENT_LOOKS_MAX {
+                    let complaint = self.log.take_complaint();
+                    self.fail(&complaint.map_or(why, |(_, reason)| reason));
+                }
+                return;
+            }
+        };
+        watch.silent = 0;
+        let short = expected.iter().find_map(|(partition, end)| {
+            let now = ends.get(partition).copied().unwrap_or(0);
+            (now < *end).then(|| format!("partition {partition} ends at {now}, and had {end}"))
+        });
+        match short {
+            None => {
+                watch.short = false;
+                self.log.seen(ends);
+                self.breaker.ready();
+            }
+            // Once more, at once: a leader that has just changed may not know yet.
+            Some(_) if !watch.short => {
+                watch.short = true;
+                self.look(producer, watch);
+            }
+            Some(why) => {
+                watch.short = false;
+                self.log.replaced(&why);
+                self.fail(&format!("the topic was deleted and made anew: {why}"));
+            }
+        }
+    }
+
+    fn fail(&self, why: &str) {
+        self.breaker.open(clock::now(), &why.into());
+    }
+}
+
+/// What earlier looks found.
+#[derive(Debug, Default)]
+struct Watch {
+    /// Looks in a row without an answer.
+    silent: u32,
+    /// Whether the last look found less than was expected.
+    short: bool,
+}

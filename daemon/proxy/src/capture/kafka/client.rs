@@ -1,0 +1,229 @@
+//! What librdkafka calls back: acknowledgements, complaints, requests for a token.
+//!
+//! Acknowledgements come on the polling thread, one call a record. The first of a batch wakes the serving thread that sent
+//! it; by the time that thread looks, the rest of the batch has been added (see `sink`).
+
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use rdkafka::{
+    ClientContext, Message,
+    client::OAuthToken,
+    config::RDKafkaLogLevel,
+    error::{KafkaError, RDKafkaErrorCode},
+    producer::{DeliveryResult, ProducerContext},
+};
+
+use super::{
+    super::sink::{Lost, Receipt, Verdict, Why},
+    settings::TokenProvider,
+};
+
+/// What is known of the topic from acknowledgements and looks, and in which life of it.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    life: AtomicU64,
+    /// Acknowledgements since the start, for the watch: a broker that acknowledges is not dead.
+    acknowledged: AtomicU64,
+    ends: Mutex<Ends>,
+    complaint: Mutex<Option<(RDKafkaErrorCode, String)>>,
+}
+
+#[derive(Debug, Default)]
+struct Ends {
+    /// One past the last offset that was acknowledged to us, a partition.
+    acknowledged: BTreeMap<i32, i64>,
+    /// The highest end that a look has shown, a partition.
+    seen: BTreeMap<i32, i64>,
+    /// Records acknowledged in this life of the topic.
+    records: u64,
+    /// Records acknowledged in earlier ones, which are gone with them.
+    vanished: u64,
+    why: Option<String>,
+}
+
+impl Log {
+    pub(super) fn life(&self) -> u64 {
+        self.life.load(Ordering::Acquire)
+    }
+
+    pub(super) fn acknowledged(&self) -> u64 {
+        self.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// How many acknowledged records are gone, and how that was seen.
+    pub(super) fn vanished(&self) -> (u64, Option<String>) {
+        let ends = self.ends();
+        (ends.vanished, ends.why.clone())
+    }
+
+    /// What librdkafka complained of last, and forgets it.
+    pub(super) fn take_complaint(&self) -> Option<(RDKafkaErrorCode, String)> {
+        self.complaint.lock().expect("nobody panics while holding it").take()
+    }
+
+    fn ends(&self) -> MutexGuard<'_, Ends> {
+        self.ends.lock().expect("nobody panics while holding it")
+    }
+
+    /// A record of the life `sent` was acknowledged at `offset`; a negative one is not known (a retry that was found to be
+    /// there already).
+    fn acknowledge(&self, sent: u64, partition: i32, offset: i64) -> Verdict {
+        self.acknowledged.fetch_add(1, Ordering::Relaxed);
+        let mut ends = self.ends();
+        if offset >= 0 {
+            let end = ends.acknowledged.get(&partition).copied().unwrap_or(0);
+            if offset < end {
+                self.begin_anew(
+                    &mut ends,
+                    &format!("partition {partition} acknowledged offset {offset} after offset {}", end - 1),
+                );
+            }
+            ends.acknowledged.insert(partition, offset + 1);
+        }
+        ends.records += 1;
+        if sent == self.life() {
+            return Verdict::Safe;
+        }
+        Verdict::Lost(Lost::perhaps(Why::TopicReplaced, "the topic was deleted and made anew"))
+    }
+
+    /// What must be there at least when partition ends are asked for from now on.
+    pub(super) fn expected(&self) -> BTreeMap<i32, i64> {
+        let ends = self.ends();
+        let mut expected = ends.acknowledged.clone();
+        for (partition, end) in &ends.seen {
+            let at_least = expected.entry(*partition).or_default();
+            *at_least = (*at_least).max(*end);
+        }
+        expected
+    }
+
+    /// A look showed these ends; what was `expected` was asked for before it.
+    pub(super) fn seen(&self, ends: BTreeMap<i32, i64>) {
+        self.ends().seen = ends;
+    }
+
+    /// The topic lost what it had acknowledged.
+    pub(super) fn replaced(&self, why: &str) {
+        self.begin_anew(&mut self.ends(), why);
+    }
+
+    fn begin_anew(&self, ends: &mut Ends, why: &str) {
+        let vanished = ends.records;
+        *ends = Ends { vanished: ends.vanished + vanished, why: Some(why.to_owned()), ..Ends::default() };
+        self.life.fetch_add(1, Ordering::AcqRel);
+        tracing::error!(vanished, why, "the capture topic was deleted and made anew: what it had acknowledged is gone");
+    }
+}
+
+/// What one client of librdkafka is given.
+pub(super) struct Hooks {
+    pub(super) log: Arc<Log>,
+    pub(super) tokens: Option<Arc<dyn TokenProvider>>,
+}
+
+impl ClientContext for Hooks {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    /// What librdkafka says at each attempt is for us; what an operator must know is said once, by the breaker.
+    fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(facility, message, "librdkafka");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "librdkafka");
+        if let Some(code) = error.rdkafka_error_code() {
+            let mut complaint = self.log.complaint.lock().expect("nobody panics while holding it");
+            // "All brokers down" follows the reason and would hide it.
+            if code != RDKafkaErrorCode::AllBrokersDown || complaint.is_none() {
+                *complaint = Some((code, reason.to_owned()));
+            }
+        }
+    }
+
+    fn generate_oauth_token(&self, _config: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        let provider = self.tokens.as_ref().ok_or("no token provider was given")?;
+        let token = provider.token()?;
+        Ok(OAuthToken { token: token.value.0, principal_name: token.principal, lifetime_ms: token.expires_unix_millis })
+    }
+}
+
+impl ProducerContext for Hooks {
+    type DeliveryOpaque = Box<Receipt>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, receipt: Box<Receipt>) {
+        let verdict = match result {
+            Ok(message) => self.log.acknowledge(receipt.life(), message.partition(), message.offset()),
+            Err((error, _)) => Verdict::Lost(lost(error)),
+        };
+        receipt.answer(verdict);
+    }
+}
+
+/// What a failed produce means. Where it cannot be told whether the broker kept the record, it is said to be perhaps
+/// there: librdkafka knows more than its Rust binding tells.
+pub(super) fn lost(error: &KafkaError) -> Lost {
+    use RDKafkaErrorCode as Code;
+    let detail = error.to_string();
+    match error.rdkafka_error_code() {
+        Some(Code::MessageTimedOut | Code::OperationTimedOut) => {
+            Lost::perhaps(Why::TimedOut, "the broker did not acknowledge in time")
+        }
+        Some(Code::PurgeQueue) => Lost::new(Why::Ending, detail),
+        Some(Code::PurgeInflight) => Lost::perhaps(Why::Ending, detail),
+        Some(Code::MessageSizeTooLarge | Code::InvalidRecord | Code::InvalidMessageSize) => {
+            Lost::new(Why::Unfit, detail)
+        }
+        Some(
+            Code::UnknownTopic
+            | Code::UnknownTopicOrPartition
+            | Code::UnknownPartition
+            | Code::QueueFull
+            | Code::NotEnoughReplicas
+            | Code::TopicAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::PolicyViolation,
+        ) => Lost::new(Why::Refused, detail),
+        _ => Lost::perhaps(Why::Refused, detail),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Proves that an acknowledged offset that does not rise begins a new life: its record and all of the old life are
+    /// not safe, those of the new one are.
+    #[test]
+    fn an_offset_that_does_not_rise_is_a_new_topic() {
+        let log = Log::default();
+        assert_eq!(log.acknowledge(0, 0, 10), Verdict::Safe);
+        assert_eq!(log.acknowledge(0, 1, 3), Verdict::Safe);
+        assert_eq!(log.acknowledge(0, 0, 11), Verdict::Safe);
+        assert_eq!(log.acknowledge(0, 0, -1), Verdict::Safe);
+        let Verdict::Lost(lost) = log.acknowledge(0, 0, 0) else { panic!("it must not count as safe") };
+        assert_eq!((lost.why, lost.perhaps_there), (Why::TopicReplaced, true));
+        assert_eq!(log.life(), 1);
+        assert_eq!(log.vanished(), (4, Some("partition 0 acknowledged offset 0 after offset 11".to_owned())));
+        assert!(matches!(log.acknowledge(0, 1, 0), Verdict::Lost(_)), "sent before, so its stream began before");
+        assert_eq!(log.acknowledge(1, 1, 1), Verdict::Safe);
+    }
+
+    /// Proves that other writers' records, which a look shows, raise what is expected and yet do not make our own
+    /// acknowledgements look late.
+    #[test]
+    fn other_writers_are_no_replacement() {
+        let log = Log::default();
+        assert_eq!(log.acknowledge(0, 0, 5), Verdict::Safe);
+        log.seen(BTreeMap::from([(0, 100), (1, 7)]));
+        assert_eq!(log.acknowledge(0, 0, 50), Verdict::Safe);
+        assert_eq!(log.expected(), BTreeMap::from([(0, 100), (1, 7)]));
+    }
+}
