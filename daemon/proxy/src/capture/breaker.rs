@@ -249,8 +249,10 @@ mod tests {
         let (mut now, mut pause) = (start, PAUSE_FIRST);
         tried.open(now, &why());
         for _ in 0..10 {
-            assert_eq!(tried.admit(now + pause - Duration::from_millis(1)), None);
-            now += pause;
+            let end = now + pause;
+            assert_eq!(tried.admit(now), None);
+            assert_eq!(tried.admit(now + pause.mul_f64(0.99)), None);
+            now = end;
             let probe = tried.admit(now).unwrap();
             tried.failed(probe, now, &why());
             pause = (pause * 2).min(PAUSE_MAX);

@@ -182,10 +182,19 @@ impl Files {
 }
 
 /// An advisory lock, free again at `kill -9`.
-fn lock(dir: &Path) -> io::Result<File> {
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing alone would leave it to a child process that is being started just now and still has our descriptors.
+        drop(self.0.unlock());
+    }
+}
+
+fn lock(dir: &Path) -> io::Result<Lock> {
     let file = File::options().create(true).append(true).open(dir.join("lock"))?;
     match file.try_lock() {
-        Ok(()) => Ok(file),
+        Ok(()) => Ok(Lock(file)),
         Err(fs::TryLockError::WouldBlock) => {
             Err(io::Error::new(io::ErrorKind::ResourceBusy, "another process captures to it: give each its own folder"))
         }
@@ -296,7 +305,7 @@ struct Writer {
     flushed_at: Instant,
     frames: Vec<u8>,
     /// Held for as long as we write.
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Writer {

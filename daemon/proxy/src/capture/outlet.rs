@@ -140,8 +140,8 @@ pub struct Outlet {
 }
 
 /// The records of one key.
+#[derive(Default)]
 struct Chain {
-    life: u64,
     flying: bool,
     broken: bool,
     /// Bounded by the byte budget.
@@ -162,22 +162,15 @@ impl Outlet {
     /// The record was not taken, and its space was kept for the next. After [`Refused::Broken`] the key must not be used
     /// again; after the others, whoever drops the record must end the stream, since the next record would leave a hole.
     pub fn send(&mut self, record: Record, now: Instant) -> Result<(), Refused> {
-        let Record { key, value, tag } = record;
-        match self.admit(&key, value.len(), now) {
+        let Record { key, life, value, tag } = record;
+        match self.admit(&key, life, value.len(), now) {
             Ok((generation, charge)) => {
-                let life = self.shared.sink.life();
-                let chain = self.chains.entry(Arc::clone(&key)).or_insert_with(|| Chain {
-                    life,
-                    flying: false,
-                    broken: false,
-                    waiting: VecDeque::new(),
-                });
+                let chain = self.chains.entry(Arc::clone(&key)).or_default();
                 let next = Waiting { value, tag, generation, charge };
                 if chain.flying {
                     chain.waiting.push_back(next);
                 } else {
                     chain.flying = true;
-                    let life = chain.life;
                     self.give(key, life, next);
                 }
                 Ok(())
@@ -189,12 +182,12 @@ impl Outlet {
         }
     }
 
-    fn admit(&mut self, key: &Arc<str>, value_bytes: usize, now: Instant) -> Result<(u64, Charge), Refused> {
+    fn admit(&self, key: &Arc<str>, life: u64, value_bytes: usize, now: Instant) -> Result<(u64, Charge), Refused> {
         let Shared { sink, breaker, budget, ending, tally } = &*self.shared;
         if value_bytes > VALUE_BYTES_MAX {
             return Err(Refused::TooLarge);
         }
-        if self.chains.get(key).is_some_and(|chain| chain.broken || chain.life != sink.life()) {
+        if life != sink.life() || self.chains.get(key).is_some_and(|chain| chain.broken) {
             return Err(Refused::Broken);
         }
         if ending.load(Ordering::Relaxed) {
@@ -294,7 +287,7 @@ impl Outlet {
         self.shared.budget.poll_room(cx, value_bytes)
     }
 
-    /// Which life of the log this is. A connection that began its stream in an earlier one goes on under a fresh id.
+    /// Which life of the log this is: what the records of a stream that begins now are sent with.
     pub fn life(&self) -> u64 {
         self.shared.sink.life()
     }

@@ -38,6 +38,9 @@ pub const VALUE_BYTES_MAX: usize = 1_048_076;
 pub struct Record {
     /// The connection id; records of one key are kept in the order in which they were sent.
     pub key: Arc<str>,
+    /// [`Outlet::life`](super::Outlet::life) when the first record of this key was made. A log that has begun anew since
+    /// has forgotten how the stream began, and does not take its rest.
+    pub life: u64,
     /// At most [`VALUE_BYTES_MAX`] bytes.
     pub value: Vec<u8>,
     /// Comes back with the outcome; means nothing here.

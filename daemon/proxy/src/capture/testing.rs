@@ -4,7 +4,7 @@ use std::{
     future::poll_fn,
     sync::Arc,
     task::{Context, Poll, Waker},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::{Breaker, Capture, Outcome, Outlet, Record, Refused, Reopen, Sink, Verdict};
@@ -35,12 +35,15 @@ impl Bench {
 
     /// Sends a record; answers its tag.
     pub(crate) fn send(&mut self, key: &str, value: Vec<u8>) -> Result<u64, Refused> {
-        self.send_at(key, value, clock::now())
+        let life = self.outlet.life();
+        self.send_in(life, key, value)
     }
 
-    pub(crate) fn send_at(&mut self, key: &str, value: Vec<u8>, now: Instant) -> Result<u64, Refused> {
+    /// Sends a record of a stream that began in that life of the log.
+    pub(crate) fn send_in(&mut self, life: u64, key: &str, value: Vec<u8>) -> Result<u64, Refused> {
+        let now = clock::now();
         self.tag += 1;
-        self.outlet.send(Record { key: key.into(), value, tag: self.tag }, now)?;
+        self.outlet.send(Record { key: key.into(), life, value, tag: self.tag }, now)?;
         Ok(self.tag)
     }
 

@@ -165,7 +165,8 @@ fn a_new_life_of_the_log_breaks_old_streams() {
     bench.send("a", vec![0]).unwrap();
     bench.send("a", vec![0]).unwrap();
     told.life.store(1, Ordering::Relaxed);
-    assert_eq!(bench.send("a", vec![0]), Err(Refused::Broken));
+    assert_eq!(bench.send_in(0, "a", vec![0]), Err(Refused::Broken));
+    assert_eq!(bench.send_in(0, "idle since", vec![0]), Err(Refused::Broken));
     told.answer([Verdict::Safe]);
     assert_eq!(verdicts(&bench.outcomes()), [(1, None), (2, Some(Why::Follows))]);
     bench.send("fresh", vec![0]).unwrap();

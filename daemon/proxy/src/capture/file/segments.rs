@@ -116,6 +116,15 @@ pub(crate) fn mend(path: &Path) -> io::Result<Whole> {
 
 /// Rewrites an open segment as an archive; without a record in it, it is only deleted. Answers the archive.
 pub(crate) fn seal(dir: &Path, number: u64) -> io::Result<Option<PathBuf>> {
+    let sealed = rewrite(dir, number);
+    if sealed.is_err() {
+        // Half an archive would only take the room that records need; that it may not be there is fine.
+        drop(fs::remove_file(Segment::at(dir, number, MAKING)));
+    }
+    sealed
+}
+
+fn rewrite(dir: &Path, number: u64) -> io::Result<Option<PathBuf>> {
     let open = Segment::at(dir, number, OPEN);
     let making = Segment::at(dir, number, MAKING);
     let sealed = Segment::at(dir, number, SEALED);

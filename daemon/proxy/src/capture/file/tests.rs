@@ -28,7 +28,7 @@ fn full_segments_become_archives() {
     assert_eq!(kept(dir.path()), wanted);
     let mut exported = Vec::new();
     assert_eq!(export(dir.path(), &mut exported).unwrap(), 200);
-    assert_eq!(exported.iter().filter(|byte| **byte == b'\n').count(), 200);
+    assert_eq!(String::from_utf8(exported).unwrap().lines().count(), 200);
 }
 
 /// Proves that a segment cut anywhere, as by a kill, keeps every whole record, and that the next process goes on.
@@ -124,4 +124,59 @@ fn a_foreign_segment_is_not_touched() {
     let error = Files::start(&Options::new(dir.path())).err().unwrap();
     assert!(error.to_string().contains("is no segment of this version"), "{error}");
     assert_eq!(fs::read(&path).unwrap(), b"SOMETHING ELSE");
+}
+
+/// A disk of so many megabytes, gone with the value.
+struct Small(PathBuf);
+
+impl Small {
+    /// `None` where we may not mount.
+    fn mount(folder: &Path, megabytes: u32) -> Option<Self> {
+        let size = format!("size={megabytes}m");
+        let mounted =
+            std::process::Command::new("mount").args(["-t", "tmpfs", "-o", &size, "small"]).arg(folder).output();
+        mounted.is_ok_and(|mounted| mounted.status.success()).then(|| Self(folder.to_owned()))
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let unmounted = std::process::Command::new("umount").arg("-l").arg(&self.0).status();
+        assert!(unmounted.is_ok_and(|status| status.success()), "{} stays mounted", self.0.display());
+    }
+}
+
+/// Proves that a full disk loses records with its own words and opens the breaker, that nothing half written is met by a
+/// reader, that what was safe before still is, and that records are taken again once there is room. Needs root for the
+/// small disk; without, it says so and proves nothing.
+#[test]
+fn a_full_disk_loses_and_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(small) = Small::mount(dir.path(), 4) else {
+        println!("not root: no small disk can be mounted");
+        return;
+    };
+    let filler = small.0.join("filler");
+    fs::write(&filler, vec![0; 2 * 1024 * 1024]).unwrap();
+    let mut bench = bench(&Options::new(small.0.join("capture")));
+    let mut safe = Vec::new();
+    let lost = loop {
+        let key = format!("stream-{}", safe.len());
+        bench.send(&key, vec![b'.'; 100_000]).unwrap();
+        match bench.next_outcomes(1).remove(0).verdict {
+            Verdict::Safe => safe.push(key),
+            Verdict::Lost(lost) => break lost,
+        }
+    };
+    assert_eq!((lost.why, lost.perhaps_there), (Why::Storage, false));
+    assert!(lost.detail.contains("No space left on device"), "{}", lost.detail);
+    assert!(safe.len() > 10, "{}", safe.len());
+    assert_eq!(bench.send("refused", vec![0]), Err(super::super::Refused::BreakerOpen));
+    assert_eq!(kept(&small.0.join("capture")).into_iter().map(|(key, _)| key).collect::<Vec<_>>(), safe);
+    fs::remove_file(&filler).unwrap();
+    bench.breaker.ready();
+    bench.safe("again", vec![1; 100_000]);
+    bench.flush();
+    safe.push("again".to_owned());
+    assert_eq!(kept(&small.0.join("capture")).into_iter().map(|(key, _)| key).collect::<Vec<_>>(), safe);
 }

@@ -148,7 +148,7 @@ impl Properties {
                 ));
             }
             "sasl.client.callback.handler.class" if value.ends_with(".IAMClientCallbackHandler") => {
-                self.wants_iam = true
+                self.wants_iam = true;
             }
             "sasl.client.callback.handler.class" => {
                 return Err(format!("`{name}={value}` is Java code, which cannot be run here"));

@@ -138,12 +138,11 @@ pub(super) fn check(options: &Options, producer: &BaseProducer<Hooks>, log: &Log
         None => Some(Admin::new(options)?),
     };
     let settings = admin.and_then(|admin| admin.settings(&options.topic));
-    match &settings {
-        Some(settings) => fit(&options.topic, settings, found.replicas)?,
-        None => tracing::warn!(
-            topic = options.topic,
-            "cannot ask what the capture topic is set to; its limits are not known"
-        ),
+    if let Some(settings) = &settings {
+        fit(&options.topic, settings, found.replicas)?;
+    } else {
+        let topic = &options.topic;
+        tracing::warn!(topic, "cannot ask what the capture topic is set to; its limits are not known");
     }
     Ok(Topic { settings, ..found })
 }
