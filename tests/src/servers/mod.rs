@@ -1,9 +1,10 @@
 //! Programs that no one here wrote, started for a test or a benchmark and stopped for sure: nginx, haproxy, OpenSearch,
-//! Prometheus.
+//! Prometheus, Kafka.
 //!
 //! What installs them is `tests/run`; nothing is downloaded here. Ports are free ones on the loopback address, files lie in
 //! a folder that the caller owns.
 
+pub mod kafka;
 pub mod nginx;
 mod ports;
 mod process;

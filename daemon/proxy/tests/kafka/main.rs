@@ -1,0 +1,19 @@
+//! The Kafka log against a real broker: what it says is safe is in the topic, whatever happens to the broker.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on shall fail where it stands")]
+
+mod chaos;
+mod client;
+mod clock;
+mod disk;
+mod promises;
+mod replaced;
+mod security;
+#[path = "../../../../tests/src/servers/mod.rs"]
+#[expect(
+    unreachable_pub,
+    dead_code,
+    unused_imports,
+    reason = "shared with the package of the end-to-end tests, which uses all of it"
+)]
+mod servers;

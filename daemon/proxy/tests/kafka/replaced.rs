@@ -1,0 +1,69 @@
+//! A topic that is deleted under a producer, and made anew by someone else.
+
+use std::time::Duration;
+
+use proxy::capture::{Refused, Verdict};
+
+use crate::{
+    client::{Client, delete, options, timed},
+    servers::kafka::broker,
+};
+
+/// Proves that a topic which was deleted and made anew is seen within seconds although no acknowledgement ever failed:
+/// streams that began before are broken, what was acknowledged is counted as vanished, and new streams go on. And that our
+/// own producer never makes a deleted topic anew, though this broker would.
+#[test]
+fn a_topic_made_anew_is_a_capture_failure() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = broker(folder.path(), &["auto.create.topics.enable=true"]);
+    let mut client = Client::start(options(&broker.plaintext(), "anew", 1)).unwrap();
+    for number in 0..500 {
+        client.send("stream", number, 0).unwrap();
+    }
+    client.settle();
+    assert_eq!(client.safe(), 500);
+    client.send("stream", 500, 0).unwrap();
+    delete(&broker.plaintext(), "anew");
+    client.settle();
+    let ((), seen) = timed(|| client.until("the deletion is seen", |client| client.capture.figures().opened_times > 0));
+    println!("deleted: seen after {seen:?}, {:?}", client.capture.figures().opened_why);
+    assert_eq!(client.one("refused"), Err(Refused::BreakerOpen));
+    assert_eq!(client.capture.figures().life, 0, "our producer has not made it anew");
+    // Somebody else does, who asks for the topic with Kafka's own defaults.
+    drop(Client::start(options(&broker.plaintext(), "anew", 1)).unwrap());
+    let ((), anew) = timed(|| client.until("the new topic is seen", |client| client.capture.figures().life > 0));
+    let (vanished, why) = client.kafka.vanished();
+    println!("made anew: seen after {anew:?}, {vanished} acknowledged records vanished, {why:?}");
+    assert!((500..=501).contains(&vanished), "{vanished}");
+    assert!(anew < Duration::from_secs(5), "{anew:?}");
+    client.until_safe("fresh");
+    assert_eq!(client.one("another"), Ok(Verdict::Safe));
+}
+
+/// Proves the same between two looks: the first acknowledged offset that does not rise is enough, before the watch has seen
+/// anything.
+#[test]
+fn an_offset_that_does_not_rise_is_seen_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = broker(folder.path(), &[]);
+    let mut asked = options(&broker.plaintext(), "quick", 1);
+    // A watch that never looks while this lasts.
+    asked.watch = Duration::from_hours(1);
+    let mut client = Client::start(asked).unwrap();
+    for number in 0..100 {
+        assert_eq!(client.one(&format!("before-{number}")), Ok(Verdict::Safe));
+    }
+    delete(&broker.plaintext(), "quick");
+    drop(Client::start(options(&broker.plaintext(), "quick", 1)).unwrap());
+    let mut outcome = client.one("after-0");
+    for number in 1..100 {
+        if client.capture.figures().life > 0 {
+            break;
+        }
+        // The producer may first hear from the broker that the topic it knew is gone.
+        outcome = client.one(&format!("after-{number}"));
+    }
+    assert_eq!(client.capture.figures().life, 1, "{outcome:?} {:?}", client.capture.figures());
+    assert!(!matches!(outcome, Ok(Verdict::Safe)), "the record that showed it is not said to be safe");
+    println!("without a look: {:?}", client.kafka.vanished());
+}
