@@ -44,8 +44,10 @@ pub use breaker::{Breaker, Position, Reopen};
 pub use buffers::Buffers;
 pub use identity::{ConnectionId, ConnectionIds, NodeId};
 pub use outlet::{Capture, Figures, Outlet};
+pub use record::Record;
 pub use sink::{
-    BUDGET_BYTES, Batch, Lost, Nowhere, Outcome, Parcel, Receipt, Record, Refused, Sink, VALUE_BYTES_MAX, Verdict, Why,
+    BUDGET_BYTES, Batch, Entry, Lost, Nowhere, Outcome, Parcel, Receipt, Refused, Returned, Sink, VALUE_BYTES_MAX,
+    Verdict, Why,
 };
 pub use stream::{Ending, Lengths, Recorder, Stream};
 pub use time::Timestamp;

@@ -35,21 +35,29 @@ impl fmt::Debug for Buffers {
 }
 
 impl Buffers {
+    /// Takes the bytes of a record back, if they are a space's; for a sink that was given them.
+    pub fn keep(&self, mut bytes: Vec<u8>) {
+        let Some(size) = SIZES.iter().position(|(size, _)| *size == bytes.capacity()) else { return };
+        bytes.clear();
+        let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        if spare[size].len() < SIZES[size].1 {
+            spare[size].push(bytes);
+        }
+    }
+
     /// An empty space for at least `bytes_min` bytes, and no more than `bytes_max` unless that is less.
     pub(super) fn lend(&self, bytes_min: usize, bytes_max: usize) -> Space {
         let size = SIZES.iter().position(|(size, _)| *size >= bytes_min);
         let spare = size.and_then(|size| self.spare.lock().unwrap_or_else(PoisonError::into_inner)[size].pop());
         let bytes = spare.unwrap_or_else(|| Vec::with_capacity(size.map_or(bytes_min, |size| SIZES[size].0)));
         let usable = bytes.capacity().min(bytes_max.max(bytes_min));
-        Space { bytes, size, usable, home: self.clone() }
+        Space { bytes, usable, home: self.clone() }
     }
 }
 
 /// Bytes of one chunk.
 pub(super) struct Space {
     pub(super) bytes: Vec<u8>,
-    /// Its place among the sizes; `None` is a space made to measure, which is not kept.
-    size: Option<usize>,
     /// How much of it may be used, in bytes.
     usable: usize,
     home: Buffers,
@@ -66,6 +74,11 @@ impl Space {
         self.bytes.capacity()
     }
 
+    /// The bytes alone; whoever has them gives them back with [`Buffers::keep`].
+    pub(super) fn into_bytes(mut self) -> Vec<u8> {
+        std::mem::take(&mut self.bytes)
+    }
+
     /// The same bytes in a space for so many more, and no more than `bytes_max` in all.
     pub(super) fn grown(self, more: usize, bytes_max: usize) -> Self {
         let mut larger = self.home.lend(self.bytes.len() + more, bytes_max);
@@ -76,13 +89,7 @@ impl Space {
 
 impl Drop for Space {
     fn drop(&mut self) {
-        let Some(size) = self.size else { return };
-        let mut bytes = std::mem::take(&mut self.bytes);
-        bytes.clear();
-        let mut spare = self.home.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        if spare[size].len() < SIZES[size].1 {
-            spare[size].push(bytes);
-        }
+        self.home.keep(std::mem::take(&mut self.bytes));
     }
 }
 

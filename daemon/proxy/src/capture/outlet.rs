@@ -1,4 +1,4 @@
-//! One serving thread's way into the capture log: order by key, the byte budget, the breaker, spare buffers.
+//! One serving thread's way into the capture log: order by key, the byte budget, the breaker.
 //!
 //! A connection belongs to one thread for its life, so the order of its records is kept here without a lock: the next
 //! record of a key goes to the sink only after the one before is safe. That costs a bulk request one round trip for each
@@ -16,14 +16,11 @@ use std::{
 };
 
 use super::{
+    Buffers,
     breaker::{Breaker, Position},
-    sink::{Answer, Budget, Charge, Lost, Mailbox, Outcome, Parcel, Receipt, Record, Refused, Sink, VALUE_BYTES_MAX},
-    sink::{Verdict, Why, unanswered},
+    sink::{Answer, Budget, Charge, Entry, Lost, Mailbox, Outcome, Parcel, Receipt, Refused, Returned, Sink},
+    sink::{VALUE_BYTES_MAX, Verdict, Why, unanswered},
 };
-
-/// Buffers that a thread keeps for the next records, and how many bytes they may hold together.
-const SPARE_MAX: usize = 128;
-const SPARE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// A capture log in use: the sink, and what all threads share on the way to it.
 #[derive(Clone)]
@@ -83,16 +80,15 @@ impl Capture {
         Self { shared: Arc::new(Shared { sink, breaker, budget, ending, tally }) }
     }
 
-    /// The way in for one thread.
-    pub fn outlet(&self) -> Outlet {
+    /// The way in for one thread; the space of records goes back to `home` once nobody needs it.
+    pub fn outlet(&self, home: Buffers) -> Outlet {
         Outlet {
             shared: Arc::clone(&self.shared),
             mailbox: Arc::default(),
             chains: HashMap::new(),
             broken: Vec::new(),
             answers: Vec::new(),
-            spare: Vec::new(),
-            spare_bytes: 0,
+            home,
         }
     }
 
@@ -135,8 +131,7 @@ pub struct Outlet {
     /// Broken keys with nothing under way, forgotten at the next look: whoever sends has heard of it by then.
     broken: Vec<Arc<str>>,
     answers: Vec<Answer>,
-    spare: Vec<Vec<u8>>,
-    spare_bytes: usize,
+    home: Buffers,
 }
 
 /// The records of one key.
@@ -159,12 +154,16 @@ impl Outlet {
     /// Gives a record away. It never blocks; the outcome comes with [`Self::poll_outcomes`].
     ///
     /// # Errors
-    /// The record was not taken, and its space was kept for the next. After [`Refused::Broken`] the key must not be used
-    /// again; after the others, whoever drops the record must end the stream, since the next record would leave a hole.
-    pub fn send(&mut self, record: Record, now: Instant) -> Result<(), Refused> {
-        let Record { key, life, value, tag } = record;
-        match self.admit(&key, life, value.len(), now) {
+    /// The record was not taken, and comes back. After [`Refused::Broken`] the key must not be used again; after the
+    /// others, whoever drops the record must end the stream, since the next record would leave a hole.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the entry comes back as it went; it is rare, and boxing it would not be"
+    )]
+    pub fn send(&mut self, entry: Entry, now: Instant) -> Result<(), Returned> {
+        match self.admit(&entry.key, entry.life, entry.value.len(), now) {
             Ok((generation, charge)) => {
+                let Entry { key, life, value, tag } = entry;
                 let chain = self.chains.entry(Arc::clone(&key)).or_default();
                 let next = Waiting { value, tag, generation, charge };
                 if chain.flying {
@@ -175,10 +174,7 @@ impl Outlet {
                 }
                 Ok(())
             }
-            Err(refused) => {
-                self.keep_buffer(value);
-                Err(refused)
-            }
+            Err(why) => Err(Returned { why, entry }),
         }
     }
 
@@ -211,7 +207,7 @@ impl Outlet {
         let answer = Answer { key: Arc::clone(&key), tag, life, generation, charge, verdict, space: None };
         let receipt = Receipt::new(Arc::clone(&self.mailbox), answer);
         if let Some(space) = self.shared.sink.take(Parcel { key, value, receipt }) {
-            self.keep_buffer(space);
+            self.home.keep(space);
         }
     }
 
@@ -234,7 +230,7 @@ impl Outlet {
         let Answer { key, tag, life, generation, charge, verdict, space } = answer;
         drop(charge);
         if let Some(space) = space {
-            self.keep_buffer(space);
+            self.home.keep(space);
         }
         let breaker = Arc::clone(&self.shared.breaker);
         match &verdict {
@@ -258,7 +254,7 @@ impl Outlet {
             for follower in std::mem::take(&mut chain.waiting) {
                 breaker.unknown(follower.generation);
                 let verdict = Verdict::Lost(Lost::new(Why::Follows, Arc::clone(&why)));
-                self.keep_buffer(follower.value);
+                self.home.keep(follower.value);
                 self.tell(Outcome { key: Arc::clone(&key), tag: follower.tag, verdict }, outcomes);
             }
             self.broken.push(key);
@@ -301,23 +297,6 @@ impl Outlet {
     /// Whether every record has its outcome.
     pub fn is_idle(&self) -> bool {
         self.chains.values().all(|chain| !chain.flying)
-    }
-
-    /// An empty buffer for the next record, used before if there is one.
-    pub fn buffer(&mut self) -> Vec<u8> {
-        let buffer = self.spare.pop().unwrap_or_default();
-        self.spare_bytes -= buffer.capacity();
-        buffer
-    }
-
-    /// Takes back a buffer that was not sent.
-    pub fn keep_buffer(&mut self, mut buffer: Vec<u8>) {
-        let bytes = buffer.capacity();
-        if bytes > 0 && self.spare.len() < SPARE_MAX && self.spare_bytes + bytes <= SPARE_BYTES_MAX {
-            buffer.clear();
-            self.spare_bytes += bytes;
-            self.spare.push(buffer);
-        }
     }
 
     /// How often the thread was woken for outcomes, for measuring.

@@ -100,6 +100,11 @@ impl Record {
         &self.space.bytes
     }
 
+    /// The value alone, for a sink.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.space.into_bytes()
+    }
+
     /// Which of its connection's records it is, from 1.
     pub fn index(&self) -> u32 {
         self.index

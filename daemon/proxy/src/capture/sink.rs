@@ -33,9 +33,9 @@ const RECORD_OVERHEAD_BYTES: usize = 256;
 /// record of 1 MiB.
 pub const VALUE_BYTES_MAX: usize = 1_048_076;
 
-/// A sealed record on its way into the log.
+/// A sealed record as an entry of the log, on its way into it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
+pub struct Entry {
     /// The connection id; records of one key are kept in the order in which they were sent.
     pub key: Arc<str>,
     /// [`Outlet::life`](super::Outlet::life) when the first record of this key was made. A log that has begun anew since
@@ -151,6 +151,16 @@ pub enum Refused {
     /// The value is longer than [`VALUE_BYTES_MAX`].
     #[error("the record is longer than a Kafka record of 1 MiB may carry")]
     TooLarge,
+}
+
+/// An entry that was not taken, and why. [`Refused::BudgetSpent`] is the one that may be sent again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct Returned {
+    /// Why.
+    pub why: Refused,
+    /// What was not taken.
+    pub entry: Entry,
 }
 
 /// Where records are kept. One for the whole process, used by all threads.

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Breaker, Capture, Outcome, Outlet, Record, Refused, Reopen, Sink, Verdict};
+use super::{Breaker, Buffers, Capture, Entry, Outcome, Outlet, Refused, Reopen, Sink, Verdict};
 use crate::clock;
 
 /// Longer than any test may take; it is only there to end one that hangs.
@@ -17,6 +17,7 @@ pub(crate) struct Bench {
     pub(crate) capture: Capture,
     pub(crate) outlet: Outlet,
     pub(crate) breaker: Arc<Breaker>,
+    pub(crate) home: Buffers,
     runtime: tokio::runtime::Runtime,
     tag: u64,
 }
@@ -30,7 +31,8 @@ impl Bench {
         let breaker = Arc::new(Breaker::new(reopen));
         let capture = Capture::new(sink, Arc::clone(&breaker), budget_bytes);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        Self { outlet: capture.outlet(), capture, breaker, runtime, tag: 0 }
+        let home = Buffers::default();
+        Self { outlet: capture.outlet(home.clone()), capture, breaker, home, runtime, tag: 0 }
     }
 
     /// Sends a record; answers its tag.
@@ -43,7 +45,8 @@ impl Bench {
     pub(crate) fn send_in(&mut self, life: u64, key: &str, value: Vec<u8>) -> Result<u64, Refused> {
         let now = clock::now();
         self.tag += 1;
-        self.outlet.send(Record { key: key.into(), life, value, tag: self.tag }, now)?;
+        let entry = Entry { key: key.into(), life, value, tag: self.tag };
+        self.outlet.send(entry, now).map_err(|returned| returned.why)?;
         Ok(self.tag)
     }
 

@@ -120,12 +120,13 @@ fn nothing_is_taken_after_the_flush() {
 #[test]
 fn buffers_come_back() {
     each_sink(|bench| {
-        let mut buffer = bench.outlet.buffer();
-        buffer.resize(10_000, 1);
-        let address = buffer.as_ptr();
-        bench.safe("a", buffer);
-        let again = bench.outlet.buffer();
-        assert_eq!((again.as_ptr(), again.len()), (address, 0));
+        let space = bench.home.lend(10_000, 20_000);
+        let mut bytes = space.into_bytes();
+        bytes.resize(10_000, 1);
+        let address = bytes.as_ptr();
+        bench.safe("a", bytes);
+        let again = bench.home.lend(10_000, 20_000);
+        assert_eq!((again.bytes.as_ptr(), again.bytes.len()), (address, 0));
     });
 }
 

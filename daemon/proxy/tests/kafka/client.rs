@@ -8,7 +8,7 @@ use std::{
 };
 
 use proxy::capture::{
-    BUDGET_BYTES, Breaker, Capture, Outcome, Outlet, Record, Refused, Reopen, Verdict,
+    BUDGET_BYTES, Breaker, Buffers, Capture, Entry, Outcome, Outlet, Refused, Reopen, Verdict,
     kafka::{Create, Kafka, Options, StartError},
 };
 use rdkafka::{
@@ -52,17 +52,25 @@ impl Client {
         let sink: Arc<Kafka> = Arc::clone(&kafka);
         let capture = Capture::new(sink, Arc::clone(&breaker), BUDGET_BYTES);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        Ok(Self { outlet: capture.outlet(), kafka, capture, breaker, runtime, tag: 0, outcomes: Vec::new() })
+        Ok(Self {
+            outlet: capture.outlet(Buffers::default()),
+            kafka,
+            capture,
+            breaker,
+            runtime,
+            tag: 0,
+            outcomes: Vec::new(),
+        })
     }
 
     /// Sends a record whose value names its key and number; answers its tag.
     pub(crate) fn send(&mut self, key: &str, number: usize, bytes: usize) -> Result<u64, Refused> {
-        let mut value = self.outlet.buffer();
-        value.extend_from_slice(&text(key, number));
+        let mut value = text(key, number).to_vec();
         value.resize(value.len().max(bytes), b'.');
         self.tag += 1;
         let life = self.outlet.life();
-        self.outlet.send(Record { key: key.into(), life, value, tag: self.tag }, clock::now())?;
+        let entry = Entry { key: key.into(), life, value, tag: self.tag };
+        self.outlet.send(entry, clock::now()).map_err(|returned| returned.why)?;
         Ok(self.tag)
     }
 
