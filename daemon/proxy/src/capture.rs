@@ -32,8 +32,10 @@ pub mod loss;
 mod outlet;
 pub mod read;
 pub mod record;
+pub mod side;
 mod sink;
 pub mod stream;
+pub(crate) mod tap;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::{
     pin::Pin,
     task::{Context, Poll, Waker, ready},
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use tokio::time::Sleep;
@@ -19,6 +19,11 @@ pub(crate) fn now() -> Instant {
 pub(crate) fn unix_millis() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Time since 1970-01-01T00:00:00Z, for what is recorded.
+pub(crate) fn since_epoch() -> Duration {
+    wall().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 /// The wall clock, to hold against the times of files.

@@ -5,7 +5,7 @@
 
 use std::{fmt, net::SocketAddr, num::NonZeroUsize, path::PathBuf, str::FromStr, time::Duration};
 
-use crate::{class::ReadList, wire};
+use crate::{capture::side::Captured, class::ReadList, wire};
 
 /// How a proxy is started.
 #[derive(Clone, Debug)]
@@ -110,6 +110,8 @@ pub struct Side {
     pub tls: ClientTls,
     /// Checks that the proxy sends by itself; `None` sends nothing of its own upstream.
     pub health: Option<HealthCheck>,
+    /// How its traffic is captured; `None` records nothing of it.
+    pub capture: Option<Captured>,
 }
 
 impl Side {

@@ -9,6 +9,7 @@ use std::{
 
 use crate::{
     answer,
+    capture::tap::Recorded,
     class::{Class, repeatable},
     clock,
     config::{self, Retry, Sticky},
@@ -127,9 +128,15 @@ async fn attempt(
     weight: u16,
 ) -> Next {
     let mut retried = false;
+    let mut recorded = <[Recorded; 2]>::default();
     let mut using = if kept.body_kept { Using::Idle(Sure::Told) } else { Using::Idle(Sure::Asked) };
     let mut since = request.began;
     loop {
+        let captured = is_captured(worker, guest, kept, side);
+        if captured && request.class == Class::Write && worker.refuses_writes(side) {
+            worker.tally.refused(503);
+            return answer_ourselves(worker, guest, (503, NOT_CAPTURED), request.asked).await;
+        }
         let belonging = Belonging::new(worker, side, request.counted, since);
         let mut upstream = match reach(worker, guest, side, using, since).await {
             Ok(upstream) => upstream,
@@ -156,7 +163,16 @@ async fn attempt(
         upstream.reader.expect(request.asked);
         // A connection that was not in the pool was made only now.
         let ready = since.max(upstream.idle_since);
+        let tap = guest.tap(worker, side, request.began);
+        if let Some(tap) = tap
+            && !captured
+        {
+            tap.leave_out(request.began);
+        }
         let mut relay = Relay::new(worker, guest, &mut upstream, kept, belonging.flight, request.began, ready);
+        if captured {
+            relay = relay.captured(request.class, &mut recorded[side as usize]);
+        }
         let finish = poll_fn(|cx| relay.poll(cx)).await;
 
         worker.over(side, endpoint);
@@ -177,6 +193,14 @@ async fn attempt(
             Finish::Failed(failure) => Outcome::Failed(failure),
             Finish::Incomplete { .. } | Finish::Refused(_) => {
                 return unfinished(worker, guest, finish, relayed).await;
+            }
+            Finish::Uncaptured => {
+                worker.tally.refused(503);
+                drop(belonging);
+                if relayed {
+                    return Next::Break;
+                }
+                return answer_ourselves(worker, guest, (503, NOT_CAPTURED), request.asked).await;
             }
         };
         if let Outcome::Failed(failure) = outcome {
@@ -228,6 +252,16 @@ async fn attempt(
             _ => Next::Break,
         };
     }
+}
+
+/// What the client of a write is told that the log did not take.
+const NOT_CAPTURED: &str = "the request could not be captured, and nothing of it was applied: try again later";
+
+/// Whether the request is captured on that side.
+fn is_captured(worker: &Worker, guest: &Guest, kept: &Held, side: SideName) -> bool {
+    worker
+        .desk(side)
+        .is_some_and(|desk| !desk.captured.suppress.matches(guest.reader.head(), &kept.bytes[..kept.head_bytes]))
 }
 
 /// Whether a failed request is tried on the other side: reads only, and only where that side takes part. A failing

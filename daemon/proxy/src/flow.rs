@@ -1,7 +1,7 @@
 //! One direction of an exchange: a head of our making, then the sender's own bytes straight out of its buffer.
 //!
-//! Both directions pass here, and here alone: [`Flow::ready`] says how many bytes of the sender's buffer may go out. A
-//! tap that must hold a request back until it is recorded keeps the last of them from being ready.
+//! Both directions pass here, and here alone: [`Flow::ready`] says how many bytes of the sender's buffer may go out, and
+//! [`Flow::held`] that none may until what was captured is safe.
 
 use std::{
     io::{self, IoSlice},
@@ -23,6 +23,8 @@ pub(crate) struct Flow {
     pub(crate) ready: usize,
     /// Whether the end of the message was seen among what is ready or sent.
     pub(crate) ended: bool,
+    /// Whether nothing more of it may go out for now: it is a captured write whose end is in sight and not safe yet.
+    pub(crate) held: bool,
     /// Whether TLS holds bytes that the socket did not take yet.
     unflushed: bool,
 }
@@ -41,7 +43,7 @@ impl Flow {
 
     /// Whether the whole message was sent.
     pub(crate) fn is_done(&self) -> bool {
-        self.ended && self.is_empty()
+        self.ended && !self.held && self.is_empty()
     }
 
     /// Sends some of what is ready; answers how many bytes went, 0 once nothing is left. What leaves the sender's buffer is
@@ -53,8 +55,11 @@ impl Flow {
         to: &mut Socket,
         seen: impl FnOnce(&[u8]),
     ) -> Poll<io::Result<usize>> {
-        let head = &self.head[self.head_sent..];
-        let body = from.as_ref().map_or(&[][..], |buffer| &buffer.filled()[..self.ready]);
+        let (head, body) = if self.held {
+            (&[][..], &[][..])
+        } else {
+            (&self.head[self.head_sent..], from.as_ref().map_or(&[][..], |buffer| &buffer.filled()[..self.ready]))
+        };
         let sent = match (head.is_empty(), body.is_empty()) {
             (true, true) => {
                 if self.unflushed {

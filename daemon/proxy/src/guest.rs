@@ -16,7 +16,9 @@ use tokio::net::TcpStream;
 use crate::{
     answer,
     buffer::{Buffer, Buffers},
+    capture::tap::Tap,
     clock::{self, Timer},
+    count::SideName,
     exchange::{self, Next},
     flow::{Flow, consume},
     socket::Socket,
@@ -48,6 +50,8 @@ pub(crate) struct Guest {
     pub(crate) left: Option<Instant>,
     /// Whether ending the connection now would make half a response look whole.
     pub(crate) must_break: bool,
+    /// What captures it, on each side that is captured and was asked.
+    pub(crate) taps: [Option<Box<Tap>>; 2],
 }
 
 impl Drop for Guest {
@@ -80,6 +84,26 @@ enum Wanted {
 }
 
 impl Guest {
+    /// What captures it on a side, if that is captured.
+    pub(crate) fn tap(&mut self, worker: &Worker, side: SideName, now: Instant) -> Option<&mut Tap> {
+        let desk = worker.desk(side)?;
+        Some(self.taps[side as usize].get_or_insert_with(|| Tap::new(desk, now)))
+    }
+
+    /// When something that was captured shall be given to the log at the latest.
+    fn due(&self) -> Option<Instant> {
+        self.taps.iter().flatten().filter_map(|tap| tap.due()).min()
+    }
+
+    /// Gives the log what was kept for long enough.
+    fn flush(&mut self, now: Instant) {
+        for tap in self.taps.iter_mut().flatten() {
+            if tap.due().is_some_and(|due| due <= now) {
+                tap.flush();
+            }
+        }
+    }
+
     /// Reads more into the buffer; 0 is the end of what the client sends. Pending too when the buffer is full: then the
     /// caller has something to do first.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buffers: &Buffers) -> Poll<io::Result<usize>> {
@@ -123,10 +147,17 @@ impl Guest {
                 Poll::Pending if waiting && worker.draining.get() => return Poll::Ready(Wanted::Nothing),
                 Poll::Pending => {
                     let timeouts = &worker.state.config.timeouts;
-                    let limit = if waiting { timeouts.client_idle } else { timeouts.head };
+                    let limit = times.since + if waiting { timeouts.client_idle } else { timeouts.head };
+                    if let Some(due) = self.due().filter(|due| *due < limit) {
+                        if self.timer.poll_until(cx, due).is_pending() {
+                            return Poll::Pending;
+                        }
+                        self.flush(due);
+                        continue;
+                    }
                     return self
                         .timer
-                        .poll_until(cx, times.since + limit)
+                        .poll_until(cx, limit)
                         .map(|()| if waiting { Wanted::Nothing } else { Wanted::Slow });
                 }
             }
@@ -219,6 +250,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, tcp: TcpStream, address: IpAddr) {
         requests: 0,
         left: None,
         must_break: false,
+        taps: [None, None],
     };
     let slot = poll_fn(|cx| Poll::Ready(worker.wakers.add(cx.waker().clone()))).await;
     converse(&worker, &mut guest).await;
@@ -232,6 +264,7 @@ async fn converse(worker: &Rc<Worker>, guest: &mut Guest) {
         match poll_fn(|cx| guest.poll_wanted(cx, worker, &mut times)).await {
             Wanted::Head(count) => match exchange::exchange(worker, guest, count, times.came).await {
                 Next::Request { ended } => {
+                    guest.flush(ended);
                     guest.requests += 1;
                     since = ended;
                 }

@@ -22,9 +22,9 @@
 //! Beside the traffic, on a thread of its own: the control API (`control`), the tripwires (`tripwire`) and health
 //! checks (`health`).
 //!
-//! A tap that records requests belongs into step 5: `Relay::frame_request` sees every span of a request before it may
-//! go out, and decides what of it is ready; `Relay::frame_response` sees every span of a response. What it says, and in
-//! which bytes, is in [`capture`], which is pure and not joined to the relay yet.
+//! What is captured is taken in step 5: `Relay::frame_request` shows every span of a request to the client's tap before
+//! it may go out, and holds the end of a write back until the log has it; `Relay::frame_response` shows every span of a
+//! response. What is recorded, and in which bytes, is in [`capture`].
 
 mod answer;
 pub mod api;

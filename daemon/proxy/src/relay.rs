@@ -2,14 +2,27 @@
 //!
 //! Both directions run at once: a response may begin before the request ended (`100 Continue`, an early refusal), and
 //! neither direction is read faster than the other socket takes it. Nothing here knows weights, sides or retries.
+//!
+//! A captured request is shown to its tap as it is framed, before any byte of it goes out. Once the end of a captured
+//! write is in sight (its last byte, or the last-chunk line) nothing more of it goes out until the log has everything.
 
 use std::{
+    pin::Pin,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
 
+use tokio::sync::oneshot;
+
 use crate::{
     buffer::Buffer,
+    capture::{
+        Lengths, Lost,
+        loss::Loss,
+        side::OnFailure,
+        tap::{Recorded, Tap},
+    },
+    class::Class,
     clock,
     count::Failure,
     flow::consume,
@@ -50,6 +63,26 @@ impl Held {
     }
 }
 
+/// The longest that a write waits for the log. Every record is answered much sooner; this only ends what must not be.
+const HELD_MAX: Duration = Duration::from_mins(2);
+
+/// How the request of a relay is captured.
+struct Capturing<'a> {
+    class: Class,
+    recorded: &'a mut Recorded,
+    hold: Hold,
+    /// Since when its end waits.
+    since: Option<Instant>,
+}
+
+/// What the end of a captured write waits for.
+enum Hold {
+    /// For the log.
+    Log,
+    /// For the list of losses, on the disk.
+    List(oneshot::Receiver<Result<(), String>>),
+}
+
 /// How far a relay came.
 #[derive(Debug)]
 pub(crate) enum Finish {
@@ -68,6 +101,8 @@ pub(crate) enum Finish {
     },
     /// The client's body is malformed.
     Refused(Refusal),
+    /// It is a write that the log did not take, and the policy refuses those.
+    Uncaptured,
 }
 
 /// One attempt to have a request answered on one connection.
@@ -105,6 +140,7 @@ pub(crate) struct Relay<'a> {
     pub(crate) close: bool,
     unchunk: bool,
     tunnel: bool,
+    capture: Option<Capturing<'a>>,
 }
 
 impl<'a> Relay<'a> {
@@ -137,7 +173,16 @@ impl<'a> Relay<'a> {
             close: false,
             unchunk: false,
             tunnel: false,
+            capture: None,
         }
+    }
+
+    /// The same, captured: the guest has a tap on this side.
+    pub(crate) fn captured(mut self, class: Class, recorded: &'a mut Recorded) -> Self {
+        self.guest.request.held = recorded.waits;
+        let since = recorded.waits.then_some(self.moved);
+        self.capture = Some(Capturing { class, recorded, hold: Hold::Log, since });
+        self
     }
 
     /// Moves what can be moved. Ready when the exchange is over, one way or the other.
@@ -165,6 +210,7 @@ impl<'a> Relay<'a> {
     fn upload(&mut self, cx: &mut Context<'_>) -> Result<(), Finish> {
         while !self.upload_over {
             self.frame_request()?;
+            let waits = self.poll_hold(cx)?;
             let (guest, held) = (&mut *self.guest, &mut *self.held);
             let sent =
                 guest.request.poll_send(cx, &mut guest.input, &mut self.upstream.socket, |bytes| held.add(bytes));
@@ -175,6 +221,10 @@ impl<'a> Relay<'a> {
                         self.sent = Some(self.moved_now());
                         break;
                     }
+                    if waits || !self.has_room(cx) {
+                        break;
+                    }
+                    let guest = &mut *self.guest;
                     match guest.poll_read(cx, &self.worker.buffers) {
                         // The answer came early, and the client does not mean to send the rest.
                         Poll::Ready(Ok(0) | Err(_)) if self.first_byte.is_some() => self.upload_over = true,
@@ -196,10 +246,11 @@ impl<'a> Relay<'a> {
         Ok(())
     }
 
-    /// Frames what came from the client. What is framed may go out at once; a tap that must hold the end of a request
-    /// back would leave its last bytes out of `ready` here, until they are recorded.
+    /// Frames what came from the client, and shows it to the tap.
     fn frame_request(&mut self) -> Result<(), Finish> {
         let Guest { input, reader, request, .. } = &mut *self.guest;
+        let from = request.ready;
+        let mut ending = false;
         while !request.ended {
             let input = input.as_ref().map_or(&[][..], Buffer::filled);
             match reader.next(&input[request.ready..]).map_err(Finish::Refused)? {
@@ -207,8 +258,89 @@ impl<'a> Relay<'a> {
                 Span::End => request.ended = true,
                 span => request.ready += span.len(),
             }
+            ending |= reader.in_trailers();
+        }
+        if self.capture.is_some() {
+            self.show_request(from, ending);
         }
         Ok(())
+    }
+
+    /// Shows the tap what was framed of the request behind the first `from` bytes of the buffer.
+    fn show_request(&mut self, from: usize, ending: bool) {
+        let now = if self.stirred { self.moved_now() } else { self.moved };
+        let Self { capture: Some(capture), guest, held, upstream, began, .. } = self else { return };
+        let Guest { input, reader, request, taps, .. } = &mut **guest;
+        let tap = taps[upstream.side as usize].as_mut().expect("a captured request has a tap");
+        let bytes = input.as_ref().map_or(&[][..], Buffer::filled);
+        if !capture.recorded.begun {
+            capture.recorded.begun = true;
+            let (head, body) = held.bytes.split_at(held.head_bytes);
+            let redacted = tap.captured().redacted(reader.head(), head).map(|mut head| {
+                head.extend_from_slice(body);
+                head
+            });
+            tap.begin(*began, capture.class, [redacted.as_deref().unwrap_or(&held.bytes), &bytes[..request.ready]]);
+        } else if request.ready > from {
+            tap.read(now, &bytes[from..request.ready]);
+        }
+        if request.ended && !capture.recorded.ended {
+            capture.recorded.ended = true;
+            capture.recorded.waits = tap.end(now, Lengths::of(reader.head()));
+            capture.since = Some(now);
+        } else if ending && capture.class == Class::Write {
+            capture.recorded.waits = true;
+        }
+        request.held = capture.recorded.waits;
+    }
+
+    /// Whether the end of the request must still wait for the log.
+    fn poll_hold(&mut self, cx: &mut Context<'_>) -> Result<bool, Finish> {
+        let Self { capture: Some(capture), guest, held, upstream, .. } = self else { return Ok(false) };
+        if !capture.recorded.waits || !capture.recorded.ended {
+            return Ok(false);
+        }
+        let tap = guest.taps[upstream.side as usize].as_mut().expect("a captured request has a tap");
+        loop {
+            match &mut capture.hold {
+                Hold::Log => match tap.poll_safe(cx) {
+                    Poll::Pending => return Ok(true),
+                    Poll::Ready(Ok(())) => break,
+                    Poll::Ready(Err(lost)) => {
+                        let forwarded = tap.captured().on_failure == OnFailure::Forward;
+                        let head = guest.reader.head();
+                        let texts = [head.method_part, head.target].map(|part| part.of(&held.bytes[..held.head_bytes]));
+                        // What never was in the log and never reached the cluster is no loss to anybody but the client,
+                        // who was told.
+                        let listed = (forwarded || lost.perhaps_there)
+                            .then(|| tap.captured().losses.note(loss(tap, &lost, texts, forwarded)));
+                        match listed {
+                            Some(listed) if forwarded => capture.hold = Hold::List(listed),
+                            _ => return Err(Finish::Uncaptured),
+                        }
+                    }
+                },
+                // A list that cannot be written says so itself, and the loss is counted all the same.
+                Hold::List(listed) => match Pin::new(listed).poll(cx) {
+                    Poll::Pending => return Ok(true),
+                    Poll::Ready(_) => break,
+                },
+            }
+        }
+        capture.recorded.waits = false;
+        guest.request.held = false;
+        // The time that the upstream has begins now.
+        self.stirred = true;
+        Ok(false)
+    }
+
+    /// Whether more of the request may be read: its capture does not lag behind.
+    fn has_room(&mut self, cx: &Context<'_>) -> bool {
+        if self.capture.is_none() {
+            return true;
+        }
+        let tap = self.guest.taps[self.upstream.side as usize].as_mut();
+        tap.is_none_or(|tap| tap.poll_room(cx).is_ready())
     }
 
     /// Upstream to client.
@@ -250,6 +382,8 @@ impl<'a> Relay<'a> {
 
     /// Frames what came from the upstream: heads are made anew, what follows goes as it came.
     fn frame_response(&mut self) -> Result<(), Finish> {
+        let before = self.guest.response.ready;
+        let mut head_from = None;
         while !self.guest.response.ended && !self.tunnel {
             let ready = self.guest.response.ready;
             if self.unchunk && ready > 0 {
@@ -263,7 +397,11 @@ impl<'a> Relay<'a> {
             match span {
                 Span::More => break,
                 Span::End => self.guest.response.ended = true,
-                Span::Head(count) => self.response_head(count),
+                Span::Head(count) => {
+                    let head_bytes = self.guest.response.head.len();
+                    self.response_head(count);
+                    head_from = Some(head_bytes);
+                }
                 Span::Skip(count) => consume(&mut self.upstream.input, count),
                 Span::ChunkLine(count) | Span::ChunkEnd(count) | Span::Trailers(count) if self.unchunk => {
                     consume(&mut self.upstream.input, count);
@@ -271,7 +409,27 @@ impl<'a> Relay<'a> {
                 span => self.guest.response.ready += span.len(),
             }
         }
+        if self.capture.is_some() && self.first_byte.is_some() {
+            self.show_response(before, head_from);
+        }
         Ok(())
+    }
+
+    /// Shows the tap what goes to the client of the final response: its head as we made it, and what was framed behind the
+    /// first `before` bytes of the buffer.
+    fn show_response(&mut self, before: usize, head_from: Option<usize>) {
+        let now = if self.stirred { self.moved_now() } else { self.moved };
+        let (response, upstream) = (&self.guest.response, &*self.upstream);
+        let tap = self.guest.taps[upstream.side as usize].as_mut().expect("a captured request has a tap");
+        let head = head_from.map_or(&[][..], |from| &response.head[from..]);
+        let body = upstream.input.as_ref().map_or(&[][..], |input| &input.filled()[before..response.ready]);
+        if self.tunnel {
+            if head_from.is_some() {
+                tap.upgraded();
+            }
+        } else if !(head.is_empty() && body.is_empty()) {
+            tap.respond(now, [head, body]);
+        }
     }
 
     fn response_head(&mut self, count: usize) {
@@ -284,8 +442,17 @@ impl<'a> Relay<'a> {
             self.worker.flights.land(self.flight);
             self.close = !self.guest.reader.head().keep_alive
                 || !self.guest.request.ended
+                || self.guest.request.held
                 || self.worker.draining.get()
                 || self.worker.state.closes(now);
+            // An answer that comes before the end of a captured write drops it from the record, so its end, which would
+            // make it count, may not follow.
+            if let Some(capture) = &self.capture
+                && capture.class == Class::Write
+                && !self.guest.request.ended
+            {
+                self.upload_over = true;
+            }
         }
         let how = ResponseRewrite { request: self.guest.reader.head(), close: self.close };
         let body = client_head(bytes, head, &how, &mut self.guest.response.head);
@@ -317,7 +484,10 @@ impl<'a> Relay<'a> {
     fn deadline(&self) -> (Instant, Finish) {
         let timeouts = &self.worker.state.config.timeouts;
         let stalled = self.moved + timeouts.stall;
-        let (mut deadline, mut finish) = if !self.guest.response.is_empty() {
+        let held = self.capture.as_ref().and_then(|capture| capture.since.filter(|_| capture.recorded.waits));
+        let (mut deadline, mut finish) = if let Some(since) = held {
+            (since + HELD_MAX, Finish::Uncaptured)
+        } else if !self.guest.response.is_empty() {
             (stalled, Finish::Left)
         } else if self.first_byte.is_some() {
             (stalled, Finish::Failed(Failure::Timeout))
@@ -332,7 +502,7 @@ impl<'a> Relay<'a> {
             && self.began + total < deadline
         {
             deadline = self.began + total;
-            if !matches!(finish, Finish::Incomplete { .. }) {
+            if !matches!(finish, Finish::Incomplete { .. } | Finish::Uncaptured) {
                 finish = Finish::Failed(Failure::Timeout);
             }
         }
@@ -345,5 +515,21 @@ impl<'a> Relay<'a> {
             }
         }
         (deadline, finish)
+    }
+}
+
+/// What the list of losses says of a request.
+fn loss(tap: &Tap, lost: &Lost, [method, target]: [&[u8]; 2], forwarded: bool) -> Loss {
+    let (number, bytes) = tap.request();
+    Loss {
+        at_millis: clock::unix_millis(),
+        connection: tap.connection().to_owned(),
+        request: u64::from(number),
+        method: String::from_utf8_lossy(method).into_owned(),
+        target: String::from_utf8_lossy(target).into_owned(),
+        bytes,
+        why: lost.why.word().to_owned(),
+        forwarded,
+        perhaps_there: lost.perhaps_there,
     }
 }

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use crate::{
     api::{Armed, CloseConnections, Counters, Fired, SetWeight, Status},
+    capture::NodeId,
     clock,
     config::{Config, ConfigError, Side, WEIGHT_MAX},
     count::{self, Glance, SideName, Tally},
@@ -54,6 +55,9 @@ pub(crate) struct State {
     /// What new client connections speak TLS with; `None` is plaintext.
     server_tls: RwLock<Option<Arc<ServerConfig>>>,
     instance: String,
+    /// This start of the process, as records name it, and what is the same in all names of its connections.
+    pub(crate) node: NodeId,
+    pub(crate) machine: u64,
     started: Instant,
     /// Milliseconds after `started` until which replies carry `Connection: close`.
     close_until: AtomicU64,
@@ -131,6 +135,8 @@ impl State {
             client_tls,
             server_tls: RwLock::new(server_tls),
             instance: format!("{:016x}{:016x}", chance.u64(..), chance.u64(..)),
+            node: NodeId::random(chance.u128(..)),
+            machine: chance.u64(..),
             started,
             close_until: AtomicU64::new(0),
             armed_now: AtomicBool::new(false),

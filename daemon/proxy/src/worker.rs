@@ -5,10 +5,11 @@
 
 use std::{
     cell::{Cell, RefCell},
+    future::poll_fn,
     net::{IpAddr, TcpListener as StdListener},
     rc::Rc,
     sync::{Arc, atomic::Ordering},
-    task::Waker,
+    task::{Poll, Waker},
     time::{Duration, Instant},
 };
 
@@ -22,6 +23,7 @@ use tokio::{
 
 use crate::{
     buffer::Buffers,
+    capture::{ConnectionIds, Recorder, record, side::OnFailure, tap::Desk},
     clock,
     config::Upstream,
     count::{Failure, SideName, Tally},
@@ -38,6 +40,10 @@ use crate::{
 
 /// How often a thread looks after its pool and says how long its requests have waited: the tripwires look as often.
 const TICK: Duration = Duration::from_millis(100);
+
+/// How long the end of a thread waits for the capture log, and how often it looks.
+const CAPTURE_FLUSH_MAX: Duration = Duration::from_secs(5);
+const CAPTURE_FLUSH_LOOK: Duration = Duration::from_millis(5);
 
 /// How long a thread does not accept after the system had no more descriptors or memory for it.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -68,6 +74,7 @@ pub(crate) struct Worker {
     pub(crate) wakers: Wakers,
     sides: [RefCell<Side>; 2],
     held: RefCell<Vec<Held>>,
+    desks: [Option<Rc<Desk>>; 2],
 }
 
 /// How to wake the connections of a thread when it drains.
@@ -129,10 +136,17 @@ impl Worker {
         };
         let routes = [route(SideName::Source), route(SideName::Target)];
         // Threads draw from the same seed, but each its own sequence.
-        let chance = match config.seed {
+        let mut chance = match config.seed {
             Some(seed) => fastrand::Rng::with_seed(seed.wrapping_add(number as u64)),
             None => fastrand::Rng::new(),
         };
+        let desks = SideName::BOTH.map(|side| {
+            let captured = state.side(side).capture.clone()?;
+            // No two names of this process are equal: each thread and side counts its own.
+            let thread = 2 * number as u32 + side as u32;
+            let ids = ConnectionIds::new(state.machine, thread, chance.u64(..));
+            Some(Rc::new(Desk::new(captured, Recorder::new(record::Version::default(), state.node, ids))))
+        });
         Self {
             tally: Arc::clone(&state.tallies[number]),
             buffers: Buffers::new(framed_max + 1),
@@ -143,6 +157,7 @@ impl Worker {
             wakers: Wakers::default(),
             sides,
             held: RefCell::default(),
+            desks,
             state,
         }
     }
@@ -150,6 +165,17 @@ impl Worker {
     /// What TLS is spoken with to a client that connects now.
     pub(crate) fn server_tls(&self) -> Option<Arc<ServerConfig>> {
         self.state.server_tls()
+    }
+
+    /// Where the traffic of a side is captured, if it is.
+    pub(crate) fn desk(&self, side: SideName) -> Option<&Rc<Desk>> {
+        // Without a target the source's settings stand in for its, and it is never asked.
+        self.desks[side as usize].as_ref()
+    }
+
+    /// Whether a captured write of that side is refused at once, since the log is known to fail.
+    pub(crate) fn refuses_writes(&self, side: SideName) -> bool {
+        self.desk(side).is_some_and(|desk| desk.captured.on_failure == OnFailure::Refuse && desk.is_open())
     }
 
     /// Space for a request that may be sent again.
@@ -236,6 +262,9 @@ impl Worker {
                 self.tally.waiting(side, self.flights.waited(side, now).into_iter());
             }
         }
+        for desk in self.desks.iter().flatten() {
+            desk.tick();
+        }
         if number.is_multiple_of(10) {
             for side in &self.sides {
                 side.borrow_mut().prune(self.state.config.timeouts.pool_idle, now);
@@ -280,7 +309,30 @@ pub(crate) fn run(state: Arc<State>, number: usize, listener: StdListener) -> st
     // A runtime of this thread alone: no task is ever woken through another's queue, as in a set within a runtime.
     let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
     let worker = Rc::new(Worker::new(state, number));
-    runtime.block_on(serve(&worker, listener))
+    runtime.block_on(async {
+        let mut beside = JoinSet::new();
+        for desk in worker.desks.iter().flatten().cloned() {
+            beside.spawn_local(poll_fn(move |cx| -> Poll<()> {
+                desk.poll(cx);
+                Poll::Pending
+            }));
+        }
+        let served = serve(&worker, listener).await;
+        settle(&worker).await;
+        served
+    })
+}
+
+/// Waits until the log has answered for everything that was captured, for as long as that may take.
+async fn settle(worker: &Worker) {
+    let deadline = clock::now() + CAPTURE_FLUSH_MAX;
+    while !worker.desks.iter().flatten().all(|desk| desk.is_idle()) {
+        if clock::now() >= deadline {
+            tracing::error!(within = ?CAPTURE_FLUSH_MAX, "the capture log did not take everything before the end");
+            return;
+        }
+        tokio::time::sleep(CAPTURE_FLUSH_LOOK).await;
+    }
 }
 
 async fn serve(worker: &Rc<Worker>, listener: StdListener) -> std::io::Result<()> {

@@ -50,6 +50,11 @@ impl BodyReader {
         matches!(self.at, At::UntilClose | At::Over | At::Left(0))
     }
 
+    /// Whether the last-chunk line is behind us.
+    pub(super) fn in_trailers(&self) -> bool {
+        matches!(self.at, At::Trailers(_))
+    }
+
     /// The next span; [`Span::End`] from the body's end on.
     pub(super) fn next(&mut self, input: &[u8], limits: &Limits) -> Result<Span, Refusal> {
         match self.at {

@@ -75,6 +75,11 @@ impl RequestReader {
         matches!(self.state, State::Body(_))
     }
 
+    /// Whether the last-chunk line of a chunked body was seen, and what follows it is still to come.
+    pub fn in_trailers(&self) -> bool {
+        matches!(&self.state, State::Body(body) if body.in_trailers())
+    }
+
     fn step(&mut self, input: &[u8]) -> Result<Span, Refusal> {
         match &mut self.state {
             State::Refused(refusal) => Err(*refusal),

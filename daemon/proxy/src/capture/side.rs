@@ -1,0 +1,194 @@
+//! What capture is told about one side: into which log, what happens to a write that the log did not take, and which
+//! requests and header values are kept out of it.
+
+use std::{fmt, sync::Arc};
+
+use regex::bytes::{Regex, RegexBuilder};
+
+use super::{Capture, loss::LossLog};
+use crate::wire::RequestHead;
+
+/// What happens to a write that could not be captured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFailure {
+    /// It is forwarded, and the loss is listed and counted: clients first.
+    #[default]
+    Forward,
+    /// It is refused with 503, and nothing complete of it reaches the cluster.
+    Refuse,
+}
+
+impl OnFailure {
+    /// The word for it in flags and status.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::Refuse => "refuse",
+        }
+    }
+}
+
+/// How the traffic of one side is captured.
+#[derive(Clone)]
+pub struct Captured {
+    /// Where its records go.
+    pub log: Capture,
+    /// What becomes of writes that the log did not take.
+    pub on_failure: OnFailure,
+    /// The list of those.
+    pub losses: Arc<LossLog>,
+    /// Requests that are not captured at all.
+    pub suppress: Suppress,
+    /// Header fields whose values are written as asterisks, in lower case.
+    pub redact: Vec<String>,
+}
+
+impl fmt::Debug for Captured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Captured")
+            .field("sink", &self.log.figures().sink)
+            .field("on_failure", &self.on_failure)
+            .field("suppress", &self.suppress)
+            .field("redact", &self.redact)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Captured {
+    /// The head as it is recorded: with the values of redacted fields as asterisks, as many as there were bytes, so that
+    /// the lengths that a record says stay true. `None` where nothing is redacted.
+    pub(crate) fn redacted(&self, head: &RequestHead, bytes: &[u8]) -> Option<Vec<u8>> {
+        let mut copy: Option<Vec<u8>> = None;
+        for field in &head.fields {
+            let name = field.name.of(bytes);
+            if self.redact.iter().any(|redacted| name.eq_ignore_ascii_case(redacted.as_bytes())) {
+                copy.get_or_insert_with(|| bytes.to_vec())[field.value.range()].fill(b'*');
+            }
+        }
+        copy
+    }
+}
+
+/// Requests that are not captured: neither recorded nor held back. The rules are the Java proxy's: a pattern must match
+/// the whole text, and one rule that matches is enough.
+#[derive(Clone, Debug, Default)]
+pub struct Suppress {
+    /// A header field's name and a pattern for its first value.
+    headers: Vec<(String, Regex)>,
+    /// Patterns for the method.
+    methods: Vec<Regex>,
+    /// Patterns for the request target, query and all.
+    targets: Vec<Regex>,
+    /// Patterns for `METHOD target`.
+    methods_and_targets: Vec<Regex>,
+}
+
+/// A pattern that is none.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{pattern}` is no regular expression: {why}")]
+pub struct PatternError {
+    /// What was given.
+    pub pattern: String,
+    /// What is wrong with it, and where.
+    pub why: String,
+}
+
+/// A pattern that must match the whole of a text of bytes.
+fn whole(pattern: &str) -> Result<Regex, PatternError> {
+    let anchored = format!("^(?:{pattern})$");
+    RegexBuilder::new(&anchored).unicode(false).dot_matches_new_line(true).build().map_err(|error| PatternError {
+        pattern: pattern.to_owned(),
+        why: error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned(),
+    })
+}
+
+impl Suppress {
+    /// Leaves out requests whose first field of that name has a value that matches.
+    ///
+    /// # Errors
+    /// The pattern is no regular expression.
+    pub fn header(&mut self, name: &str, pattern: &str) -> Result<(), PatternError> {
+        self.headers.push((name.to_owned(), whole(pattern)?));
+        Ok(())
+    }
+
+    /// Leaves out requests with a method that matches.
+    ///
+    /// # Errors
+    /// The pattern is no regular expression.
+    pub fn method(&mut self, pattern: &str) -> Result<(), PatternError> {
+        self.methods.push(whole(pattern)?);
+        Ok(())
+    }
+
+    /// Leaves out requests with a target, query included, that matches.
+    ///
+    /// # Errors
+    /// The pattern is no regular expression.
+    pub fn target(&mut self, pattern: &str) -> Result<(), PatternError> {
+        self.targets.push(whole(pattern)?);
+        Ok(())
+    }
+
+    /// Leaves out requests of which `METHOD target` matches.
+    ///
+    /// # Errors
+    /// The pattern is no regular expression.
+    pub fn method_and_target(&mut self, pattern: &str) -> Result<(), PatternError> {
+        self.methods_and_targets.push(whole(pattern)?);
+        Ok(())
+    }
+
+    /// Whether a request with this head is left out.
+    pub(crate) fn matches(&self, head: &RequestHead, bytes: &[u8]) -> bool {
+        let any = |patterns: &[Regex], text: &[u8]| patterns.iter().any(|pattern| pattern.is_match(text));
+        let (method, target) = (head.method_part.of(bytes), head.target.of(bytes));
+        any(&self.methods, method)
+            || any(&self.targets, target)
+            || self
+                .headers
+                .iter()
+                .any(|(name, pattern)| head.field(bytes, name).is_some_and(|value| pattern.is_match(value)))
+            || !self.methods_and_targets.is_empty() && any(&self.methods_and_targets, &[method, b" ", target].concat())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Limits, RequestReader, Span};
+
+    fn head_of(text: &[u8]) -> RequestHead {
+        let mut reader = RequestReader::new(Limits::DEFAULT);
+        assert_eq!(reader.next(text), Ok(Span::Head(text.len())));
+        reader.head().clone()
+    }
+
+    /// Proves each of the four rules, that a pattern is held against the whole text, and that one match is enough.
+    #[test]
+    fn rules_match_whole_texts() {
+        let text = b"POST /a/_bulk?x=1 HTTP/1.1\r\nHost: h\r\nX-Probe: yes\r\nx-probe: no\r\n\r\n";
+        let head = head_of(text);
+        let with = |rule: fn(&mut Suppress, &str) -> Result<(), PatternError>, pattern: &str| {
+            let mut suppress = Suppress::default();
+            rule(&mut suppress, "nothing like it").unwrap();
+            rule(&mut suppress, pattern).unwrap();
+            suppress.matches(&head, text)
+        };
+        assert!(!Suppress::default().matches(&head, text));
+        for (pattern, matches) in [("POST", true), ("PO", false), ("GET|POST", true), (".*", true), ("post", false)] {
+            assert_eq!(with(Suppress::method, pattern), matches, "{pattern}");
+        }
+        for (pattern, matches) in [("/a/_bulk", false), (r"/\w/_bulk\?x=\d", true), ("/a/.*", true)] {
+            assert_eq!(with(Suppress::target, pattern), matches, "{pattern}");
+        }
+        for (pattern, matches) in [("POST /a/.*", true), ("POST", false), ("POST  .*", false)] {
+            assert_eq!(with(Suppress::method_and_target, pattern), matches, "{pattern}");
+        }
+        for (pattern, matches) in [("yes", true), ("no", false), ("y|n", false)] {
+            assert_eq!(with(|suppress, pattern| suppress.header("x-PROBE", pattern), pattern), matches, "{pattern}");
+        }
+        let error = Suppress::default().method("a(").unwrap_err();
+        assert!(error.to_string().starts_with("`a(` is no regular expression: "), "{error}");
+    }
+}

@@ -1,0 +1,413 @@
+//! The tap: ties the streams of one serving thread to the capture log.
+//!
+//! A [`Desk`] is a thread's place of work for one side: its outlet, and a slot for each connection that waits for
+//! answers. A [`Tap`] is one client connection on that side. The relay shows it what passes and asks it two things: may
+//! more of a write be read ([`Tap::poll_room`]), and is everything of it safe ([`Tap::poll_safe`]). What is done when it is
+//! not, is the relay's.
+//!
+//! Nothing here waits but on behalf of a write. A read's records are given away when their chunk is full, when the
+//! connection has been idle for [`FLUSH_AFTER`], and at its end.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
+};
+
+use super::{
+    Buffers, Ending, Entry, Lengths, Lost, Outcome, Outlet, Pieces, Record, Recorder, Refused, Returned, Stream,
+    Timestamp, Verdict, Why, side::Captured,
+};
+use crate::{class::Class, clock};
+
+/// How long what was observed may stay with us before it is given away: well below the second in which the last record
+/// of a closed connection is promised.
+pub(crate) const FLUSH_AFTER: Duration = Duration::from_millis(250);
+
+/// How much of one connection's write may be under way before no more of it is read, in bytes: so that one large bulk
+/// request does not spend the budget of all.
+const UNDER_WAY_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// One thread's place of work for the capture of one side.
+pub(crate) struct Desk {
+    pub(crate) captured: Captured,
+    outlet: RefCell<Outlet>,
+    recorder: Recorder,
+    home: Buffers,
+    slots: RefCell<Slots>,
+    /// A moment on the clock of durations, and the same on the wall clock.
+    anchor: Cell<(Instant, Duration)>,
+    /// Records between a stream and the outlet.
+    sealed: RefCell<Vec<Record>>,
+    outcomes: RefCell<Vec<Outcome>>,
+}
+
+#[derive(Default)]
+struct Slots {
+    slots: Vec<Slot>,
+    free: Vec<usize>,
+}
+
+/// What one connection waits for.
+#[derive(Default)]
+struct Slot {
+    /// Which name of the connection the records under way belong to; answers for an earlier one mean nothing.
+    epoch: u32,
+    /// The sizes of the records under way, in the order in which they are answered.
+    under_way: VecDeque<u32>,
+    under_way_bytes: usize,
+    lost: Option<Lost>,
+    waker: Option<Waker>,
+}
+
+impl Slot {
+    fn renew(&mut self) {
+        self.epoch = self.epoch.wrapping_add(1);
+        self.under_way.clear();
+        self.under_way_bytes = 0;
+        self.lost = None;
+        self.waker = None;
+    }
+}
+
+const fn tag(slot: usize, epoch: u32) -> u64 {
+    (slot as u64) << 32 | epoch as u64
+}
+
+impl Desk {
+    /// A desk for one thread.
+    pub(crate) fn new(captured: Captured, recorder: Recorder) -> Self {
+        let home = recorder.buffers.clone();
+        let outlet = RefCell::new(captured.log.outlet(home.clone()));
+        Self {
+            captured,
+            outlet,
+            recorder,
+            home,
+            slots: RefCell::default(),
+            anchor: Cell::new((clock::now(), clock::since_epoch())),
+            sealed: RefCell::default(),
+            outcomes: RefCell::default(),
+        }
+    }
+
+    /// Reads the wall clock, which may have been set; often enough that no record is far off.
+    pub(crate) fn tick(&self) {
+        self.anchor.set((clock::now(), clock::since_epoch()));
+    }
+
+    /// Delivers answers to the connections that wait for them, until there are none.
+    pub(crate) fn poll(&self, cx: &Context<'_>) {
+        let mut outcomes = self.outcomes.borrow_mut();
+        // Bounded by what the budget lets be under way.
+        while self.outlet.borrow_mut().poll_outcomes(cx, clock::now(), &mut outcomes).is_ready() {
+            let mut slots = self.slots.borrow_mut();
+            for outcome in outcomes.drain(..) {
+                let slot = &mut slots.slots[(outcome.tag >> 32) as usize];
+                if slot.epoch != outcome.tag as u32 {
+                    continue;
+                }
+                match outcome.verdict {
+                    Verdict::Safe => {
+                        let bytes = slot.under_way.pop_front().expect("only what is under way is answered");
+                        slot.under_way_bytes -= bytes as usize;
+                    }
+                    Verdict::Lost(lost) => slot.lost = Some(lost),
+                }
+                if let Some(waker) = slot.waker.take() {
+                    waker.wake();
+                }
+            }
+        }
+    }
+
+    /// Whether every record has its answer.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.outlet.borrow().is_idle()
+    }
+
+    /// Whether the log is known to fail.
+    pub(crate) fn is_open(&self) -> bool {
+        self.outlet.borrow().is_open()
+    }
+
+    fn wall(&self, at: Instant) -> Timestamp {
+        let (anchor, wall) = self.anchor.get();
+        Timestamp::since_epoch(match at.checked_duration_since(anchor) {
+            Some(later) => wall + later,
+            None => wall.saturating_sub(anchor - at),
+        })
+    }
+}
+
+/// How far the capture of one request is. It outlives an attempt that is made once more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Recorded {
+    /// Whether its first bytes were shown.
+    pub(crate) begun: bool,
+    /// Whether its end was shown.
+    pub(crate) ended: bool,
+    /// Whether its end is in sight and must not go out before everything of it is safe.
+    pub(crate) waits: bool,
+}
+
+/// One client connection on one side.
+pub(crate) struct Tap {
+    desk: Rc<Desk>,
+    stream: Stream,
+    slot: usize,
+    epoch: u32,
+    key: Arc<str>,
+    /// The life of the log in which the stream began.
+    life: u64,
+    /// What the log had no room for yet; only ever of a write that is being read.
+    parked: VecDeque<Entry>,
+    /// Since when something is kept here that the log was not given.
+    kept_since: Option<Instant>,
+    /// Whether a write is being read.
+    writing: bool,
+    /// The number of the request under way in its connection, from 0, and the bytes of it that were shown.
+    number: u32,
+    bytes: u64,
+}
+
+impl Tap {
+    /// The tap of a connection of which something goes to the side for the first time.
+    pub(crate) fn new(desk: &Rc<Desk>, now: Instant) -> Box<Self> {
+        let stream = Stream::new(&desk.recorder, desk.wall(now));
+        let mut slots = desk.slots.borrow_mut();
+        let slot = slots.free.pop().unwrap_or_else(|| {
+            slots.slots.push(Slot::default());
+            slots.slots.len() - 1
+        });
+        let epoch = slots.slots[slot].epoch;
+        drop(slots);
+        Box::new(Self {
+            key: Arc::from(stream.connection().as_str()),
+            life: desk.outlet.borrow().life(),
+            desk: Rc::clone(desk),
+            stream,
+            slot,
+            epoch,
+            parked: VecDeque::new(),
+            kept_since: None,
+            writing: false,
+            number: 0,
+            bytes: 0,
+        })
+    }
+
+    /// How the side is captured.
+    pub(crate) fn captured(&self) -> &Captured {
+        &self.desk.captured
+    }
+
+    /// The name it is recorded under now.
+    pub(crate) fn connection(&self) -> &str {
+        &self.key
+    }
+
+    /// The number of the request under way in its connection, from 0, and how many bytes of it were shown.
+    pub(crate) fn request(&self) -> (u32, u64) {
+        (self.number, self.bytes)
+    }
+
+    fn with(&mut self, now: Instant, show: impl FnOnce(&mut Stream, &Recorder, Timestamp, &mut Vec<Record>)) {
+        let desk = Rc::clone(&self.desk);
+        let mut sealed = desk.sealed.borrow_mut();
+        show(&mut self.stream, &desk.recorder, desk.wall(now), &mut sealed);
+        for record in sealed.drain(..) {
+            self.give(record, now);
+        }
+        let keeps = self.stream.held_bytes() > 0;
+        self.kept_since = if keeps { self.kept_since.or(Some(now)) } else { None };
+    }
+
+    fn give(&mut self, record: Record, now: Instant) {
+        let value = record.into_bytes();
+        if self.is_lost() {
+            self.desk.home.keep(value);
+            return;
+        }
+        let entry = Entry { key: Arc::clone(&self.key), life: self.life, value, tag: tag(self.slot, self.epoch) };
+        if self.parked.is_empty() {
+            self.send(entry, now);
+        } else {
+            self.parked.push_back(entry);
+        }
+    }
+
+    fn send(&mut self, entry: Entry, now: Instant) {
+        let bytes = entry.value.len();
+        let sent = self.desk.outlet.borrow_mut().send(entry, now);
+        match sent {
+            Ok(()) => {
+                let mut slots = self.desk.slots.borrow_mut();
+                let slot = &mut slots.slots[self.slot];
+                slot.under_way.push_back(bytes as u32);
+                slot.under_way_bytes += bytes;
+            }
+            Err(Returned { why: Refused::BudgetSpent, entry }) if self.writing => self.parked.push_front(entry),
+            Err(Returned { why, entry }) => {
+                self.desk.home.keep(entry.value);
+                let kind = match why {
+                    Refused::BudgetSpent | Refused::BreakerOpen => Why::Refused,
+                    Refused::Broken => Why::Follows,
+                    Refused::Ending => Why::Ending,
+                    Refused::TooLarge => Why::Unfit,
+                };
+                self.desk.slots.borrow_mut().slots[self.slot].lost = Some(Lost::new(kind, why.to_string()));
+                self.break_off();
+            }
+        }
+    }
+
+    /// Ends the stream where it is, since something of it is lost.
+    fn break_off(&mut self) {
+        self.stream.lost();
+        self.kept_since = None;
+        for entry in self.parked.drain(..) {
+            self.desk.home.keep(entry.value);
+        }
+    }
+
+    fn is_lost(&self) -> bool {
+        self.desk.slots.borrow().slots[self.slot].lost.is_some()
+    }
+
+    /// A request begins, with its head and what of its body came with it.
+    pub(crate) fn begin(&mut self, now: Instant, class: Class, pieces: Pieces<'_>) {
+        if self.is_lost() || self.life != self.desk.outlet.borrow().life() {
+            self.break_off();
+        }
+        let before = *self.stream.connection();
+        let desk = Rc::clone(&self.desk);
+        let mut sealed = desk.sealed.borrow_mut();
+        self.stream.begin(&desk.recorder, desk.wall(now), class, pieces, &mut sealed);
+        if *self.stream.connection() != before {
+            self.rename();
+        }
+        drop(sealed);
+        self.writing = class == Class::Write;
+        self.number = self.stream.requests();
+        self.bytes = (pieces[0].len() + pieces[1].len()) as u64;
+        // What was sealed meanwhile, if anything, has the new name.
+        self.with(now, |_, _, _, _| ());
+    }
+
+    fn rename(&mut self) {
+        self.key = Arc::from(self.stream.connection().as_str());
+        self.life = self.desk.outlet.borrow().life();
+        let mut slots = self.desk.slots.borrow_mut();
+        slots.slots[self.slot].renew();
+        self.epoch = slots.slots[self.slot].epoch;
+    }
+
+    /// More of the request.
+    pub(crate) fn read(&mut self, now: Instant, bytes: &[u8]) {
+        self.bytes += bytes.len() as u64;
+        self.with(now, |stream, recorder, at, sealed| stream.read(recorder, at, [bytes, &[]], sealed));
+    }
+
+    /// The request has ended. Whether it is one that waits until it is safe.
+    pub(crate) fn end(&mut self, now: Instant, lengths: Lengths) -> bool {
+        let mut ending = Ending::Unrecorded;
+        self.with(now, |stream, recorder, _, sealed| ending = stream.end(recorder, lengths, sealed));
+        let held = match ending {
+            Ending::Held => true,
+            Ending::Free => false,
+            // What was lost on the way is told by `poll_safe`.
+            Ending::Unrecorded => self.writing && self.is_lost(),
+        };
+        self.writing &= held;
+        held
+    }
+
+    /// Nothing of the request that comes now is recorded.
+    pub(crate) fn leave_out(&mut self, now: Instant) {
+        self.with(now, |stream, recorder, at, sealed| stream.leave_out(recorder, at, sealed));
+        self.writing = false;
+    }
+
+    /// Bytes of the final response. Those that come before the request's end drop it.
+    pub(crate) fn respond(&mut self, now: Instant, pieces: Pieces<'_>) {
+        self.writing = false;
+        self.with(now, |stream, recorder, at, sealed| stream.write(recorder, at, pieces, sealed));
+    }
+
+    /// The connection speaks something else from now on.
+    pub(crate) fn upgraded(&mut self) {
+        self.stream.upgraded();
+        self.flush();
+    }
+
+    /// Gives away what is kept.
+    pub(crate) fn flush(&mut self) {
+        self.with(clock::now(), |stream, _, _, sealed| stream.flush(sealed));
+    }
+
+    /// When it is time to [`Self::flush`].
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.kept_since.map(|since| since + FLUSH_AFTER)
+    }
+
+    /// Gives the log what it had no room for; whether nothing is left.
+    fn unpark(&mut self, cx: &Context<'_>) -> bool {
+        while let Some(entry) = self.parked.front() {
+            if self.is_lost() {
+                self.break_off();
+                break;
+            }
+            if self.desk.outlet.borrow().poll_room(cx, entry.value.len()).is_pending() {
+                return false;
+            }
+            let entry = self.parked.pop_front().expect("there was a first one");
+            self.send(entry, clock::now());
+        }
+        true
+    }
+
+    /// Ready once more of a write may be read: the log takes it, and not too much is under way.
+    pub(crate) fn poll_room(&mut self, cx: &Context<'_>) -> Poll<()> {
+        if !self.writing {
+            return Poll::Ready(());
+        }
+        let room = self.unpark(cx);
+        let mut slots = self.desk.slots.borrow_mut();
+        let slot = &mut slots.slots[self.slot];
+        if slot.lost.is_some() || room && slot.under_way_bytes < UNDER_WAY_BYTES_MAX {
+            return Poll::Ready(());
+        }
+        slot.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Ready once everything that was recorded of this connection is safe, or something of it is lost.
+    pub(crate) fn poll_safe(&mut self, cx: &Context<'_>) -> Poll<Result<(), Lost>> {
+        let room = self.unpark(cx);
+        let mut slots = self.desk.slots.borrow_mut();
+        let slot = &mut slots.slots[self.slot];
+        if let Some(lost) = &slot.lost {
+            return Poll::Ready(Err(lost.clone()));
+        }
+        if room && slot.under_way.is_empty() {
+            self.writing = false;
+            return Poll::Ready(Ok(()));
+        }
+        slot.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        self.writing = false;
+        self.with(clock::now(), |stream, recorder, at, sealed| stream.close(recorder, at, None, sealed));
+        let mut slots = self.desk.slots.borrow_mut();
+        slots.slots[self.slot].renew();
+        slots.free.push(self.slot);
+    }
+}
