@@ -2,6 +2,10 @@
 //!
 //! Only flags are read here; what they mean is in the crate `proxy`.
 
+mod capture;
+#[cfg(feature = "kafka")]
+mod kafka;
+
 use std::{
     net::{SocketAddr, ToSocketAddrs as _},
     num::NonZeroUsize,
@@ -58,10 +62,6 @@ pub struct Proxy {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=1000))]
     weight_writes: Option<u16>,
 
-    /// Record no traffic.
-    #[arg(long)]
-    no_capture: bool,
-
     /// Where the control API listens: unix:PATH, or HOST:PORT, which needs a token.
     #[arg(long, value_name = "unix:PATH|HOST:PORT")]
     control: Option<ControlAddress>,
@@ -107,6 +107,9 @@ pub struct Proxy {
     /// The seed of the split, for runs that shall be repeated exactly.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+
+    #[command(flatten)]
+    capture: capture::CaptureArgs,
 
     #[command(flatten)]
     tls: TlsArgs,
@@ -299,8 +302,12 @@ impl Proxy {
     }
 
     fn config(self) -> anyhow::Result<Config> {
-        let _ = self.no_capture;
         let listen = resolve(&self.listen)?;
+        let [source_log, target_log] = self.capture.open(&self.listen)?;
+        ensure!(
+            target_log.is_none() || !self.target.is_empty(),
+            "the target's traffic is to be captured, but the proxy has none: name --target"
+        );
         let tls = if self.plaintext { None } else { Some(self.tls.server(listen)?) };
         let check = |path: Option<String>| {
             path.map(|path| HealthCheck {
@@ -318,6 +325,7 @@ impl Proxy {
                 server_name: self.sides.source_server_name,
             },
             health: check(self.sides.source_check),
+            capture: source_log,
         };
         let target = (!self.target.is_empty()).then(|| Side {
             endpoints: self.target,
@@ -328,6 +336,7 @@ impl Proxy {
                 server_name: self.sides.target_server_name,
             },
             health: check(self.sides.target_check),
+            capture: target_log,
         });
         let control = self.control.map(|address| control(address, self.token_file.as_deref())).transpose()?;
         let defaults = Config::new(listen, source);
@@ -370,7 +379,7 @@ impl TlsArgs {
             _ => Certificate::SelfSigned {
                 directory: match self.tls_dir {
                     Some(directory) => directory,
-                    None => state_directory().with_context(|| {
+                    None => state_directory().map(|directory| directory.join("tls")).with_context(|| {
                         format!(
                             "cannot tell where to keep a self-signed certificate for {listen}: name --tls-dir, or a \
                              certificate with --tls-cert and --tls-key, or serve --plaintext"
@@ -418,7 +427,6 @@ fn state_directory() -> Option<PathBuf> {
     from("STATE_DIRECTORY")
         .or_else(|| Some(from("XDG_STATE_HOME")?.join("tidegate")))
         .or_else(|| Some(from("HOME")?.join(".local/state/tidegate")))
-        .map(|directory| directory.join("tls"))
 }
 
 /// The control API, with the token that TCP needs.
