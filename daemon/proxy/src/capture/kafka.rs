@@ -18,6 +18,7 @@
 
 mod client;
 mod properties;
+pub mod read;
 mod settings;
 mod topic;
 

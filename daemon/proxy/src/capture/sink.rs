@@ -98,6 +98,10 @@ pub enum Why {
     TimedOut,
     /// The log answered, and refused.
     Refused,
+    /// It was not asked, since it is known to fail.
+    BreakerOpen,
+    /// It had no room left.
+    BudgetSpent,
     /// The log refused this one record, and would take another: too large, not readable.
     Unfit,
     /// The disk is full, or failed.
@@ -116,6 +120,8 @@ impl Why {
         match self {
             Self::TimedOut => "timed-out",
             Self::Refused => "refused",
+            Self::BreakerOpen => "breaker-open",
+            Self::BudgetSpent => "budget-spent",
             Self::Unfit => "unfit",
             Self::Storage => "storage",
             Self::TopicReplaced => "topic-replaced",
@@ -128,7 +134,12 @@ impl Why {
     pub(crate) fn is_of_the_log(self) -> bool {
         match self {
             Self::TimedOut | Self::Refused | Self::Storage => true,
-            Self::Unfit | Self::TopicReplaced | Self::Follows | Self::Ending => false,
+            Self::BreakerOpen
+            | Self::BudgetSpent
+            | Self::Unfit
+            | Self::TopicReplaced
+            | Self::Follows
+            | Self::Ending => false,
         }
     }
 }

@@ -254,7 +254,8 @@ impl Tap {
             Err(Returned { why, entry }) => {
                 self.desk.home.keep(entry.value);
                 let kind = match why {
-                    Refused::BudgetSpent | Refused::BreakerOpen => Why::Refused,
+                    Refused::BreakerOpen => Why::BreakerOpen,
+                    Refused::BudgetSpent => Why::BudgetSpent,
                     Refused::Broken => Why::Follows,
                     Refused::Ending => Why::Ending,
                     Refused::TooLarge => Why::Unfit,

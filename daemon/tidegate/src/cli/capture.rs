@@ -1,6 +1,7 @@
 //! `tidegate capture`: what was captured, looked at. Nothing here records or moves anything.
 
 mod cat;
+mod export;
 
 use super::{Context, Exit};
 
@@ -15,12 +16,15 @@ pub struct Capture {
 enum What {
     /// Print captured streams as requests and responses.
     Cat(cat::Cat),
+    /// Write captured files as the plain lines that the Replayer's dump modes read.
+    Export(export::Export),
 }
 
 impl Capture {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<Exit> {
         match self.what {
             What::Cat(verb) => verb.run(context),
+            What::Export(verb) => verb.run(context),
         }
     }
 }

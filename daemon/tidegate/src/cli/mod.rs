@@ -10,6 +10,8 @@ mod advance;
 pub mod api;
 mod aws;
 mod baseline;
+#[cfg(feature = "kafka")]
+mod brokers;
 mod capture;
 mod close;
 mod clusters;
@@ -20,6 +22,8 @@ mod explain;
 mod history;
 mod hold;
 mod journal;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod man;
 mod order;
 mod pause;
@@ -179,6 +183,9 @@ pub enum Verb {
     Baseline(baseline::Baseline),
     /// Look at captured traffic.
     Capture(capture::Capture),
+    /// Look at the capture topics.
+    #[cfg(feature = "kafka")]
+    Kafka(kafka::Kafka),
     /// Run the daemon: the control plane.
     Run(run::Run),
     /// Begin a service's cutover.
@@ -232,6 +239,8 @@ impl Verb {
             Self::Preflight(verb) => verb.run(context),
             Self::Baseline(verb) => verb.run(context),
             Self::Capture(verb) => verb.run(context),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(verb) => verb.run(context),
             Self::Run(verb) => verb.run(context),
             Self::Start(verb) => verb.run(context),
             Self::Status(verb) => verb.run(context),

@@ -242,6 +242,27 @@ impl Options {
         config
     }
 
+    /// The same for whoever only reads: how brokers are reached, and nothing of a producer.
+    pub(super) fn reader_config(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        let reaching = ["sasl.", "ssl.", "security.", "socket.", "client."];
+        for (name, value) in self.properties.settings() {
+            if reaching.iter().any(|prefix| name.starts_with(prefix)) {
+                config.set(name, value);
+            }
+        }
+        config.set("bootstrap.servers", &self.brokers);
+        config.set("client.id", self.client_id.as_deref().unwrap_or("tidegate"));
+        // Asked for by the library even where nobody joins a group and nothing is committed.
+        config.set("group.id", "tidegate-reader");
+        config.set("enable.auto.commit", "false");
+        config.set("enable.partition.eof", "true");
+        config.set("auto.offset.reset", "error");
+        config.set("allow.auto.create.topics", "false");
+        self.secure(&mut config);
+        config
+    }
+
     fn secure(&self, config: &mut ClientConfig) {
         let (sasl, tls) = match &self.security {
             Security::AsFile => return,

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use base64::Engine as _;
@@ -34,9 +34,21 @@ const BODY_BYTES_SHOWN: usize = 1024;
 #[derive(Debug, clap::Args)]
 pub(super) struct Cat {
     /// A file with a base64 record a line, as the Replayer's `-i` takes it; `KEY|` may stand before each.
-    #[arg(long, value_name = "FILE")]
-    file: PathBuf,
+    #[arg(long, value_name = "FILE", group = "what", required_unless_present_any = WHAT)]
+    file: Option<PathBuf>,
+
+    /// A folder of captured files, one that is being written to included.
+    #[arg(long, value_name = "DIR", group = "what")]
+    dir: Option<PathBuf>,
+
+    /// A topic, from its beginning to where it ends now.
+    #[cfg(feature = "kafka")]
+    #[command(flatten)]
+    kafka: crate::cli::kafka::Reading,
 }
+
+/// What may be named instead of a file.
+const WHAT: &[&str] = if cfg!(feature = "kafka") { &["dir", "kafka"] } else { &["dir"] };
 
 /// What was found in all.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -56,20 +68,29 @@ struct Totals {
 
 impl Cat {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<Exit> {
-        let name = self.file.display();
-        let file = fs::File::open(&self.file).with_context(|| format!("cannot read `{name}`"))?;
+        let name = match (&self.file, &self.dir) {
+            (Some(path), _) | (None, Some(path)) => format!("`{}`", path.display()),
+            (None, None) => "the topic".to_owned(),
+        };
         let mut said = 0;
-        let totals = cat(
-            BufReader::new(file),
-            |exchange| {
-                if context.json { context.print_json(&Said::of(exchange)) } else { context.print(&page(exchange)) }
-            },
-            |problem| {
-                said += 1;
-                if said <= PROBLEMS_SAID_MAX { context.say(&format!("{name}, {problem}")) } else { Ok(()) }
-            },
-        )
-        .with_context(|| format!("cannot read `{name}`"))?;
+        let show = |exchange: &Exchange| {
+            if context.json { context.print_json(&Said::of(exchange)) } else { context.print(&page(exchange)) }
+        };
+        let tell = |problem: String| {
+            said += 1;
+            if said <= PROBLEMS_SAID_MAX { context.say(&format!("{name}, {problem}")) } else { Ok(()) }
+        };
+        let totals = match (&self.file, &self.dir) {
+            (Some(file), _) => {
+                fs::File::open(file).map_err(anyhow::Error::from).and_then(|file| cat(BufReader::new(file), show, tell))
+            }
+            (None, Some(dir)) => cat_dir(dir, show, tell),
+            #[cfg(feature = "kafka")]
+            (None, None) => cat_topic(&self.kafka, show, tell),
+            #[cfg(not(feature = "kafka"))]
+            (None, None) => anyhow::bail!("name a --file or a --dir"),
+        }
+        .with_context(|| format!("cannot read {name}"))?;
         context.say(&totals.sentence())?;
         Ok(if totals.unreadable + totals.breaks > 0 { Exit::Error } else { Exit::Done })
     }
@@ -83,7 +104,7 @@ impl Totals {
         );
         for (count, what) in [
             (self.ignored, "observations have no place and were passed over"),
-            (self.unreadable, "lines are no records and were passed over"),
+            (self.unreadable, "are no records and were passed over"),
             (self.breaks, "places would stop the Replayer"),
         ] {
             if count > 0 {
@@ -135,6 +156,78 @@ fn cat(
     accumulator.finish(&mut outcomes);
     take(&mut outcomes, &mut totals, &mut show, tell)?;
     Ok(totals)
+}
+
+/// Reads a folder of captured files.
+fn cat_dir(
+    dir: &Path,
+    mut show: impl FnMut(&Exchange) -> anyhow::Result<()>,
+    mut tell: impl FnMut(String) -> anyhow::Result<()>,
+) -> anyhow::Result<Totals> {
+    // An empty list would be taken for an empty capture.
+    anyhow::ensure!(dir.is_dir(), "there is no such folder");
+    let mut totals = Totals::default();
+    let (mut accumulator, mut outcomes) = (Accumulator::default(), Vec::new());
+    for (number, kept) in (1_u64..).zip(proxy::capture::file::read(dir)?) {
+        let place = format!("record {number}");
+        match kept {
+            Ok(kept) => add(&kept.value, &place, &mut totals, &mut accumulator, &mut outcomes, &mut tell)?,
+            Err(error) => {
+                totals.unreadable += 1;
+                tell(error.to_string())?;
+            }
+        }
+        take(&mut outcomes, &mut totals, &mut show, |what| tell(format!("{place}: {what}")))?;
+    }
+    accumulator.finish(&mut outcomes);
+    take(&mut outcomes, &mut totals, &mut show, tell)?;
+    Ok(totals)
+}
+
+/// Reads a topic. Each partition is read as if it were alone: a connection is in one, and the times of several do not
+/// run side by side.
+#[cfg(feature = "kafka")]
+fn cat_topic(
+    kafka: &crate::cli::kafka::Reading,
+    mut show: impl FnMut(&Exchange) -> anyhow::Result<()>,
+    mut tell: impl FnMut(String) -> anyhow::Result<()>,
+) -> anyhow::Result<Totals> {
+    let mut reader = proxy::capture::kafka::read::read(&kafka.options()?, &std::collections::BTreeMap::new())?;
+    let mut totals = Totals::default();
+    let mut accumulators = std::collections::BTreeMap::<i32, Accumulator>::new();
+    let mut outcomes = Vec::new();
+    while let Some(stored) = reader.next().map_err(anyhow::Error::msg)? {
+        let place = format!("partition {}, offset {}", stored.partition, stored.offset);
+        let accumulator = accumulators.entry(stored.partition).or_default();
+        add(&stored.value, &place, &mut totals, accumulator, &mut outcomes, &mut tell)?;
+        take(&mut outcomes, &mut totals, &mut show, |what| tell(format!("{place}: {what}")))?;
+    }
+    for accumulator in accumulators.into_values() {
+        accumulator.finish(&mut outcomes);
+    }
+    take(&mut outcomes, &mut totals, &mut show, tell)?;
+    Ok(totals)
+}
+
+fn add(
+    record: &[u8],
+    place: &str,
+    totals: &mut Totals,
+    accumulator: &mut Accumulator,
+    outcomes: &mut Vec<Outcome>,
+    tell: &mut impl FnMut(String) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    match Chunk::decode(record) {
+        Ok(chunk) => {
+            totals.records += 1;
+            accumulator.add(&chunk, outcomes);
+            Ok(())
+        }
+        Err(why) => {
+            totals.unreadable += 1;
+            tell(format!("{place}: {why}"))
+        }
+    }
 }
 
 /// One line as a record.
@@ -251,12 +344,13 @@ fn message(to: &mut String, mark: char, bytes: &[u8]) {
     lines(to, mark, &String::from_utf8_lossy(head));
     let shown = &body[..body.len().min(BODY_BYTES_SHOWN)];
     match std::str::from_utf8(shown) {
-        Ok(text) => lines(to, mark, text),
+        // A NUL is UTF-8, and in no text.
+        Ok(text) if !text.contains('\0') => lines(to, mark, text),
         // A character may be cut by the limit; anything else that is no text is not shown as one.
         Err(error) if error.error_len().is_none() && error.valid_up_to() > 0 => {
             lines(to, mark, &String::from_utf8_lossy(&shown[..error.valid_up_to()]));
         }
-        Err(_) => {
+        Ok(_) | Err(_) => {
             to.push_str(&format!("{mark} ({} bytes that are no text)\n", body.len()));
             return;
         }
@@ -285,7 +379,6 @@ fn lines(to: &mut String, mark: char, text: &str) {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
     use std::process::Command;
 
     use expect_test::expect;

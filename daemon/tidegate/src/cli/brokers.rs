@@ -1,0 +1,134 @@
+//! The flags that say how Kafka is reached, for whoever writes to it and whoever reads.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, ensure};
+use clap::ValueEnum;
+use proxy::capture::kafka::{Options, Properties, Scram, Secret, Security, Tls};
+
+/// Where a password may stand that is given by no file.
+const PASSWORD: &str = "TIDEGATE_KAFKA_PASSWORD";
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Kafka")]
+pub(super) struct Brokers {
+    /// The brokers.
+    #[arg(long, value_name = "HOST:PORT,...")]
+    pub(super) kafka: Option<String>,
+
+    /// Who we are to the brokers.
+    #[arg(long, value_name = "HOW")]
+    kafka_auth: Option<Auth>,
+
+    /// The user for SCRAM.
+    #[arg(long, value_name = "NAME")]
+    kafka_user: Option<String>,
+
+    /// A file with the user's password; TIDEGATE_KAFKA_PASSWORD is read where there is none.
+    #[arg(long, value_name = "FILE")]
+    kafka_password_file: Option<PathBuf>,
+
+    /// Speak TLS to the brokers, and hold their certificates against these authorities (PEM).
+    #[arg(long, value_name = "FILE")]
+    kafka_ca: Option<PathBuf>,
+
+    /// Our own certificate for the brokers (PEM).
+    #[arg(long, value_name = "FILE", requires = "kafka_key")]
+    kafka_cert: Option<PathBuf>,
+
+    /// Its key (PEM).
+    #[arg(long, value_name = "FILE", requires = "kafka_cert")]
+    kafka_key: Option<PathBuf>,
+
+    /// Accept brokers' certificates that name another host.
+    #[arg(long)]
+    kafka_any_host: bool,
+
+    /// A producer's properties file, with Java's names; single flags override it.
+    #[arg(long, value_name = "FILE")]
+    kafka_properties: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Auth {
+    None,
+    Ssl,
+    #[value(name = "scram-sha-256")]
+    ScramSha256,
+    #[value(name = "scram-sha-512")]
+    ScramSha512,
+}
+
+impl Brokers {
+    /// The name of a flag that is given and means nothing without Kafka.
+    pub(super) fn given(&self) -> Option<&'static str> {
+        [
+            (self.kafka.is_some(), "--kafka"),
+            (self.kafka_properties.is_some(), "--kafka-properties"),
+            (self.kafka_auth.is_some(), "--kafka-auth"),
+            (self.kafka_ca.is_some(), "--kafka-ca"),
+        ]
+        .into_iter()
+        .find_map(|(given, flag)| given.then_some(flag))
+    }
+
+    /// How the brokers are reached, for this topic.
+    pub(super) fn options(&self, topic: &str) -> anyhow::Result<Options> {
+        let brokers = self.kafka.as_deref().context("brokers are missing: name them with --kafka HOST:PORT")?;
+        let properties = match &self.kafka_properties {
+            None => Properties::default(),
+            Some(path) => {
+                let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+                Properties::parse(&text).with_context(|| format!("cannot use {}", path.display()))?
+            }
+        };
+        ensure!(
+            !properties.wants_iam(),
+            "the properties file asks for MSK's IAM, which this build cannot sign for: use SCRAM or TLS"
+        );
+        Ok(Options { security: self.security()?, properties, ..Options::new(brokers, topic) })
+    }
+
+    fn security(&self) -> anyhow::Result<Security> {
+        let wants_tls = self.kafka_ca.is_some() || self.kafka_cert.is_some() || self.kafka_any_host;
+        let tls = || Tls {
+            authorities: self.kafka_ca.clone(),
+            certificate: self.kafka_cert.clone(),
+            key: self.kafka_key.clone(),
+            key_password: None,
+            any_host: self.kafka_any_host,
+        };
+        let scram = |mechanism| -> anyhow::Result<Security> {
+            let user = self.kafka_user.clone().context("SCRAM needs a user: name --kafka-user")?;
+            let password = self.password()?;
+            Ok(Security::Scram { mechanism, user, password, tls: wants_tls.then(tls) })
+        };
+        match self.kafka_auth {
+            None | Some(Auth::None) => {
+                ensure!(
+                    self.kafka_user.is_none(),
+                    "--kafka-user is given, but not how: say --kafka-auth scram-sha-512"
+                );
+                Ok(match (self.kafka_auth, wants_tls) {
+                    (_, true) => Security::Tls(tls()),
+                    (Some(_), false) => Security::Plaintext,
+                    (None, false) => Security::AsFile,
+                })
+            }
+            Some(Auth::Ssl) => Ok(Security::Tls(tls())),
+            Some(Auth::ScramSha256) => scram(Scram::Sha256),
+            Some(Auth::ScramSha512) => scram(Scram::Sha512),
+        }
+    }
+
+    fn password(&self) -> anyhow::Result<Secret> {
+        let password = match &self.kafka_password_file {
+            Some(path) => std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read the password from {}", path.display()))?,
+            None => std::env::var(PASSWORD).unwrap_or_default(),
+        };
+        let password = password.trim_end_matches(['\r', '\n']).to_owned();
+        ensure!(!password.is_empty(), "SCRAM needs a password: name --kafka-password-file, or set {PASSWORD}");
+        Ok(Secret(password))
+    }
+}

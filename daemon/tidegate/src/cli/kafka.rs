@@ -1,0 +1,51 @@
+//! `tidegate kafka`: what is in the capture topics, with the figures of Migration Assistant's console and the true ones
+//! beside them. Nothing here writes to a topic or commits an offset.
+
+mod describe;
+mod topics;
+
+use clap::Subcommand;
+use proxy::capture::kafka::Options;
+
+use super::{Context, Exit, brokers::Brokers};
+
+/// The arguments of `tidegate kafka`.
+#[derive(Debug, clap::Args)]
+pub struct Kafka {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Count the records, requests and responses of a topic.
+    DescribeTopicRecords(describe::Describe),
+    /// List the topics and their partitions.
+    ListTopics(topics::Topics),
+}
+
+impl Kafka {
+    pub(super) fn run(self, context: &Context) -> anyhow::Result<Exit> {
+        match self.what {
+            What::DescribeTopicRecords(verb) => verb.run(context),
+            What::ListTopics(verb) => verb.run(context),
+        }
+    }
+}
+
+/// A topic that is read.
+#[derive(Debug, clap::Args)]
+pub(super) struct Reading {
+    /// The topic.
+    #[arg(long, value_name = "NAME", default_value = "logging-traffic-topic")]
+    pub(super) topic: String,
+
+    #[command(flatten)]
+    brokers: Brokers,
+}
+
+impl Reading {
+    pub(super) fn options(&self) -> anyhow::Result<Options> {
+        self.brokers.options(&self.topic)
+    }
+}

@@ -1,0 +1,192 @@
+//! `tidegate kafka describe-topic-records`: the console's figure, which is where each partition ends, and beside it what
+//! is really there. The end grows by records of which one may hold many requests or a part of one, and does not fall when
+//! old records are deleted, so it counts neither requests nor records.
+
+use std::collections::BTreeMap;
+
+use proxy::capture::{
+    kafka::read::{self, Range},
+    read::{Accumulator, Chunk, Outcome},
+};
+use serde::Serialize;
+
+use super::Reading;
+use crate::cli::{Context, Exit};
+
+/// So often a progress line says how far the reading is, in records.
+const PROGRESS_RECORDS: u64 = 200_000;
+
+/// The arguments of `tidegate kafka describe-topic-records`.
+///
+/// With `--json`: `{topic, records, requests, responses, partitions: [{partition, records, requests, responses,
+/// first_offset, end_offset}]}`. A request counts when it is whole, a response when it answers one and has a byte.
+#[derive(Debug, clap::Args)]
+pub(super) struct Describe {
+    #[command(flatten)]
+    reading: Reading,
+
+    /// Only say where the partitions end, as the console does; reads no record.
+    #[arg(long)]
+    offsets_only: bool,
+
+    /// Read only what came in about so many of the last records of each partition.
+    #[arg(long, value_name = "N", conflicts_with = "offsets_only")]
+    last: Option<u64>,
+}
+
+/// What one partition has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+struct Counts {
+    records: u64,
+    requests: u64,
+    responses: u64,
+    /// Records that are none of ours.
+    unreadable: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Partition {
+    partition: i32,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    counts: Option<Counts>,
+    first_offset: i64,
+    end_offset: i64,
+}
+
+#[derive(Debug, Serialize)]
+struct Description<'a> {
+    topic: &'a str,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    counts: Option<Counts>,
+    partitions: Vec<Partition>,
+}
+
+impl Describe {
+    pub(super) fn run(self, context: &Context) -> anyhow::Result<Exit> {
+        let options = self.reading.options()?;
+        let (ranges, counts) = if self.offsets_only {
+            (read::ranges(&options)?, None)
+        } else {
+            let ranges = read::ranges(&options)?;
+            let from = self.last.map_or_else(BTreeMap::new, |last| last_of(&ranges, last));
+            let mut reader = read::read(&options, &from)?;
+            let mut partitions: BTreeMap<i32, Counting> = BTreeMap::new();
+            let all: i64 = ranges.values().map(|range| range.end - range.first).sum();
+            let mut done = 0;
+            while let Some(stored) = reader.next().map_err(anyhow::Error::msg)? {
+                partitions.entry(stored.partition).or_default().add(&stored.value);
+                done += 1;
+                if done % PROGRESS_RECORDS == 0 {
+                    context.say(&format!("read {done} of about {all} records"))?;
+                }
+            }
+            let counts = partitions.into_iter().map(|(partition, counting)| (partition, counting.finish()));
+            (reader.ranges().clone(), Some(counts.collect::<BTreeMap<_, _>>()))
+        };
+        let partitions: Vec<Partition> = ranges
+            .iter()
+            .map(|(&partition, range)| Partition {
+                partition,
+                counts: counts.as_ref().map(|counts| counts.get(&partition).copied().unwrap_or_default()),
+                first_offset: range.first,
+                end_offset: range.end,
+            })
+            .collect();
+        let all = counts.map(|counts| counts.values().fold(Counts::default(), |all, one| all.with(one)));
+        let description = Description { topic: &self.reading.topic, counts: all, partitions };
+        if context.json {
+            context.print_json(&description)?;
+        } else {
+            context.print(&table(&description))?;
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// Where to begin so that about the last so many records of each partition are read.
+fn last_of(ranges: &BTreeMap<i32, Range>, last: u64) -> BTreeMap<i32, i64> {
+    let last = i64::try_from(last).unwrap_or(i64::MAX);
+    ranges.iter().map(|(&partition, range)| (partition, range.end.saturating_sub(last).max(range.first))).collect()
+}
+
+/// One partition while it is read.
+#[derive(Default)]
+struct Counting {
+    counts: Counts,
+    accumulator: Accumulator,
+    outcomes: Vec<Outcome>,
+}
+
+impl Counting {
+    fn add(&mut self, record: &[u8]) {
+        match Chunk::decode(record) {
+            Ok(chunk) => {
+                self.counts.records += 1;
+                self.accumulator.add(&chunk, &mut self.outcomes);
+            }
+            Err(_) => self.counts.unreadable += 1,
+        }
+        self.count();
+    }
+
+    fn count(&mut self) {
+        self.counts.count(&mut self.outcomes);
+    }
+
+    fn finish(self) -> Counts {
+        let Self { mut counts, accumulator, mut outcomes } = self;
+        accumulator.finish(&mut outcomes);
+        counts.count(&mut outcomes);
+        counts
+    }
+}
+
+impl Counts {
+    fn count(&mut self, outcomes: &mut Vec<Outcome>) {
+        for outcome in outcomes.drain(..) {
+            if let Outcome::Exchange(exchange) = outcome
+                && exchange.complete
+            {
+                self.requests += 1;
+                self.responses += u64::from(exchange.response.is_some_and(|bytes| !bytes.is_empty()));
+            }
+        }
+    }
+
+    fn with(self, other: &Self) -> Self {
+        Self {
+            records: self.records + other.records,
+            requests: self.requests + other.requests,
+            responses: self.responses + other.responses,
+            unreadable: self.unreadable + other.unreadable,
+        }
+    }
+}
+
+/// The console's three columns, its RECORDS being the end, and behind them what is really there.
+fn table(description: &Description<'_>) -> String {
+    let mut text = format!("{:<30} {:<10} {:<10}", "TOPIC", "PARTITION", "RECORDS");
+    if description.counts.is_some() {
+        text.push_str(&format!(" | {:>10} {:>10} {:>10}", "KEPT", "REQUESTS", "RESPONSES"));
+    }
+    text.push('\n');
+    for partition in &description.partitions {
+        let Partition { partition, counts, end_offset, .. } = partition;
+        text.push_str(&format!("{:<30} {partition:<10} {end_offset:<10}", description.topic));
+        if let Some(counts) = counts {
+            text.push_str(&format!(" | {:>10} {:>10} {:>10}", counts.records, counts.requests, counts.responses));
+        }
+        text.push('\n');
+    }
+    if let Some(Counts { records, requests, responses, unreadable }) = description.counts {
+        let count = description.partitions.len();
+        text.push_str(&format!(
+            "in all: {records} records kept in {count} partitions, {requests} requests, {responses} responses"
+        ));
+        if unreadable > 0 {
+            text.push_str(&format!("; {unreadable} records are not of a capture proxy"));
+        }
+        text.push('\n');
+    }
+    text
+}
