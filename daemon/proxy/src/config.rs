@@ -5,7 +5,14 @@
 
 use std::{fmt, net::SocketAddr, num::NonZeroUsize, path::PathBuf, str::FromStr, time::Duration};
 
-use crate::{capture::side::Captured, class::ReadList, wire};
+use crate::{
+    capture::{
+        chunks::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN},
+        side::Captured,
+    },
+    class::ReadList,
+    wire,
+};
 
 /// How a proxy is started.
 #[derive(Clone, Debug)]
@@ -80,6 +87,15 @@ impl Config {
         }
         if self.target.as_ref().is_some_and(|target| target.endpoints.is_empty()) {
             return Err(ConfigError::NoEndpoint { side: "target" });
+        }
+        for captured in
+            [Some(&self.source), self.target.as_ref()].into_iter().flatten().filter_map(|s| s.capture.as_ref())
+        {
+            if let Some(bytes) = captured.record_bytes_max
+                && !(CHUNK_BYTES_MIN..=CHUNK_BYTES_MAX).contains(&bytes)
+            {
+                return Err(ConfigError::RecordBytes { bytes });
+            }
         }
         for (class, weight) in [("reads", self.reads), ("writes", self.writes)] {
             if weight > WEIGHT_MAX {
@@ -401,6 +417,12 @@ impl fmt::Display for ControlAddress {
 /// What is wrong with a configuration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
+    /// Records of a size that cannot be.
+    #[error("captured records of at most {bytes} bytes cannot be: say {CHUNK_BYTES_MIN} to {CHUNK_BYTES_MAX}")]
+    RecordBytes {
+        /// What was asked for.
+        bytes: usize,
+    },
     /// A side without a node.
     #[error("the {side} has no endpoint: name at least one URL")]
     NoEndpoint {

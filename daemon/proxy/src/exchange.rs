@@ -134,8 +134,7 @@ async fn attempt(
     loop {
         let captured = is_captured(worker, guest, kept, side);
         if captured && request.class == Class::Write && worker.refuses_writes(side) {
-            worker.tally.refused(503);
-            return answer_ourselves(worker, guest, (503, NOT_CAPTURED), request.asked).await;
+            return refuse_uncaptured(worker, guest, request).await;
         }
         let belonging = Belonging::new(worker, side, request.counted, since);
         let mut upstream = match reach(worker, guest, side, using, since).await {
@@ -163,12 +162,7 @@ async fn attempt(
         upstream.reader.expect(request.asked);
         // A connection that was not in the pool was made only now.
         let ready = since.max(upstream.idle_since);
-        let tap = guest.tap(worker, side, request.began);
-        if let Some(tap) = tap
-            && !captured
-        {
-            tap.leave_out(request.began);
-        }
+        show(worker, guest, side, request, captured);
         let mut relay = Relay::new(worker, guest, &mut upstream, kept, belonging.flight, request.began, ready);
         if captured {
             relay = relay.captured(request.class, &mut recorded[side as usize]);
@@ -194,13 +188,10 @@ async fn attempt(
             Finish::Incomplete { .. } | Finish::Refused(_) => {
                 return unfinished(worker, guest, finish, relayed).await;
             }
+            Finish::Uncaptured if relayed => return Next::Break,
             Finish::Uncaptured => {
-                worker.tally.refused(503);
                 drop(belonging);
-                if relayed {
-                    return Next::Break;
-                }
-                return answer_ourselves(worker, guest, (503, NOT_CAPTURED), request.asked).await;
+                return refuse_uncaptured(worker, guest, request).await;
             }
         };
         if let Outcome::Failed(failure) = outcome {
@@ -229,22 +220,7 @@ async fn attempt(
         }
         guest.must_break &= !matches!(finish, Finish::Complete);
         return match finish {
-            Finish::Complete => {
-                let clean = guest.request.is_done() && upstream.input.is_none();
-                let head = upstream.reader.head();
-                if clean && head.keep_alive && head.body != wire::Body::UntilClose {
-                    upstream.reused = true;
-                    upstream.idle_since = now;
-                    worker.keep(upstream);
-                }
-                if close || !guest.request.ended {
-                    Next::Close
-                } else {
-                    let rest = std::mem::take(&mut guest.request.ready);
-                    consume(&mut guest.input, rest);
-                    Next::Request { ended: now }
-                }
-            }
+            Finish::Complete => complete(worker, guest, upstream, close, now),
             Finish::Tunnel => {
                 worker.tally.upgraded(side);
                 Next::Tunnel(upstream)
@@ -257,11 +233,45 @@ async fn attempt(
 /// What the client of a write is told that the log did not take.
 const NOT_CAPTURED: &str = "the request could not be captured, and nothing of it was applied: try again later";
 
+/// Refuses a write that the log did not take, or would not.
+async fn refuse_uncaptured(worker: &Worker, guest: &mut Guest, request: &Request) -> Next {
+    worker.tally.refused(503);
+    answer_ourselves(worker, guest, (503, NOT_CAPTURED), request.asked).await
+}
+
+/// Makes the client's tap for a side that is captured; a request that is left out is told to it.
+fn show(worker: &Worker, guest: &mut Guest, side: SideName, request: &Request, captured: bool) {
+    let tap = guest.tap(worker, side, request.began);
+    if let Some(tap) = tap
+        && !captured
+    {
+        tap.leave_out(request.began);
+    }
+}
+
 /// Whether the request is captured on that side.
 fn is_captured(worker: &Worker, guest: &Guest, kept: &Held, side: SideName) -> bool {
     worker
         .desk(side)
         .is_some_and(|desk| !desk.captured.suppress.matches(guest.reader.head(), &kept.bytes[..kept.head_bytes]))
+}
+
+/// The response was relayed whole: the upstream connection is kept if nothing of this exchange is left on it, and the
+/// client's goes on unless it was told otherwise.
+fn complete(worker: &Worker, guest: &mut Guest, mut upstream: Box<Connection>, close: bool, now: Instant) -> Next {
+    let clean = guest.request.is_done() && upstream.input.is_none();
+    let head = upstream.reader.head();
+    if clean && head.keep_alive && head.body != wire::Body::UntilClose {
+        upstream.reused = true;
+        upstream.idle_since = now;
+        worker.keep(upstream);
+    }
+    if close || !guest.request.ended {
+        return Next::Close;
+    }
+    let rest = std::mem::take(&mut guest.request.ready);
+    consume(&mut guest.input, rest);
+    Next::Request { ended: now }
 }
 
 /// Whether a failed request is tried on the other side: reads only, and only where that side takes part. A failing

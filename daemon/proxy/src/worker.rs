@@ -145,7 +145,11 @@ impl Worker {
             // No two names of this process are equal: each thread and side counts its own.
             let thread = 2 * number as u32 + side as u32;
             let ids = ConnectionIds::new(state.machine, thread, chance.u64(..));
-            Some(Rc::new(Desk::new(captured, Recorder::new(record::Version::default(), state.node, ids))))
+            let mut recorder = Recorder::new(record::Version::default(), state.node, ids);
+            if let Some(bytes) = captured.record_bytes_max {
+                recorder = recorder.with_chunk_bytes_max(bytes).expect("the limit was checked at the start");
+            }
+            Some(Rc::new(Desk::new(captured, recorder)))
         });
         Self {
             tally: Arc::clone(&state.tallies[number]),
@@ -311,7 +315,8 @@ pub(crate) fn run(state: Arc<State>, number: usize, listener: StdListener) -> st
     let worker = Rc::new(Worker::new(state, number));
     runtime.block_on(async {
         let mut beside = JoinSet::new();
-        for desk in worker.desks.iter().flatten().cloned() {
+        for desk in worker.desks.iter().flatten() {
+            let desk = Rc::clone(desk);
             beside.spawn_local(poll_fn(move |cx| -> Poll<()> {
                 desk.poll(cx);
                 Poll::Pending

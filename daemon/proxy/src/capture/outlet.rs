@@ -156,10 +156,6 @@ impl Outlet {
     /// # Errors
     /// The record was not taken, and comes back. After [`Refused::Broken`] the key must not be used again; after the
     /// others, whoever drops the record must end the stream, since the next record would leave a hole.
-    #[expect(
-        clippy::result_large_err,
-        reason = "the entry comes back as it went; it is rare, and boxing it would not be"
-    )]
     pub fn send(&mut self, entry: Entry, now: Instant) -> Result<(), Returned> {
         match self.admit(&entry.key, entry.life, entry.value.len(), now) {
             Ok((generation, charge)) => {

@@ -39,6 +39,9 @@ pub struct Captured {
     pub losses: Arc<LossLog>,
     /// Requests that are not captured at all.
     pub suppress: Suppress,
+    /// The largest record, in bytes, within the limits of [`Recorder::with_chunk_bytes_max`](super::Recorder); `None` is a
+    /// full Kafka record.
+    pub record_bytes_max: Option<usize>,
     /// Header fields whose values are written as asterisks, in lower case.
     pub redact: Vec<String>,
 }

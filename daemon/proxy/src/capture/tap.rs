@@ -329,7 +329,7 @@ impl Tap {
 
     /// Nothing of the request that comes now is recorded.
     pub(crate) fn leave_out(&mut self, now: Instant) {
-        self.with(now, |stream, recorder, at, sealed| stream.leave_out(recorder, at, sealed));
+        self.with(now, Stream::leave_out);
         self.writing = false;
     }
 

@@ -65,7 +65,7 @@ impl Client {
 
     /// Sends a record whose value names its key and number; answers its tag.
     pub(crate) fn send(&mut self, key: &str, number: usize, bytes: usize) -> Result<u64, Refused> {
-        let mut value = text(key, number).to_vec();
+        let mut value = text(key, number);
         value.resize(value.len().max(bytes), b'.');
         self.tag += 1;
         let life = self.outlet.life();

@@ -24,9 +24,13 @@ pub(super) struct Brokers {
     #[arg(long, value_name = "NAME")]
     kafka_user: Option<String>,
 
-    /// A file with the user's password; TIDEGATE_KAFKA_PASSWORD is read where there is none.
+    /// A file with the user's password; `TIDEGATE_KAFKA_PASSWORD` is read where there is none.
     #[arg(long, value_name = "FILE")]
     kafka_password_file: Option<PathBuf>,
+
+    /// The password itself, as the Java proxy takes it; a file keeps it out of the list of processes.
+    #[arg(long, value_name = "TEXT", hide = true, conflicts_with = "kafka_password_file", value_parser = secret)]
+    kafka_password: Option<Secret>,
 
     /// Speak TLS to the brokers, and hold their certificates against these authorities (PEM).
     #[arg(long, value_name = "FILE")]
@@ -57,6 +61,11 @@ enum Auth {
     ScramSha256,
     #[value(name = "scram-sha-512")]
     ScramSha512,
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "the shape that the command line wants")]
+fn secret(text: &str) -> Result<Secret, String> {
+    Ok(Secret(text.to_owned()))
 }
 
 impl Brokers {
@@ -122,6 +131,9 @@ impl Brokers {
     }
 
     fn password(&self) -> anyhow::Result<Secret> {
+        if let Some(password) = &self.kafka_password {
+            return Ok(password.clone());
+        }
         let password = match &self.kafka_password_file {
             Some(path) => std::fs::read_to_string(path)
                 .with_context(|| format!("cannot read the password from {}", path.display()))?,

@@ -15,7 +15,7 @@ pub struct Capture {
 #[derive(Debug, clap::Subcommand)]
 enum What {
     /// Print captured streams as requests and responses.
-    Cat(cat::Cat),
+    Cat(Box<cat::Cat>),
     /// Write captured files as the plain lines that the Replayer's dump modes read.
     Export(export::Export),
 }

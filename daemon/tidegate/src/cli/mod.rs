@@ -273,6 +273,13 @@ pub fn command() -> clap::Command {
 
 /// Parses `args`, runs the verb and says how it ended. Errors are printed to stderr, each cause after its effect.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args = match translated(args.into_iter().collect()) {
+        Ok(args) => args,
+        Err(why) => {
+            drop(writeln!(std::io::stderr().lock(), "tidegate proxy: {why}"));
+            return ExitCode::from(Exit::Usage.code());
+        }
+    };
     let cli = match Cli::try_parse_from(args) {
         Ok(cli) => cli,
         Err(error) => {
@@ -293,6 +300,25 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::from(Exit::Error.code())
         }
     }
+}
+
+/// Turns the words of the Java capture proxy, where `tidegate proxy` was given them, into ours.
+fn translated(mut args: Vec<OsString>) -> Result<Vec<OsString>, String> {
+    let Some(verb) = args.iter().position(|arg| arg == "proxy") else { return Ok(args) };
+    // Not a value of another verb's flag: only our own few flags may stand before a verb.
+    if args[1..verb].iter().any(|arg| !arg.to_string_lossy().starts_with('-')) {
+        return Ok(args);
+    }
+    let env =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    if let Some(translated) = proxy::java::translate(&args[verb + 1..], env)? {
+        args.truncate(verb + 1);
+        args.extend(translated.args);
+        for note in translated.notes {
+            drop(writeln!(std::io::stderr().lock(), "tidegate proxy: {note}"));
+        }
+    }
+    Ok(args)
 }
 
 /// Nobody reads stdout any more. An error of its own: a pipe to the daemon breaks with the same word from the system, and

@@ -3,6 +3,7 @@
 //! Only flags are read here; what they mean is in the crate `proxy`.
 
 mod capture;
+pub(super) mod java;
 #[cfg(feature = "kafka")]
 mod kafka;
 
@@ -30,9 +31,9 @@ use crate::systemd::{self, NotifyState};
 
 /// The arguments of `tidegate proxy`.
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = "\
+#[command(after_long_help = format!("\
 SIGTERM drains and ends it; SIGHUP reads the certificate files again. With --json, the first line of stdout says where \
-it listens.")]
+it listens.\n\n{}", java::help()))]
 pub struct Proxy {
     /// Where clients connect to (HOST:PORT; port 0 asks the system for one).
     #[arg(long, value_name = "ADDR")]
@@ -136,6 +137,9 @@ struct TlsArgs {
     /// The authorities whose certificates clients must show (PEM).
     #[arg(long, value_name = "FILE")]
     client_ca: Option<PathBuf>,
+    /// The same, from the variable of this name.
+    #[arg(long, value_name = "NAME", conflicts_with = "client_ca")]
+    client_ca_env: Option<String>,
     /// Where the self-signed certificate is kept; systemd's state directory or the user's state directory by default.
     #[arg(long, value_name = "DIR")]
     tls_dir: Option<PathBuf>,
@@ -388,7 +392,11 @@ impl TlsArgs {
                 },
             },
         };
-        Ok(ServerTls { certificate, client_ca: self.client_ca })
+        let client_ca = match self.client_ca_env {
+            None => self.client_ca,
+            Some(name) => Some(authorities_of(&name)?),
+        };
+        Ok(ServerTls { certificate, client_ca })
     }
 }
 
@@ -419,6 +427,17 @@ impl TimeoutArgs {
             pool_idle: self.pool_idle_timeout,
         }
     }
+}
+
+/// Puts the authorities that a variable holds into a file, where they are read again with the certificates.
+fn authorities_of(name: &str) -> anyhow::Result<PathBuf> {
+    let pem = std::env::var(name).with_context(|| format!("cannot read the clients' authorities from {name}"))?;
+    let directory =
+        state_directory().context("cannot tell where to keep the clients' authorities: name --client-ca")?;
+    std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+    let path = directory.join(format!("client-ca-{}.pem", std::process::id()));
+    std::fs::write(&path, pem).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
 }
 
 /// systemd's state directory for the unit, or the user's own.

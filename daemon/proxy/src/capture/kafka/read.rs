@@ -89,7 +89,7 @@ fn ranges_of(options: &Options, consumer: &BaseConsumer) -> Result<BTreeMap<i32,
     let metadata =
         consumer.fetch_metadata(Some(topic), options.start_timeout).map_err(|error| unreachable(options, &error))?;
     let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
-    let partitions = found.map(|found| found.partitions()).unwrap_or_default();
+    let partitions = found.map_or(&[][..], |found| found.partitions());
     if partitions.is_empty() {
         return Err(StartError::Missing { topic: topic.clone() });
     }
@@ -133,7 +133,7 @@ impl Reader {
     ///
     /// # Errors
     /// Nothing came for as long as the options let the brokers be silent, or they refuse us.
-    pub fn next(&mut self) -> Result<Option<Stored>, String> {
+    pub fn next_stored(&mut self) -> Result<Option<Stored>, String> {
         let deadline = clock::now() + self.patience;
         while !self.open.is_empty() {
             match self.consumer.poll(LOOK) {

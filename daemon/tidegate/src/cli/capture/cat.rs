@@ -3,6 +3,7 @@
 //! Requests are printed as their exchanges end, so those of several connections stand between one another. What cannot be
 //! read is said on stderr and passed over, as the Replayer does; then the verb ends with 1.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead, BufReader, Read as _};
 use std::path::{Path, PathBuf};
@@ -108,7 +109,7 @@ impl Totals {
             (self.breaks, "places would stop the Replayer"),
         ] {
             if count > 0 {
-                text.push_str(&format!("; {count} {what}"));
+                write!(text, "; {count} {what}").expect("a text takes what is written to it");
             }
         }
         text
@@ -196,7 +197,7 @@ fn cat_topic(
     let mut totals = Totals::default();
     let mut accumulators = std::collections::BTreeMap::<i32, Accumulator>::new();
     let mut outcomes = Vec::new();
-    while let Some(stored) = reader.next().map_err(anyhow::Error::msg)? {
+    while let Some(stored) = reader.next_stored().map_err(anyhow::Error::msg)? {
         let place = format!("partition {}, offset {}", stored.partition, stored.offset);
         let accumulator = accumulators.entry(stored.partition).or_default();
         add(&stored.value, &place, &mut totals, accumulator, &mut outcomes, &mut tell)?;
@@ -351,12 +352,13 @@ fn message(to: &mut String, mark: char, bytes: &[u8]) {
             lines(to, mark, &String::from_utf8_lossy(&shown[..error.valid_up_to()]));
         }
         Ok(_) | Err(_) => {
-            to.push_str(&format!("{mark} ({} bytes that are no text)\n", body.len()));
+            writeln!(to, "{mark} ({} bytes that are no text)", body.len()).expect("a text takes what is written to it");
             return;
         }
     }
     if body.len() > shown.len() {
-        to.push_str(&format!("{mark} (and {} bytes more)\n", body.len() - shown.len()));
+        writeln!(to, "{mark} (and {} bytes more)", body.len() - shown.len())
+            .expect("a text takes what is written to it");
     }
 }
 

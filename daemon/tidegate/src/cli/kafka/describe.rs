@@ -2,7 +2,7 @@
 //! is really there. The end grows by records of which one may hold many requests or a part of one, and does not fall when
 //! old records are deleted, so it counts neither requests nor records.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use proxy::capture::{
     kafka::read::{self, Range},
@@ -45,7 +45,7 @@ struct Counts {
 }
 
 #[derive(Debug, Serialize)]
-struct Partition {
+struct OfPartition {
     partition: i32,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     counts: Option<Counts>,
@@ -58,7 +58,7 @@ struct Description<'a> {
     topic: &'a str,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     counts: Option<Counts>,
-    partitions: Vec<Partition>,
+    partitions: Vec<OfPartition>,
 }
 
 impl Describe {
@@ -73,7 +73,7 @@ impl Describe {
             let mut partitions: BTreeMap<i32, Counting> = BTreeMap::new();
             let all: i64 = ranges.values().map(|range| range.end - range.first).sum();
             let mut done = 0;
-            while let Some(stored) = reader.next().map_err(anyhow::Error::msg)? {
+            while let Some(stored) = reader.next_stored().map_err(anyhow::Error::msg)? {
                 partitions.entry(stored.partition).or_default().add(&stored.value);
                 done += 1;
                 if done % PROGRESS_RECORDS == 0 {
@@ -83,16 +83,16 @@ impl Describe {
             let counts = partitions.into_iter().map(|(partition, counting)| (partition, counting.finish()));
             (reader.ranges().clone(), Some(counts.collect::<BTreeMap<_, _>>()))
         };
-        let partitions: Vec<Partition> = ranges
+        let partitions: Vec<OfPartition> = ranges
             .iter()
-            .map(|(&partition, range)| Partition {
+            .map(|(&partition, range)| OfPartition {
                 partition,
                 counts: counts.as_ref().map(|counts| counts.get(&partition).copied().unwrap_or_default()),
                 first_offset: range.first,
                 end_offset: range.end,
             })
             .collect();
-        let all = counts.map(|counts| counts.values().fold(Counts::default(), |all, one| all.with(one)));
+        let all = counts.map(|counts| counts.values().fold(Counts::default(), Counts::with));
         let description = Description { topic: &self.reading.topic, counts: all, partitions };
         if context.json {
             context.print_json(&description)?;
@@ -167,24 +167,30 @@ impl Counts {
 fn table(description: &Description<'_>) -> String {
     let mut text = format!("{:<30} {:<10} {:<10}", "TOPIC", "PARTITION", "RECORDS");
     if description.counts.is_some() {
-        text.push_str(&format!(" | {:>10} {:>10} {:>10}", "KEPT", "REQUESTS", "RESPONSES"));
+        write!(text, " | {:>10} {:>10} {:>10}", "KEPT", "REQUESTS", "RESPONSES")
+            .expect("a text takes what is written to it");
     }
     text.push('\n');
     for partition in &description.partitions {
-        let Partition { partition, counts, end_offset, .. } = partition;
-        text.push_str(&format!("{:<30} {partition:<10} {end_offset:<10}", description.topic));
+        let OfPartition { partition, counts, end_offset, .. } = partition;
+        write!(text, "{:<30} {partition:<10} {end_offset:<10}", description.topic)
+            .expect("a text takes what is written to it");
         if let Some(counts) = counts {
-            text.push_str(&format!(" | {:>10} {:>10} {:>10}", counts.records, counts.requests, counts.responses));
+            write!(text, " | {:>10} {:>10} {:>10}", counts.records, counts.requests, counts.responses)
+                .expect("a text takes what is written to it");
         }
         text.push('\n');
     }
     if let Some(Counts { records, requests, responses, unreadable }) = description.counts {
         let count = description.partitions.len();
-        text.push_str(&format!(
+        write!(
+            text,
             "in all: {records} records kept in {count} partitions, {requests} requests, {responses} responses"
-        ));
+        )
+        .expect("a text takes what is written to it");
         if unreadable > 0 {
-            text.push_str(&format!("; {unreadable} records are not of a capture proxy"));
+            write!(text, "; {unreadable} records are not of a capture proxy")
+                .expect("a text takes what is written to it");
         }
         text.push('\n');
     }

@@ -48,6 +48,10 @@ pub(super) struct CaptureArgs {
     #[arg(long, value_name = "FILE")]
     loss_log: Option<PathBuf>,
 
+    /// The largest record, in bytes; a full Kafka record of 1 MiB by default.
+    #[arg(long, value_name = "BYTES")]
+    capture_record_max: Option<usize>,
+
     /// Bytes that may wait for the log together.
     #[arg(long, value_name = "BYTES", default_value_t = BUDGET_BYTES)]
     capture_budget: usize,
@@ -109,6 +113,15 @@ impl CaptureArgs {
     /// Opens the logs; `listen` names the list of losses where nothing else does.
     pub(super) fn open(self, listen: &str) -> anyhow::Result<Logs> {
         let suppress = self.suppress()?;
+        if let Some(bytes) = self.capture_record_max {
+            let range = proxy::capture::chunks::CHUNK_BYTES_MIN..=proxy::capture::chunks::CHUNK_BYTES_MAX;
+            ensure!(
+                range.contains(&bytes),
+                "--capture-record-max {bytes} cannot be: say {} to {}",
+                range.start(),
+                range.end()
+            );
+        }
         let redact: Vec<String> = self.redact_header.iter().map(|name| name.to_ascii_lowercase()).collect();
         let sinks: [Option<Log>; 2] = match self.capture {
             Where::None => {
@@ -161,6 +174,7 @@ impl CaptureArgs {
             losses: Arc::clone(&losses),
             suppress: suppress.clone(),
             redact: redact.clone(),
+            record_bytes_max: self.capture_record_max,
         };
         Ok([source.map(&captured), target.map(&captured)])
     }
