@@ -14,7 +14,7 @@ use crate::{
     clock,
     config::{self, Retry, Sticky},
     count::{Ended, Failure, Outcome, SideName},
-    flow::consume,
+    flow::{Flow, consume},
     guest::{Guest, refuse},
     pool::Connection,
     relay::{Finish, Held, LEFT_AFTER, Relay},
@@ -405,9 +405,9 @@ fn compose(worker: &Worker, guest: &mut Guest, kept: &Held, upstream: &Connectio
     let route = &worker.routes[upstream.side as usize];
     let how = RequestRewrite { overrides: &route.overrides, forwarded, host: &route.hosts[upstream.endpoint] };
     let (head, body) = kept.bytes.split_at(kept.head_bytes);
-    let (ready, ended) = (guest.request.ready, guest.request.ended);
+    let Flow { ready, ended, held, .. } = guest.request;
     guest.request.clear();
-    (guest.request.ready, guest.request.ended) = (ready, ended);
+    (guest.request.ready, guest.request.ended, guest.request.held) = (ready, ended, held);
     upstream_head(head, guest.reader.head(), &how, &mut guest.request.head);
     guest.request.head.extend_from_slice(body);
 }

@@ -1,7 +1,7 @@
 //! One direction of an exchange: a head of our making, then the sender's own bytes straight out of its buffer.
 //!
 //! Both directions pass here, and here alone: [`Flow::ready`] says how many bytes of the sender's buffer may go out, and
-//! [`Flow::held`] that none may until what was captured is safe.
+//! [`Flow::held`] that no more than its beginning may until what was captured is safe.
 
 use std::{
     io::{self, IoSlice},
@@ -23,10 +23,20 @@ pub(crate) struct Flow {
     pub(crate) ready: usize,
     /// Whether the end of the message was seen among what is ready or sent.
     pub(crate) ended: bool,
-    /// Whether nothing more of it may go out for now: it is a captured write whose end is in sight and not safe yet.
-    pub(crate) held: bool,
+    /// Whether it is held back, and what of it goes out all the same: it is a captured write whose end is in sight and
+    /// not safe yet.
+    pub(crate) held: Option<Lead>,
     /// Whether TLS holds bytes that the socket did not take yet.
     unflushed: bool,
+}
+
+/// The beginning of a message whose end is held back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Lead {
+    /// Whether the head goes out, and what else is of our making.
+    pub(crate) head: bool,
+    /// How many bytes at the front of the sender's buffer go out behind it.
+    pub(crate) bytes: usize,
 }
 
 impl Flow {
@@ -43,7 +53,7 @@ impl Flow {
 
     /// Whether the whole message was sent.
     pub(crate) fn is_done(&self) -> bool {
-        self.ended && !self.held && self.is_empty()
+        self.ended && self.held.is_none() && self.is_empty()
     }
 
     /// Sends some of what is ready; answers how many bytes went, 0 once nothing is left. What leaves the sender's buffer is
@@ -55,10 +65,12 @@ impl Flow {
         to: &mut Socket,
         seen: impl FnOnce(&[u8]),
     ) -> Poll<io::Result<usize>> {
-        let (head, body) = if self.held {
-            (&[][..], &[][..])
-        } else {
-            (&self.head[self.head_sent..], from.as_ref().map_or(&[][..], |buffer| &buffer.filled()[..self.ready]))
+        let head = &self.head[self.head_sent..];
+        let body = from.as_ref().map_or(&[][..], Buffer::filled);
+        let (head, body) = match self.held {
+            None => (head, &body[..self.ready]),
+            Some(Lead { head: false, .. }) => (&[][..], &[][..]),
+            Some(Lead { head: true, bytes }) => (head, &body[..bytes]),
         };
         let sent = match (head.is_empty(), body.is_empty()) {
             (true, true) => {
@@ -94,6 +106,9 @@ impl Flow {
         if of_body > 0 {
             seen(&body[..of_body]);
             self.ready -= of_body;
+            if let Some(lead) = &mut self.held {
+                lead.bytes -= of_body;
+            }
             consume(from, of_body);
         }
         Poll::Ready(Ok(sent))

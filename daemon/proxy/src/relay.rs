@@ -25,7 +25,7 @@ use crate::{
     class::Class,
     clock,
     count::Failure,
-    flow::consume,
+    flow::{Lead, consume},
     guest::{Guest, poll_fill},
     pool::Connection,
     wire::{Body, Refusal, ResponseRewrite, Span, client_head},
@@ -179,8 +179,7 @@ impl<'a> Relay<'a> {
 
     /// The same, captured: the guest has a tap on this side.
     pub(crate) fn captured(mut self, class: Class, recorded: &'a mut Recorded) -> Self {
-        self.guest.request.held = recorded.waits;
-        let since = recorded.waits.then_some(self.moved);
+        let since = (recorded.waits && recorded.ended).then_some(self.moved);
         self.capture = Some(Capturing { class, recorded, hold: Hold::Log, since });
         self
     }
@@ -250,24 +249,28 @@ impl<'a> Relay<'a> {
     fn frame_request(&mut self) -> Result<(), Finish> {
         let Guest { input, reader, request, .. } = &mut *self.guest;
         let from = request.ready;
-        let mut ending = false;
+        let mut last_chunk = None;
         while !request.ended {
             let input = input.as_ref().map_or(&[][..], Buffer::filled);
-            match reader.next(&input[request.ready..]).map_err(Finish::Refused)? {
+            let before = request.ready;
+            match reader.next(&input[before..]).map_err(Finish::Refused)? {
                 Span::More => break,
                 Span::End => request.ended = true,
                 span => request.ready += span.len(),
             }
-            ending |= reader.in_trailers();
+            if last_chunk.is_none() && reader.in_trailers() {
+                last_chunk = Some(before);
+            }
         }
         if self.capture.is_some() {
-            self.show_request(from, ending);
+            self.show_request(from, last_chunk);
         }
         Ok(())
     }
 
-    /// Shows the tap what was framed of the request behind the first `from` bytes of the buffer.
-    fn show_request(&mut self, from: usize, ending: bool) {
+    /// Shows the tap what was framed of the request behind the first `from` bytes of the buffer, in which the last-chunk line
+    /// begins at `last_chunk` if it was framed just now.
+    fn show_request(&mut self, from: usize, last_chunk: Option<usize>) {
         let now = if self.stirred { self.moved_now() } else { self.moved };
         let Self { capture: Some(capture), guest, held, upstream, began, .. } = self else { return };
         let Guest { input, reader, request, taps, .. } = &mut **guest;
@@ -288,10 +291,17 @@ impl<'a> Relay<'a> {
             capture.recorded.ended = true;
             capture.recorded.waits = tap.end(now, Lengths::of(reader.head()));
             capture.since = Some(now);
-        } else if ending && capture.class == Class::Write {
+            // A client that expects an interim answer gets it while the body waits here.
+            let head = reader.head().expect_continue && !matches!(reader.head().body, Body::None | Body::Length(0));
+            request.held = capture.recorded.waits.then(|| request.held.unwrap_or(Lead { head, bytes: 0 }));
+        } else if let Some(bytes) = last_chunk
+            && !request.ended
+            && capture.class == Class::Write
+        {
+            // What is before it goes on, so that there is room for the trailers.
             capture.recorded.waits = true;
+            request.held = Some(Lead { head: true, bytes });
         }
-        request.held = capture.recorded.waits;
     }
 
     /// Whether the end of the request must still wait for the log.
@@ -328,7 +338,7 @@ impl<'a> Relay<'a> {
             }
         }
         capture.recorded.waits = false;
-        guest.request.held = false;
+        guest.request.held = None;
         // The time that the upstream has begins now.
         self.stirred = true;
         Ok(false)
@@ -442,7 +452,7 @@ impl<'a> Relay<'a> {
             self.worker.flights.land(self.flight);
             self.close = !self.guest.reader.head().keep_alive
                 || !self.guest.request.ended
-                || self.guest.request.held
+                || self.guest.request.held.is_some()
                 || self.worker.draining.get()
                 || self.worker.state.closes(now);
             // An answer that comes before the end of a captured write drops it from the record, so its end, which would

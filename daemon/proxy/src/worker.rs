@@ -153,7 +153,8 @@ impl Worker {
         });
         Self {
             tally: Arc::clone(&state.tallies[number]),
-            buffers: Buffers::new(framed_max + 1),
+            // The trailers of a held write are framed behind its last-chunk line, which waits with them.
+            buffers: Buffers::new(framed_max + limits.wire.chunk_line_bytes_max + 1),
             flights: Flights::default(),
             chance: RefCell::new(chance),
             routes,

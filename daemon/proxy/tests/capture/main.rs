@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on shall fail where it stands")]
 
 mod golden;
+mod grammar;
 mod memory;
 mod outcomes;
 mod properties;
