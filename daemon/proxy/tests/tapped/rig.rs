@@ -59,7 +59,7 @@ impl Setup {
         let losses = Arc::new(LossLog::open(&dir.path().join("losses")).unwrap());
         let behind = Behind { breaker, log: log.clone(), losses: Arc::clone(&losses), dir };
         let Self { on_failure, suppress, redact, .. } = self;
-        (Captured { log, on_failure, losses, suppress, redact }, behind)
+        (Captured { log, on_failure, losses, suppress, record_bytes_max: None, redact }, behind)
     }
 }
 
