@@ -14,6 +14,7 @@ mod fast;
 #[path = "../cloud/faults.rs"]
 mod faults;
 mod fleet;
+mod lease;
 mod levers;
 mod program;
 mod prometheus;

@@ -54,7 +54,7 @@ pub(crate) fn assert_used(lab: &Lab, features: &[&str]) {
 #[test]
 fn no_feature_is_without_a_scenario() {
     // Proves that a feature which is added is held against calls somewhere: those that are, by name.
-    let held = ["observe", "services", "shift", "scale", "keep-alive", "rules", "reroute"];
+    let held = ["observe", "services", "shift", "scale", "keep-alive", "rules", "lease", "reroute"];
     assert_eq!(FEATURES.map(|(name, ..)| name), held);
 }
 

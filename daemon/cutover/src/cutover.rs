@@ -302,6 +302,10 @@ pub struct Write {
     pub answered: Option<Timestamp>,
     /// Whether a read was asked for after that and the settle time.
     pub probed: bool,
+    /// Why putting back the original was not known to have been done, when an answer came last; it outlives the attempt that
+    /// follows, until that is answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<String>,
 }
 
 /// Whether our own proxies hold the armed revert.

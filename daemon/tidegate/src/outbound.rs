@@ -205,6 +205,23 @@ impl Outbound {
         Ok((status, body.map_err(|error| torn(error.to_string()))?.to_bytes()))
     }
 
+    /// Sends a request that somebody else has made and signed; its status, header and body.
+    ///
+    /// # Errors
+    /// When there is no answer, or it is longer than `bytes_max`; an answer with any status is not an error.
+    pub async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+        bytes_max: usize,
+    ) -> Result<http::Response<Bytes>, OutboundError> {
+        let url = shown(&request.uri().to_string());
+        let lost = |why: String| OutboundError::NoAnswer { url: url.clone(), why };
+        let (head, body) = self.client.request(request).await.map_err(|error| lost(in_one_line(&error)))?.into_parts();
+        let torn = |why: String| OutboundError::Torn { url: url.clone(), why };
+        let body = Limited::new(body, bytes_max).collect().await.map_err(|error| torn(error.to_string()))?;
+        Ok(http::Response::from_parts(head, body.to_bytes()))
+    }
+
     async fn exchange(&self, url: &str, request: Request<Full<Bytes>>) -> Result<Answered, OutboundError> {
         let lost = |why: String| OutboundError::NoAnswer { url: shown(url), why };
         let answer = self.client.request(request).await.map_err(|error| lost(in_one_line(&error)))?;

@@ -8,7 +8,7 @@
 use serde_json::Value;
 
 /// Every feature, what it is for, and its policy.
-pub const FEATURES: [(&str, &str, &str); 7] = [
+pub const FEATURES: [(&str, &str, &str); 8] = [
     (
         "observe",
         "look at listeners, target groups and metrics; a plan and a preflight need no more",
@@ -31,6 +31,11 @@ pub const FEATURES: [(&str, &str, &str); 7] = [
         include_str!("../assets/iam/keep-alive.json"),
     ),
     ("rules", "change those of the numbered rules in `balancer.rules`", include_str!("../assets/iam/rules.json")),
+    (
+        "lease",
+        "drive the listener alone among the daemons of all machines, by a lease in a DynamoDB table (`lease.table`)",
+        include_str!("../assets/iam/lease.json"),
+    ),
     (
         REROUTE,
         "bring clients to the proxy by `tidegate reroute`: for the operator who runs it, with `observe`; never for the daemon",

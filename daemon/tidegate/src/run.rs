@@ -106,6 +106,16 @@ pub enum RunError {
         /// What is wrong.
         why: BoxError,
     },
+    /// What this daemon is to others cannot be kept.
+    #[error("cannot take a lease for `{service}`: the name of this daemon in `{state_dir}/lease-owner`: {why}")]
+    Lease {
+        /// The service.
+        service: String,
+        /// Where the name is kept.
+        state_dir: String,
+        /// What went wrong.
+        why: std::io::Error,
+    },
     /// Outgoing TLS could not be set up.
     #[error("cannot set up outgoing connections: {0}")]
     Outbound(BoxError),
@@ -163,7 +173,7 @@ pub async fn adapters(policy: &Policy, clock: &Clock) -> Result<Adapters, RunErr
     #[cfg(feature = "aws")]
     {
         let token = std::env::var(TOKEN).ok();
-        return Box::pin(aws::Regions::default().adapters(policy, token.as_deref(), clock.now(), clock)).await;
+        return Box::pin(aws::Regions::default().adapters(policy, token.as_deref(), None, clock.now(), clock)).await;
     }
     #[cfg(not(feature = "aws"))]
     Err(RunError::NoAws { service: policy.service.clone() })
@@ -268,7 +278,15 @@ impl Shared {
     #[cfg(feature = "aws")]
     async fn of_aws(&self, policy: &Policy, started: Timestamp) -> Result<Adapters, RunError> {
         // Finding credentials is a large future, and whoever starts a cutover need not carry it.
-        Box::pin(self.aws.adapters(policy, self.token.as_deref(), started, &self.clock)).await
+        let service = &policy.service;
+        let holder =
+            match policy.lease {
+                Some(_) => Some(crate::aws::lease::holder(&self.state_dir, service).map_err(|why| {
+                    RunError::Lease { service: service.clone(), state_dir: self.state_dir.display().to_string(), why }
+                })?),
+                None => None,
+            };
+        Box::pin(self.aws.adapters(policy, self.token.as_deref(), holder, started, &self.clock)).await
     }
 
     /// The adapters for AWS, which this program does not have.

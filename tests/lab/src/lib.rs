@@ -26,6 +26,7 @@
 pub mod autoscaling;
 pub mod clock;
 pub mod cloudwatch;
+pub mod dynamodb;
 pub mod ec2;
 pub mod ecs;
 pub mod elbv2;

@@ -43,6 +43,8 @@ pub struct Model {
     pub tags: BTreeMap<String, BTreeMap<String, String>>,
     /// ECS and Application Auto Scaling.
     pub fleet: fleet::Fleet,
+    /// The tables of DynamoDB, by name.
+    pub tables: BTreeMap<String, crate::dynamodb::Table>,
     /// The parts of EC2 that the others refer to.
     pub network: network::Network,
     /// How many names were given out: the source of ids, so that two runs of a script give the same ones.

@@ -11,7 +11,7 @@ use crate::model::{ACCOUNT, Model, Refusal};
 use crate::shared::Shared;
 use crate::wire::params::Params;
 use crate::wire::{self, Answer, Call, Protocol};
-use crate::{autoscaling, cloudwatch, ec2, ecs, elbv2, messages};
+use crate::{autoscaling, cloudwatch, dynamodb, ec2, ecs, elbv2, messages};
 
 /// Carries out a call. `past` is an older account that reads are answered from.
 ///
@@ -24,6 +24,7 @@ pub(crate) fn operate(shared: &Shared, call: &Call, past: Option<&Model>) -> Res
         "elasticloadbalancing" => elbv2::read(model, now, operation, params),
         "ecs" => ecs::read(model, operation, params),
         "application-autoscaling" => autoscaling::read(model, operation, params),
+        "dynamodb" => dynamodb::read(model, operation, params),
         "ec2" => ec2::read(model, operation, params),
         "sts" => messages::sts(operation),
         "sns" => messages::sns(&shared.history, now, operation, params),
@@ -38,6 +39,7 @@ pub(crate) fn operate(shared: &Shared, call: &Call, past: Option<&Model>) -> Res
             "elasticloadbalancing" => elbv2::write(model, now, operation, params),
             "ecs" => ecs::write(model, now, operation, params),
             "application-autoscaling" => autoscaling::write(model, now, operation, params),
+            "dynamodb" => dynamodb::write(model, now, operation, params),
             _ => None,
         };
         written.unwrap_or_else(|| Err(unknown(call)))
@@ -94,6 +96,11 @@ pub(crate) fn refusal(name: FaultName, call: &Call) -> Option<Refusal> {
 
 /// As each protocol says that there were too many calls.
 pub(crate) fn throttled(call: &Call) -> Refusal {
+    if call.service == "dynamodb" && ["GetItem", "PutItem"].contains(&&call.operation[..]) {
+        let why = "The level of configured provisioned throughput for the table was exceeded. Consider increasing your \
+                   provisioning level with the UpdateTable API.";
+        return Refusal::new("ProvisionedThroughputExceededException", why);
+    }
     let query = matches!(call.protocol, Protocol::Query | Protocol::Cbor);
     let code = match call.protocol {
         Protocol::Ec2 => "RequestLimitExceeded",

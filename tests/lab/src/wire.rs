@@ -58,10 +58,11 @@ impl From<Value> for Answer {
 }
 
 /// Prefixes of `X-Amz-Target`, with the service that each means.
-const TARGETS: [(&str, &str); 4] = [
+const TARGETS: [(&str, &str); 5] = [
     ("AmazonEC2ContainerServiceV20141113", "ecs"),
     ("AnyScaleFrontendService", "application-autoscaling"),
     ("AWSEvents", "events"),
+    ("DynamoDB_20120810", "dynamodb"),
     ("GraniteServiceVersion20100801", "monitoring"),
 ];
 
@@ -162,7 +163,11 @@ pub fn spell_refusal(protocol: Protocol, namespace: &str, request_id: &str, refu
         Protocol::Query => xml::refusal(namespace, request_id, refusal).into(),
         Protocol::Ec2 => xml::ec2_refusal(request_id, refusal).into(),
         Protocol::Json(_) | Protocol::Cbor => {
-            serde_json::json!({"__type": refusal.code, "message": refusal.message}).to_string().into()
+            let mut body = refusal.more.clone();
+            let of = if namespace == "dynamodb" { "com.amazonaws.dynamodb.v20120810#" } else { "" };
+            body.insert("__type".to_owned(), Value::String(format!("{of}{}", refusal.code)));
+            body.insert("message".to_owned(), Value::String(refusal.message.clone()));
+            Value::Object(body).to_string().into()
         }
     };
     (content_type(protocol), body)

@@ -45,6 +45,7 @@ pub fn draw(rng: &mut Rng, faults: &Faults) -> Policy {
         balancer: BalancerPolicy::Listener { proxies: Vec::new(), retry: ProxyRetry::None, sticky: None },
         metrics: MetricsPolicy::Proxy,
         fleet: FleetPolicy { cluster: None, healthy_min: 1, scale: levers },
+        lease: None,
         source: side(1),
         target: side(2),
         capture: if rng.bool() { CaptureNeed::Required } else { CaptureNeed::NotNeeded },

@@ -13,7 +13,7 @@ use super::turn::Turn;
 use super::{bake, count, order, preflight, revert, shift};
 use crate::cutover::{Cutover, HaltKind, Phase};
 use crate::event::Reading;
-use crate::policy::DriftPolicy;
+use crate::policy::{BalancerPolicy, DriftPolicy};
 use crate::units::{Generation, Share};
 
 /// Whether `share` cannot be from us: neither wanted, nor late, nor the original, nor a step that was earned.
@@ -67,10 +67,21 @@ pub(super) fn before_start(turn: &mut Turn, reading: &Reading) {
 fn changed_before_start(turn: &mut Turn, share: Share) {
     let had = turn.next.original.as_ref().map_or(Share::NONE, |original| original.share);
     let text = format!(
-        "the weights were changed before our first write: the target has {share} and had {had}; preflight again"
+        "the weights were changed before our first write: the target has {share} and had {had}; preflight again{}",
+        another(&turn.next)
     );
     order::disarm(turn);
     preflight::begin(turn, "changed_before_start", text);
+}
+
+/// Who it may have been, where a second daemon can drive the same listener and nothing but this finds it.
+fn another(cutover: &Cutover) -> &'static str {
+    match cutover.policy.balancer {
+        BalancerPolicy::Alb { .. } if cutover.policy.lease.is_none() => {
+            " (another machine's Tidegate, if there is one: `lease.table` lets one of them write)"
+        }
+        _ => "",
+    }
 }
 
 /// The recorded original is back, whole, and no entry of ours says so: a revert by hand, a shot of the proxies that
@@ -88,7 +99,7 @@ pub(super) fn original_back(turn: &mut Turn) {
 /// Someone else gave the target `share`.
 pub(super) fn found(turn: &mut Turn, share: Share) {
     let desired = turn.next.desired;
-    let what = format!("someone else gave the target {share}; ours was {desired}");
+    let what = format!("someone else gave the target {share}; ours was {desired}{}", another(&turn.next));
     match turn.next.policy.drift {
         DriftPolicy::Halt => halt(turn, what),
         DriftPolicy::Enforce => rewrite(turn, "drift_enforced", &what, "ours is written again"),

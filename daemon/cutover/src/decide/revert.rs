@@ -53,10 +53,12 @@ pub(super) fn restore(turn: &mut Turn) {
     }
     // A write under way may land after this one. It is not waited for: the reads after the settle time and the ones of
     // the time of re-assertion find it.
+    let failed = turn.next.write.as_ref().and_then(|write| write.failed.clone());
     turn.drop_write();
     let generation = turn.next.generation.next();
     turn.next.generation = generation;
-    turn.next.write = Some(Write { generation, share: original.share, asked: turn.now, answered: None, probed: false });
+    turn.next.write =
+        Some(Write { generation, share: original.share, asked: turn.now, answered: None, probed: false, failed });
     turn.next.budgets.write = Duration::ZERO;
     // Nothing of this turn may go before it, and nothing that it contradicts may be carried out at all.
     turn.commands.retain(|command| !matches!(command, Command::Write { .. } | Command::Arm { .. }));
@@ -129,6 +131,7 @@ pub(super) fn failed(turn: &mut Turn, retry: Retry, error: &str) {
     turn.next.budgets.write = Duration::ZERO;
     if let Some(write) = &mut turn.next.write {
         write.answered.get_or_insert(turn.now);
+        write.failed = Some(error.to_owned());
     }
     match (turn.next.phase.clone(), retry) {
         (Phase::Reverting { attempts, reads }, Retry::Never) => {
@@ -150,13 +153,17 @@ pub(super) fn follow(turn: &mut Turn) {
             if turn.next.budgets.phase >= deadline && attempts.saturating_add(reads) >= TRIES_MIN {
                 let read = turn.next.configured.as_ref().filter(|reading| reading.begun >= turn.next.since);
                 let seen = read.map(|reading| format!(": {}", missing(&turn.next, reading)));
+                // The same person who is told that it is not back wants to know what kept it.
+                let failed = turn.next.write.as_ref().and_then(|write| write.failed.as_ref());
+                let failed = failed.map(|error| format!("; the last answer was a failure: {error}"));
                 turn.enter(
                     Phase::Stuck { attempts, reads },
                     "revert_unconfirmed",
                     format!(
-                        "the original could not be confirmed within {} s, after {attempts} writes{}; a human must look",
+                        "the original could not be confirmed within {} s, after {attempts} writes{}{}; a human must look",
                         deadline.as_secs(),
-                        seen.unwrap_or_default()
+                        seen.unwrap_or_default(),
+                        failed.unwrap_or_default()
                     ),
                 );
             } else if turn.next.write.as_ref().is_none_or(|write| write.answered.is_some())

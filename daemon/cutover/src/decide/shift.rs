@@ -170,7 +170,7 @@ fn write(turn: &mut Turn, step: usize, attempts: u32) {
     let share = turn.next.desired;
     let generation = turn.next.generation.next();
     turn.next.generation = generation;
-    turn.next.write = Some(Write { generation, share, asked: turn.now, answered: None, probed: false });
+    turn.next.write = Some(Write { generation, share, asked: turn.now, answered: None, probed: false, failed: None });
     turn.next.budgets.write = Duration::ZERO;
     turn.next.phase = Phase::Shifting { step, attempts: attempts.saturating_add(1), reads: 0 };
     if attempts == 0 {
@@ -218,6 +218,7 @@ pub(super) fn written(turn: &mut Turn, generation: Generation) {
     match &mut turn.next.write {
         Some(write) if write.generation == generation => {
             write.answered.get_or_insert(turn.now);
+            write.failed = None;
             turn.next.budgets.write = Duration::ZERO;
             turn.note("written", format!("write {} was taken; a read after the settle time decides", generation.0));
         }

@@ -74,6 +74,9 @@ pub struct Policy {
     /// What runs the sides' proxies, where that is looked after.
     #[serde(default)]
     pub fleet: FleetPolicy,
+    /// By what only one daemon drives the listener; `None` where a second one is noticed by what it writes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<LeasePolicy>,
     /// Whether the cutover relies on captured traffic.
     pub capture: CaptureNeed,
     /// How the source is recorded before the shift.
@@ -188,6 +191,16 @@ pub struct FleetPolicy {
     /// Whether the target's service is made as large as the source's, and kept so while traffic moves.
     #[serde(default)]
     pub scale: bool,
+}
+
+/// A lease on the listener: who holds it may write.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeasePolicy {
+    /// The DynamoDB table.
+    pub table: String,
+    /// How long it lasts after it was renewed last; at least half a minute.
+    #[serde(with = "millis")]
+    pub expiry: Duration,
 }
 
 /// One side: as our own proxies reach it, or as AWS runs it.

@@ -33,6 +33,8 @@ pub struct Document {
     pub target: Side,
     /// What runs the sides' proxies.
     pub fleet: Fleet,
+    /// Who may drive the listener, where daemons of more than one machine could.
+    pub lease: Lease,
     /// Whether the cutover relies on captured traffic.
     pub capture: Capture,
     /// How the source is recorded before the first step.
@@ -171,6 +173,19 @@ pub struct Fleet {
     /// Whether the desired count of the target's service is raised to the source's before traffic moves, and kept from
     /// being scaled in while it does. It is never lowered while the target serves anything.
     pub scale: Option<bool>,
+}
+
+/// Who may drive the listener, where daemons of more than one machine could.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Lease {
+    /// The DynamoDB table with the leases of listeners, in their region and account, for `alb`; its partition key is the
+    /// text `listener`. With it nothing is written to the listener by a daemon that does not hold its lease. Left out,
+    /// another daemon is noticed only by what it writes.
+    pub table: Option<formats::Name>,
+    /// How long a lease lasts that nobody renews: 30 s to 10 min, 60 s where it is left out. So long another daemon waits
+    /// for one that died; half of it is how long a daemon that cannot reach the table may still raise traffic.
+    pub expiry: Option<formats::Period>,
 }
 
 /// One side.

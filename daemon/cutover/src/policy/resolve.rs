@@ -196,6 +196,7 @@ impl Resolver<'_> {
                 healthy_min: document.fleet.healthy_min.unwrap_or(0),
                 scale: document.fleet.scale.unwrap_or(false),
             },
+            lease: self.lease(document),
             capture,
             baseline: self.baseline(&document.baseline, &shift)?,
             pass: self.pass(&document.pass, &guards),

@@ -19,6 +19,12 @@ use super::AwsClock;
 use crate::clock::Clock;
 use crate::events;
 
+/// The time in a `Date` field, in whole seconds.
+pub(super) fn date(text: &str) -> Option<Timestamp> {
+    let date = DateTime::from_str(text, Format::HttpDate).ok()?;
+    Some(Timestamp(date.secs().saturating_mul(1_000)))
+}
+
 /// Takes AWS's time from the `Date` of each answer, and counts the calls.
 #[derive(Clone, Debug)]
 pub(super) struct Dated {
@@ -55,10 +61,8 @@ impl Intercept for Dated {
         _: &RuntimeComponents,
         _: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let date =
-            context.response().headers().get("date").and_then(|date| DateTime::from_str(date, Format::HttpDate).ok());
-        if let Some(date) = date {
-            self.aws.hear(Timestamp(date.secs().saturating_mul(1_000)), self.ours.now());
+        if let Some(said) = context.response().headers().get("date").and_then(date) {
+            self.aws.hear(said, self.ours.now());
         }
         Ok(())
     }

@@ -6,9 +6,12 @@
 
 pub mod action;
 pub mod credentials;
+pub mod dynamodb;
 pub mod find;
+pub mod lease;
 pub(crate) mod lenient;
 pub mod pace;
+pub mod sign;
 pub mod xml;
 
 mod heard;
@@ -122,7 +125,7 @@ impl Aws {
         aws
     }
 
-    /// The keys that calls are signed with, for the one service that is asked without its SDK.
+    /// The keys that calls are signed with, for the services that are asked without their SDK.
     ///
     /// # Errors
     /// When there are none, in words.
@@ -136,6 +139,13 @@ impl Aws {
     pub fn endpoint(&self, service: &str) -> Option<String> {
         let own = std::env::var(format!("AWS_ENDPOINT_URL_{service}")).ok().filter(|url| !url.is_empty());
         own.or_else(|| self.config.endpoint_url().map(str::to_owned))
+    }
+
+    /// An answer that did not come by an SDK came at `now` and says that AWS's time is `date`.
+    pub(crate) fn hear(&self, date: &str, now: Timestamp) -> Option<Timestamp> {
+        let said = heard::date(date)?;
+        self.clock.hear(said, now);
+        Some(said)
     }
 
     /// The region.

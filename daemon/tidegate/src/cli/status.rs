@@ -1,5 +1,7 @@
 //! `tidegate status`: where every cutover is, or one of them in a few lines.
 
+use cutover::event::CheckOutcome;
+
 use super::api::Api;
 use super::{Context, Exit};
 use crate::clock::rfc3339;
@@ -62,6 +64,9 @@ fn one(detail: &Detail) -> String {
             |reading| format!("{} (read {} s ago)", reading.share, detail.now.since(reading.begun).as_secs()),
         );
         lines.push(format!("share: desired {}, configured {configured}", cutover.desired));
+        // Not a word of a lease where there is none, and none said twice.
+        let lease = cutover.checks.iter().find(|check| check.name == "lease" && check.outcome == CheckOutcome::Pass);
+        lines.extend(lease.map(|lease| format!("lease: {}", lease.evidence)));
         for blocker in &cutover.blockers {
             lines.push(format!("waits: {}", blocker.text));
         }

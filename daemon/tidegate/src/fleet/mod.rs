@@ -1,7 +1,7 @@
 //! What must be healthy and large enough before traffic moves, and while it does. The port, and in files of their own
 //! the adapters: [`endpoints`] (the endpoints of both sides as our own proxies and a request of ours see them), `alb`
-//! (target groups of an AWS load balancer, and the ECS services behind them) [`behind`] (our own proxies behind them) and
-//! `account` (the credentials and the clock by which AWS is asked).
+//! (target groups of an AWS load balancer, and the ECS services behind them), [`behind`] (our own proxies behind them),
+//! `account` (the credentials and the clock by which AWS is asked) and `leased` (whether another daemon drives it).
 
 #[cfg(feature = "aws")]
 pub mod account;
@@ -9,6 +9,8 @@ pub mod account;
 pub mod alb;
 pub mod behind;
 pub mod endpoints;
+#[cfg(feature = "aws")]
+pub mod leased;
 
 use cutover::event::{Check, Health};
 use cutover::{Lever, Stands};

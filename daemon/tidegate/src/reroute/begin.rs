@@ -13,8 +13,8 @@ use super::check::{self, Answered, Found};
 use super::judged::MINUTE;
 use super::knock::{Knock, Shut};
 use super::record::{Accepted, Front, LAYOUT, Name, OldGroup, Record, Stage, Way, Weighted};
-use super::{Balancer, Cloud, Counted, Listener, PORT, dns, ec2};
-use crate::aws::{action, find};
+use super::{Balancer, Cloud, Counted, Listener, PORT, dns};
+use crate::aws::{action, find, sign};
 use crate::port::{PortError, in_one_line};
 
 /// What of the past is read to see whether the old path can be counted.
@@ -165,7 +165,7 @@ fn group_name(service: &str, live: Option<&str>, weighted: &str) -> String {
         hasher.update([0]);
     }
     let hash = hasher.finalize();
-    format!("tidegate-{}", ec2::hex(&hash[..8]))
+    format!("tidegate-{}", sign::hex(&hash[..8]))
 }
 
 fn seen(balancer: &Balancer) -> check::Balancer {

@@ -1,22 +1,20 @@
 //! What EC2 says of the way between two load balancers: which security groups let what in.
 //!
 //! EC2's own SDK would be the largest crate of all, for two questions. They are asked by hand: the query protocol, signed
-//! by AWS's Signature Version 4 (IAM user guide, "Create a signed AWS API request").
+//! as [`crate::aws::sign`] does.
 
-use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
 use aws_sdk_elasticloadbalancingv2::config::Credentials;
 use bytes::Bytes;
 use cutover::Timestamp;
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use http::{Request, Uri};
 use http_body_util::Full;
 use serde_json::Value;
-use sha2::{Digest as _, Sha256};
 
 use super::check::Answered;
 use super::knock::Knock;
+use crate::aws::sign::Signer;
 use crate::aws::xml;
 
 /// EC2 as it is reached.
@@ -31,26 +29,6 @@ pub(super) struct Ec2 {
 /// Why a question was not answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Unanswered(pub(super) String);
-
-/// Bytes as hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a String takes everything");
-        text
-    })
-}
-
-fn mac(key: &[u8], text: &str) -> Vec<u8> {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
-    mac.update(text.as_bytes());
-    mac.finalize().into_bytes().to_vec()
-}
-
-/// The key that signs a day's requests to a service.
-fn key(secret: &str, date: &str, region: &str, service: &str) -> Vec<u8> {
-    let key = mac(format!("AWS4{secret}").as_bytes(), date);
-    mac(&mac(&mac(&key, region), service), "aws4_request")
-}
 
 /// Everything but letters, digits and `-_.~` as `%XX` (RFC 3986).
 fn encoded(text: &str) -> String {
@@ -106,31 +84,10 @@ impl Ec2 {
     }
 
     fn signed(&self, authority: &str, body: &str, keys: &Credentials, now: Timestamp) -> Option<Request<Full<Bytes>>> {
-        let moment = jiff::Timestamp::from_second(now.0.div_euclid(1000)).ok()?.strftime("%Y%m%dT%H%M%SZ").to_string();
-        let date = moment.get(..8)?;
-        let token = keys.session_token();
-        let mut fields = format!("content-type:{FORM}\nhost:{authority}\nx-amz-date:{moment}\n");
-        let mut names = "content-type;host;x-amz-date".to_owned();
-        if let Some(token) = token {
-            writeln!(fields, "x-amz-security-token:{token}").expect("a String takes everything");
-            names.push_str(";x-amz-security-token");
-        }
-        let canonical = format!("POST\n/\n\n{fields}\n{names}\n{}", hex(&Sha256::digest(body.as_bytes())));
-        let scope = format!("{date}/{}/ec2/aws4_request", self.region);
-        let text = format!("AWS4-HMAC-SHA256\n{moment}\n{scope}\n{}", hex(&Sha256::digest(canonical.as_bytes())));
-        let signature = hex(&mac(&key(keys.secret_access_key(), date, &self.region, "ec2"), &text));
-        let authorization = format!(
-            "AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={names}, Signature={signature}",
-            keys.access_key_id()
-        );
-        let mut request = Request::post("/")
-            .header("content-type", FORM)
-            .header("host", authority)
-            .header("x-amz-date", moment)
-            .header("connection", "close")
-            .header("authorization", authorization);
-        if let Some(token) = token {
-            request = request.header("x-amz-security-token", token);
+        let signer = Signer { keys, region: &self.region, service: "ec2", now };
+        let mut request = Request::post("/").header("connection", "close");
+        for (name, value) in signer.fields(authority, &[("content-type", FORM)], body)? {
+            request = request.header(name, value);
         }
         request.body(Full::from(body.to_owned())).ok()
     }
@@ -201,14 +158,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-
-    /// Proves the derivation of a signing key by the vector that AWS published for it (General Reference, "Examples of how
-    /// to derive a signing key").
-    #[test]
-    fn the_signing_key_is_aws_own() {
-        let key = key("wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY", "20120215", "us-east-1", "iam");
-        assert_eq!(hex(&key), "f4780e2d9f65fa895f9c67b32ce1baf0b0d8a43505a000a1a9e090d414db404d");
-    }
 
     /// Proves who is let in: by range, by group, by a rule for everything; and who is not.
     #[test]

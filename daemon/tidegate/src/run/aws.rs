@@ -10,14 +10,16 @@ use judge::{GuardKind, latency};
 use tokio::sync::Mutex;
 
 use super::{Adapters, RunError, prometheus};
+use crate::aws::lease::{Holder, Lease};
 use crate::aws::pace::Pace;
-use crate::aws::{Aws, find};
+use crate::aws::{Aws, find, lease};
 use crate::balancer::alb::{Alb, Place};
 use crate::clock::Clock;
 use crate::fleet::Fleet;
 use crate::fleet::account::WithAccount;
 use crate::fleet::alb::{AlbFleet, Groups as FleetGroups};
 use crate::fleet::behind::WithProxies;
+use crate::fleet::leased::WithLease;
 use crate::metrics::MetricSource;
 use crate::metrics::cloudwatch::{Cloudwatch, Groups, Poller};
 use crate::metrics::two_speeds::TwoSpeeds;
@@ -60,11 +62,13 @@ impl Regions {
         region
     }
 
-    /// The adapters for a cutover by a policy that is about an ALB; the token is for proxies behind its target groups.
+    /// The adapters for a cutover by a policy that is about an ALB; the token is for proxies behind its target groups. The
+    /// holder takes the lease that the policy asks for; without one it is only looked at.
     pub(super) async fn adapters(
         &self,
         policy: &Policy,
         token: Option<&str>,
+        holder: Option<Holder>,
         started: Timestamp,
         clock: &Clock,
     ) -> Result<Adapters, RunError> {
@@ -98,8 +102,23 @@ impl Regions {
         let cluster = policy.fleet.cluster.as_ref().map(services);
         let (healthy_min, scale) = (policy.fleet.healthy_min, policy.fleet.scale);
         let looked_after = FleetGroups { listener, rules, source, target, cluster, healthy_min, scale };
-        let balancer = Arc::new(Alb::new(&aws, place));
-        let fleet: Arc<dyn Fleet> = Arc::new(AlbFleet::new(&aws, looked_after, pace, clock.clone()));
+        let lease = match &policy.lease {
+            Some(leased) => {
+                let place = lease::Place {
+                    listener: place.listener.clone(),
+                    source: place.source.clone(),
+                    target: place.target.clone(),
+                };
+                let lease = Lease::new(&aws, leased, place, holder, clock.clone()).map_err(RunError::Outbound)?;
+                Some(lease)
+            }
+            None => None,
+        };
+        let balancer = Arc::new(Alb::new(&aws, place).under(lease.clone()));
+        let mut fleet: Arc<dyn Fleet> = Arc::new(AlbFleet::new(&aws, looked_after, pace, clock.clone()));
+        if let Some(lease) = lease {
+            fleet = Arc::new(WithLease::new(fleet, lease));
+        }
         let fleet: Arc<dyn Fleet> = Arc::new(WithAccount::new(fleet, aws, clock.clone(), end(policy, started)));
         if policy.target.proxies.is_empty() {
             return Ok(Adapters { balancer, metrics, fleet });

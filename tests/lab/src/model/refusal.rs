@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde_json::{Map, Value};
+
 /// An answer that is an error. The codes are those of the service models (botocore) and of AWS's replies as quoted in
 /// public issues; the sentences follow AWS's as far as they are known, since tools print them and some search them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,12 +14,14 @@ pub struct Refusal {
     pub message: String,
     /// 400 unless the server is at fault or the caller may not.
     pub status: u16,
+    /// What else the answer has; nothing but for DynamoDB, which shows the item that stood in the way.
+    pub more: Map<String, Value>,
 }
 
 impl Refusal {
     /// The caller's mistake.
     pub fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), status: 400 }
+        Self { code, message: message.into(), status: 400, more: Map::new() }
     }
 
     /// A value that no request may hold.
@@ -34,6 +38,12 @@ impl Refusal {
     /// sent twenty, so the lab adds it.
     pub fn not_found(code: &'static str, things: &str, arn: &str) -> Self {
         Self::new(code, format!("One or more {things} not found: '{arn}'"))
+    }
+
+    /// The same with one thing more in the answer.
+    pub fn with(mut self, name: &str, value: Value) -> Self {
+        self.more.insert(name.to_owned(), value);
+        self
     }
 
     /// The same with another HTTP status.

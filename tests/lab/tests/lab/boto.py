@@ -33,6 +33,36 @@ def refused(code, call, **parameters):
     raise AssertionError(f"{call.__name__} was not refused")
 
 
+def lease():
+    """Two writers of one item: conditions, and what stands in the way."""
+    db = boto3.client("dynamodb")
+    refused("ResourceNotFoundException", db.describe_table, TableName="leases")
+    db.create_table(
+        TableName="leases",
+        KeySchema=[{"AttributeName": "listener", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "listener", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    table = db.describe_table(TableName="leases")["Table"]
+    equal((table["TableStatus"], table["KeySchema"][0]["AttributeName"]), ("ACTIVE", "listener"))
+    put = {
+        "TableName": "leases",
+        "Item": {"listener": {"S": "l"}, "owner": {"S": "one"}},
+        "ConditionExpression": "attribute_not_exists(#l)",
+        "ExpressionAttributeNames": {"#l": "listener"},
+        "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+    }
+    db.put_item(**put)
+    try:
+        db.put_item(**put)
+        raise AssertionError("the second writer was not refused")
+    except db.exceptions.ConditionalCheckFailedException as why:
+        equal(why.response["Item"]["owner"], {"S": "one"})
+    equal(db.get_item(TableName="leases", Key={"listener": {"S": "l"}}, ConsistentRead=True)["Item"], put["Item"])
+    refused("ValidationException", db.get_item, TableName="leases", Key={"id": {"S": "l"}})
+    db.delete_table(TableName="leases")
+
+
 def wait(what, look):
     until = time.monotonic() + 60
     while not look():
@@ -223,6 +253,7 @@ for part in [
     autoscaling,
     network,
     messages,
+    lease,
 ]:
     part()
     print(part.__name__)

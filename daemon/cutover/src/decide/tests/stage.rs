@@ -61,6 +61,7 @@ pub(super) fn policy() -> Policy {
         balancer: BalancerPolicy::Listener { proxies: Vec::new(), retry: ProxyRetry::None, sticky: None },
         metrics: MetricsPolicy::Proxy,
         fleet: FleetPolicy { cluster: None, healthy_min: 1, scale: false },
+        lease: None,
         source: side(1),
         target: side(2),
         capture: CaptureNeed::NotNeeded,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Resolver, ShiftPolicy, period_text, raw};
 use crate::policy::metrics::CLOUDWATCH_PERIOD;
 use crate::policy::raw::{BalancerKind, Document, MetricsKind};
-use crate::policy::{BalancerPolicy, GuardPolicy, MetricsPolicy, Policy, ProxyRetry, Writes};
+use crate::policy::{BalancerPolicy, GuardPolicy, LeasePolicy, MetricsPolicy, Policy, ProxyRetry, Writes};
 use crate::units::Share;
 
 /// How long an ALB's newest minute is known to stay partial; tools that asked sooner read about half of it.
@@ -14,7 +14,38 @@ const CLOUDWATCH_SETTLE_USUAL: Duration = Duration::from_mins(2);
 /// What AWS takes for `client_keep_alive.seconds` (API reference, `LoadBalancerAttribute`).
 const KEEP_ALIVE: std::ops::RangeInclusive<Duration> = Duration::from_mins(1)..=Duration::from_hours(7 * 24);
 
+/// How long a lease may last that nobody renews. Shorter, and one slow answer of DynamoDB would stop a cutover; longer, and
+/// a daemon that died would keep the next one waiting.
+const LEASE_EXPIRY: std::ops::RangeInclusive<Duration> = Duration::from_secs(30)..=Duration::from_mins(10);
+
+/// The same where the policy does not say it.
+const LEASE_EXPIRY_USUAL: Duration = Duration::from_mins(1);
+
+/// The shortest name of a table (DynamoDB API reference, `TableName`).
+const TABLE_NAME_BYTES_MIN: usize = 3;
+
 impl Resolver<'_> {
+    /// The lease on the listener; `None` where there is none.
+    pub(super) fn lease(&mut self, document: &Document) -> Option<LeasePolicy> {
+        let raw::Lease { table, expiry } = &document.lease;
+        let alb = document.balancer.kind == Some(BalancerKind::Alb);
+        if table.is_none() && expiry.is_some() && alb && !self.bad(&["lease.table"]) {
+            self.wrong("lease.expiry", "there is no lease that could expire", "name its table: say `lease.table`");
+        }
+        let table = table.as_ref()?.0.clone();
+        if table.len() < TABLE_NAME_BYTES_MIN {
+            let what = format!("`{table}` cannot be the name of a DynamoDB table");
+            self.wrong("lease.table", what, "a table's name has 3 letters at least");
+        }
+        let expiry = expiry.map_or(LEASE_EXPIRY_USUAL, |period| period.0);
+        if !LEASE_EXPIRY.contains(&expiry) {
+            let (least, most) = (period_text(*LEASE_EXPIRY.start()), period_text(*LEASE_EXPIRY.end()));
+            let what = format!("a lease of {} cannot be kept", period_text(expiry));
+            self.wrong("lease.expiry", what, format!("use {least} to {most}"));
+        }
+        Some(LeasePolicy { table, expiry })
+    }
+
     /// The balancer; `None` when what it needs is missing, which is reported.
     pub(super) fn balancer(&mut self, document: &Document, shift: Option<&ShiftPolicy>) -> Option<BalancerPolicy> {
         let balancer = &document.balancer;
@@ -35,6 +66,8 @@ impl Resolver<'_> {
                         "shift.keep_alive",
                         "source.service",
                         "target.service",
+                        "lease.table",
+                        "lease.expiry",
                     ],
                 );
                 Some(BalancerPolicy::Listener {

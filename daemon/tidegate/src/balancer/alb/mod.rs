@@ -4,6 +4,9 @@
 //! refused for it. There is no conditional write, so what stands is read again and again by the core, and every write here
 //! begins with a read: everything but the two weights is written back as it stands now. A revert writes the recorded
 //! original instead. Numbered rules that the policy names move with the default rule, after it, and go back before it.
+//!
+//! Where the policy has a lease, each attempt of each write is looked at right before it is sent: another daemon may have the
+//! listener by then.
 
 use std::sync::Mutex;
 
@@ -16,6 +19,7 @@ use tokio::sync::OnceCell;
 
 use super::{Balancer, Fired};
 use crate::aws::action::{self, Action, ActionError};
+use crate::aws::lease::{Fence, Lease};
 use crate::aws::{Aws, Raw, failed, find, xml};
 use crate::port::{Answer, PortError};
 
@@ -41,6 +45,7 @@ pub struct Alb {
     place: Place,
     listener: OnceCell<String>,
     spelled: Mutex<Spelled>,
+    lease: Option<Lease>,
 }
 
 /// How the same was spelled before: AWS may spell it otherwise, and whoever compares must not be told of a difference that
@@ -105,7 +110,13 @@ impl Alb {
             place,
             listener: OnceCell::new(),
             spelled: Mutex::default(),
+            lease: None,
         }
+    }
+
+    /// The same under a lease: without it nothing rises.
+    pub fn under(self, lease: Option<Lease>) -> Self {
+        Self { lease, ..self }
     }
 
     /// The ARN of the listener.
@@ -154,15 +165,23 @@ impl Alb {
     }
 
     /// Writes the default actions.
-    async fn modify(&self, actions: &[Action]) -> Result<(), PortError> {
+    async fn modify(&self, actions: &[Action], fence: Option<Fence>) -> Result<(), PortError> {
         let arn = self.listener().await?;
         let call = self.writes.modify_listener().listener_arn(arn).set_default_actions(Some(action::sdk(actions)));
+        let mut call = call.customize();
+        if let Some(fence) = fence {
+            call = call.interceptor(fence);
+        }
         call.send().await.map(drop).map_err(|error| failed(PORT, "change the listener's default action", &error))
     }
 
     /// Writes the actions of a numbered rule.
-    async fn modify_rule(&self, arn: &str, actions: &[Action]) -> Result<(), PortError> {
+    async fn modify_rule(&self, arn: &str, actions: &[Action], fence: Option<Fence>) -> Result<(), PortError> {
         let call = self.writes.modify_rule().rule_arn(arn).set_actions(Some(action::sdk(actions)));
+        let mut call = call.customize();
+        if let Some(fence) = fence {
+            call = call.interceptor(fence);
+        }
         call.send().await.map(drop).map_err(|error| failed(PORT, "change a numbered rule", &error))
     }
 
@@ -208,6 +227,10 @@ impl Balancer for Alb {
 
     fn write(&self, share: Share, _: Generation) -> Answer<'_, ()> {
         Box::pin(async move {
+            if let Some(lease) = &self.lease {
+                lease.may_rise().await?;
+            }
+            let fence = self.lease.as_ref().map(Lease::rising);
             let stands = self.stands().await?;
             let moved = |actions: &[Action]| {
                 action::with_share(actions, &self.place.source, &self.place.target, share)
@@ -220,9 +243,9 @@ impl Balancer for Alb {
                 .iter()
                 .map(|(arn, actions)| Ok((arn, moved(actions)?)))
                 .collect::<Result<_, PortError>>()?;
-            self.modify(&default).await?;
+            self.modify(&default, fence.clone()).await?;
             for (arn, actions) in rules {
-                self.modify_rule(arn, &actions).await?;
+                self.modify_rule(arn, &actions, fence.clone()).await?;
             }
             Ok(())
         })
@@ -240,11 +263,15 @@ impl Balancer for Alb {
                     format!("what was recorded is of the listener `{}`, and this one is `{arn}`", original.listener);
                 return Err(PortError::never(PORT, text));
             }
+            if let Some(lease) = &self.lease {
+                lease.may_revert().await?;
+            }
+            let fence = self.lease.as_ref().map(Lease::reverting);
             self.spelled.lock().expect("nobody panics while holding it").restored = Some(action.clone());
             // The default rule has most of the traffic. Whatever becomes of it, the others are tried as well.
-            let mut result = self.modify(&original.default).await;
+            let mut result = self.modify(&original.default, fence.clone()).await;
             for (arn, actions) in &original.rules {
-                result = result.and(self.modify_rule(arn, actions).await);
+                result = result.and(self.modify_rule(arn, actions, fence.clone()).await);
             }
             result
         })

@@ -40,6 +40,9 @@ fn arns(policy: &Policy) -> Vec<(&'static str, Vec<String>)> {
         let scalable = format!("arn:{partition}:application-autoscaling:{region}:{account}:scalable-target/*");
         places.push(("SCALABLE_TARGET_ARN", vec![scalable]));
     }
+    if let (Some(lease), Some(partition), Some(region), Some(account)) = (&policy.lease, partition, region, account) {
+        places.push(("TABLE_ARN", vec![format!("arn:{partition}:dynamodb:{region}:{account}:table/{}", lease.table)]));
+    }
     let balancer = listener.as_ref().and_then(|arn| arn.rsplit_once('/'));
     let balancer = balancer.map(|(arn, _)| arn.replacen(":listener/", ":loadbalancer/", 1));
     places.push(("LOAD_BALANCER_ARN", balancer.into_iter().collect()));
@@ -77,6 +80,7 @@ fn uses(policy: &Policy, feature: &str) -> bool {
         "rules" => has_rules,
         "scale" => policy.fleet.scale,
         "keep-alive" => policy.shift.keep_alive.is_some(),
+        "lease" => policy.lease.is_some(),
         _ => true,
     }
 }
