@@ -55,6 +55,42 @@ pub struct Status {
     pub source: Vec<Endpoint>,
     /// The target's endpoints; empty when the proxy was started without any.
     pub target: Vec<Endpoint>,
+    /// What is captured, and whether it is kept; empty when nothing is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capture: Vec<CaptureStatus>,
+}
+
+/// How the capture of one side goes. Counts are since the process started unless they say otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CaptureStatus {
+    /// `source` or `target`.
+    pub side: String,
+    /// Where records go: `kafka`, `file`.
+    pub sink: String,
+    /// What becomes of a write that was not captured: `forward` or `refuse`.
+    pub on_failure: String,
+    /// Whether the log takes records now.
+    pub works: bool,
+    /// Why it failed the last time, if it did.
+    pub failed_why: Option<String>,
+    /// How often it began to fail.
+    pub failed_times: u64,
+    /// Records that are safe.
+    pub safe: u64,
+    /// Records that are lost after they were given to the log.
+    pub lost: u64,
+    /// How many of those may be in it all the same.
+    pub perhaps_there: u64,
+    /// Records that were not given to the log, since it was known to fail or had no room.
+    pub not_given: u64,
+    /// Bytes that wait for the log now.
+    pub under_way_bytes: u64,
+    /// Anything but 0 means that the log lost what it had acknowledged: its topic was deleted and made anew.
+    pub life: u64,
+    /// Requests in the list of losses since capture began, those of earlier processes and of the other side included.
+    pub losses: u64,
+    /// Losses of this process that could not be listed.
+    pub losses_unlisted: u64,
 }
 
 /// One endpoint of a side.

@@ -178,7 +178,7 @@ async fn answer(state: &State, request: Request<Incoming>) -> Response<Full<Byte
             }
         }
         (&Method::GET, "/v1/status") => Ok(json(&state.status())),
-        (&Method::GET, "/metrics") => Ok(counted(crate::metrics::text(&state.counters()))),
+        (&Method::GET, "/metrics") => Ok(counted(crate::metrics::text(&state.counters(), &state.capture()))),
         (&Method::GET, "/v1/counters") => Ok(json(&state.counters())),
         (&Method::PUT, "/v1/weight") => match body(request).await {
             Ok(weight) => state.set_weight(&weight).map(|status| json(&status)).map_err(|why| refused(&why)),

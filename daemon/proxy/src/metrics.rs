@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 
 use judge::{Counts, Histogram};
 
-use crate::api::{Counters, SideCounters};
+use crate::api::{CaptureStatus, Counters, SideCounters};
 
 /// The media type of the answer.
 pub(crate) const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -30,8 +30,25 @@ const ANSWERS: [Counted; 4] = [
     ("code=\"5xx\",", |counts| counts.status_5xx),
 ];
 
+/// A figure of capture: its name, what it is, of which kind, and its value.
+type OfCapture = (&'static str, &'static str, &'static str, fn(&CaptureStatus) -> u64);
+
+const CAPTURE: [OfCapture; 7] = [
+    ("capture_works", "Whether the capture log takes records", "gauge", |capture| u64::from(capture.works)),
+    ("capture_safe_total", "Records the capture log has", "counter", |capture| capture.safe),
+    ("capture_lost_total", "Records the capture log lost", "counter", |capture| capture.lost),
+    ("capture_not_given_total", "Records that a failing or full log was not given", "counter", |capture| {
+        capture.not_given
+    }),
+    ("capture_under_way_bytes", "Bytes that wait for the capture log", "gauge", |capture| capture.under_way_bytes),
+    ("capture_life", "Times the capture log lost what it had acknowledged", "gauge", |capture| capture.life),
+    ("capture_losses_total", "Requests not captured since capture began, both sides", "counter", |capture| {
+        capture.losses
+    }),
+];
+
 /// Everything counted so far.
-pub(crate) fn text(counters: &Counters) -> String {
+pub(crate) fn text(counters: &Counters, capture: &[CaptureStatus]) -> String {
     let mut text = String::with_capacity(128 * 1024);
     let requests: Counted = ("", |counts| counts.requests);
     family(&mut text, counters, "requests_total", "Requests that belong to a side, by class", &[requests]);
@@ -44,6 +61,14 @@ pub(crate) fn text(counters: &Counters) -> String {
     head(&mut text, "latency_seconds", "Last request byte sent to first response byte, by side and class", "histogram");
     for (side, class, counts) in each(counters) {
         histogram(&mut text, &format!("side=\"{side}\",class=\"{class}\""), &counts.latency);
+    }
+    for (name, what, kind, value) in CAPTURE.iter().filter(|_| !capture.is_empty()) {
+        head(&mut text, name, what, kind);
+        for capture in capture {
+            let (side, sink, value) = (&capture.side, &capture.sink, value(capture));
+            writeln!(text, "tidegate_proxy_{name}{{side=\"{side}\",sink=\"{sink}\"}} {value}")
+                .expect("a String takes everything");
+        }
     }
     text
 }
@@ -99,7 +124,7 @@ mod tests {
     #[test]
     fn every_series_is_there_from_the_start() {
         let lines = |counters: &Counters| -> Vec<String> {
-            text(counters).lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+            text(counters, &[]).lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
         };
         let mut counters = Counters::default();
         let before = lines(&counters);

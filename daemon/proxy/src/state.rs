@@ -15,7 +15,7 @@ use rustls::{ClientConfig, ServerConfig};
 use tokio::sync::watch;
 
 use crate::{
-    api::{Armed, CloseConnections, Counters, Fired, SetWeight, Status},
+    api::{Armed, CaptureStatus, CloseConnections, Counters, Fired, SetWeight, Status},
     capture::NodeId,
     clock,
     config::{Config, ConfigError, Side, WEIGHT_MAX},
@@ -341,7 +341,15 @@ impl State {
             fired: applied.fired.clone(),
             source: self.health(SideName::Source).iter().map(|health| health.status(now)).collect(),
             target: self.health(SideName::Target).iter().map(|health| health.status(now)).collect(),
+            capture: self.capture(),
         }
+    }
+
+    /// How the capture of each side goes that is captured.
+    pub(crate) fn capture(&self) -> Vec<CaptureStatus> {
+        let sides = [(SideName::Source, Some(&self.config.source)), (SideName::Target, self.config.target.as_ref())];
+        let captured = sides.into_iter().filter_map(|(name, side)| Some((name, side?.capture.as_ref()?)));
+        captured.map(|(name, captured)| captured.status(name)).collect()
     }
 
     /// Everything counted since the start.

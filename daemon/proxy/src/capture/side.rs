@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc};
 
 use regex::bytes::{Regex, RegexBuilder};
 
-use super::{Capture, loss::LossLog};
-use crate::wire::RequestHead;
+use super::{Capture, Position, loss::LossLog};
+use crate::{api::CaptureStatus, count::SideName, wire::RequestHead};
 
 /// What happens to a write that could not be captured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,6 +58,27 @@ impl fmt::Debug for Captured {
 }
 
 impl Captured {
+    /// How it goes.
+    pub(crate) fn status(&self, side: SideName) -> CaptureStatus {
+        let figures = self.log.figures();
+        CaptureStatus {
+            side: side.word().to_owned(),
+            sink: figures.sink.to_owned(),
+            on_failure: self.on_failure.word().to_owned(),
+            works: figures.breaker == Position::Closed,
+            failed_why: figures.opened_why.map(|why| why.to_string()),
+            failed_times: figures.opened_times,
+            safe: figures.safe,
+            lost: figures.lost,
+            perhaps_there: figures.perhaps_there,
+            not_given: figures.refused_budget + figures.refused_breaker,
+            under_way_bytes: figures.under_way_bytes as u64,
+            life: figures.life,
+            losses: self.losses.losses(),
+            losses_unlisted: self.losses.unlisted(),
+        }
+    }
+
     /// The head as it is recorded: with the values of redacted fields as asterisks, as many as there were bytes, so that
     /// the lengths that a record says stay true. `None` where nothing is redacted.
     pub(crate) fn redacted(&self, head: &RequestHead, bytes: &[u8]) -> Option<Vec<u8>> {

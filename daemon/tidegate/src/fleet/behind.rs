@@ -111,6 +111,7 @@ mod tests {
             fired: None,
             source: Vec::new(),
             target: Vec::new(),
+            capture: Vec::new(),
         };
         (Remote::api(address, None), share.map(status).ok_or_else(|| format!("{path} is silent")))
     }
