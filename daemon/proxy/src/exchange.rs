@@ -175,6 +175,7 @@ async fn attempt(
         let (sent, first_byte, status) = (relay.sent, relay.first_byte, relay.status);
         let (relayed, answered, close) = (relay.relayed, relay.heard, relay.close);
         let untouched = !relay.begun;
+        drop(relay);
         // A response that began before the request ended took no time.
         let end = guest.left.filter(|_| first_byte.is_none()).unwrap_or(now);
         let latency = sent.map(|sent| first_byte.unwrap_or(end).saturating_duration_since(sent));
@@ -188,7 +189,8 @@ async fn attempt(
             Finish::Incomplete { .. } | Finish::Refused(_) => {
                 return unfinished(worker, guest, finish, relayed).await;
             }
-            Finish::Uncaptured if relayed => return Next::Break,
+            // Interim answers may come before any other.
+            Finish::Uncaptured if first_byte.is_some() || !guest.response.is_empty() => return Next::Break,
             Finish::Uncaptured => {
                 drop(belonging);
                 return refuse_uncaptured(worker, guest, request).await;

@@ -51,6 +51,14 @@ impl Flow {
         self.head_sent == self.head.len() && self.ready == 0 && !self.unflushed
     }
 
+    /// Whether everything ready was sent that may go out.
+    pub(crate) fn is_sent(&self) -> bool {
+        match self.held {
+            None => self.is_empty(),
+            Some(Lead { head, bytes }) => !self.unflushed && bytes == 0 && (self.head_sent == self.head.len() || !head),
+        }
+    }
+
     /// Whether the whole message was sent.
     pub(crate) fn is_done(&self) -> bool {
         self.ended && self.held.is_none() && self.is_empty()

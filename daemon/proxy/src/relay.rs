@@ -8,7 +8,7 @@
 
 use std::{
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use crate::{
     buffer::Buffer,
     capture::{
-        Lengths, Lost,
+        Lengths, Lost, Why,
         loss::Loss,
         side::OnFailure,
         tap::{Recorded, Tap},
@@ -71,7 +71,7 @@ struct Capturing<'a> {
     class: Class,
     recorded: &'a mut Recorded,
     hold: Hold,
-    /// Since when its end waits.
+    /// Since when the log is what it waits for: to take more of it, or to have all of it.
     since: Option<Instant>,
 }
 
@@ -80,8 +80,11 @@ enum Hold {
     /// For the log.
     Log,
     /// For the list of losses, on the disk.
-    List(oneshot::Receiver<Result<(), String>>),
+    List(Listing),
 }
+
+/// Ready once a loss is on the disk.
+type Listing = oneshot::Receiver<Result<(), String>>;
 
 /// How far a relay came.
 #[derive(Debug)]
@@ -140,7 +143,17 @@ pub(crate) struct Relay<'a> {
     pub(crate) close: bool,
     unchunk: bool,
     tunnel: bool,
+    over: bool,
     capture: Option<Capturing<'a>>,
+}
+
+impl Drop for Relay<'_> {
+    fn drop(&mut self) {
+        // Cut off by the end of the process.
+        if !self.over {
+            self.list_phantom(Why::Ending);
+        }
+    }
 }
 
 impl<'a> Relay<'a> {
@@ -173,6 +186,7 @@ impl<'a> Relay<'a> {
             close: false,
             unchunk: false,
             tunnel: false,
+            over: false,
             capture: None,
         }
     }
@@ -186,6 +200,12 @@ impl<'a> Relay<'a> {
 
     /// Moves what can be moved. Ready when the exchange is over, one way or the other.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Finish> {
+        let finish = self.poll_both(cx);
+        self.over = finish.is_ready();
+        finish
+    }
+
+    fn poll_both(&mut self, cx: &mut Context<'_>) -> Poll<Finish> {
         // Each goes on until it has to wait, and neither waits for the other.
         let stays = self.upload(cx).and_then(|()| self.download(cx)).and_then(|()| self.watch_client(cx));
         if let Err(finish) = stays {
@@ -195,7 +215,29 @@ impl<'a> Relay<'a> {
             self.moved_now();
         }
         let (deadline, finish) = self.deadline();
-        self.guest.timer.poll_until(cx, deadline).map(|()| finish)
+        ready!(self.guest.timer.poll_until(cx, deadline));
+        if matches!(finish, Finish::Uncaptured) {
+            self.list_phantom(Why::TimedOut);
+        }
+        Poll::Ready(finish)
+    }
+
+    /// Lists a write that the log may have whole, or get yet, and that is not forwarded any more.
+    fn list_phantom(&self, why: Why) {
+        let Some(Capturing { recorded: Recorded { ended: true, waits: true, listed: false, .. }, .. }) = self.capture
+        else {
+            return;
+        };
+        let lost = Lost::perhaps(why, "it was given up before the log answered");
+        drop(self.list(&lost, false));
+    }
+
+    /// Lists the request as lost to capture.
+    fn list(&self, lost: &Lost, forwarded: bool) -> Listing {
+        let tap = self.guest.taps[self.upstream.side as usize].as_ref().expect("a captured request has a tap");
+        let (head, bytes) = (self.guest.reader.head(), &self.held.bytes[..self.held.head_bytes]);
+        let texts = [head.method_part, head.target].map(|part| part.of(bytes));
+        tap.captured().losses.note(loss(tap, lost, texts, forwarded))
     }
 
     /// Reads the clock, on behalf of all that has moved until now.
@@ -306,39 +348,43 @@ impl<'a> Relay<'a> {
 
     /// Whether the end of the request must still wait for the log.
     fn poll_hold(&mut self, cx: &mut Context<'_>) -> Result<bool, Finish> {
-        let Self { capture: Some(capture), guest, held, upstream, .. } = self else { return Ok(false) };
-        if !capture.recorded.waits || !capture.recorded.ended {
-            return Ok(false);
-        }
-        let tap = guest.taps[upstream.side as usize].as_mut().expect("a captured request has a tap");
+        let side = self.upstream.side as usize;
         loop {
+            let Some(capture) = &mut self.capture else { return Ok(false) };
+            if !capture.recorded.waits || !capture.recorded.ended {
+                return Ok(false);
+            }
+            let tap = self.guest.taps[side].as_mut().expect("a captured request has a tap");
             match &mut capture.hold {
                 Hold::Log => match tap.poll_safe(cx) {
                     Poll::Pending => return Ok(true),
                     Poll::Ready(Ok(())) => break,
+                    // It was, before it had to be sent once more.
+                    Poll::Ready(Err(_)) if capture.recorded.listed => break,
                     Poll::Ready(Err(lost)) => {
+                        capture.recorded.listed = true;
                         let forwarded = tap.captured().on_failure == OnFailure::Forward;
-                        let head = guest.reader.head();
-                        let texts = [head.method_part, head.target].map(|part| part.of(&held.bytes[..held.head_bytes]));
                         // What never was in the log and never reached the cluster is no loss to anybody but the client,
                         // who was told.
-                        let listed = (forwarded || lost.perhaps_there)
-                            .then(|| tap.captured().losses.note(loss(tap, &lost, texts, forwarded)));
-                        match listed {
-                            Some(listed) if forwarded => capture.hold = Hold::List(listed),
+                        let listing = (forwarded || lost.perhaps_there).then(|| self.list(&lost, forwarded));
+                        match (listing, &mut self.capture) {
+                            (Some(listing), Some(capture)) if forwarded => capture.hold = Hold::List(listing),
                             _ => return Err(Finish::Uncaptured),
                         }
                     }
                 },
                 // A list that cannot be written says so itself, and the loss is counted all the same.
-                Hold::List(listed) => match Pin::new(listed).poll(cx) {
+                Hold::List(listing) => match Pin::new(listing).poll(cx) {
                     Poll::Pending => return Ok(true),
                     Poll::Ready(_) => break,
                 },
             }
         }
-        capture.recorded.waits = false;
-        guest.request.held = None;
+        if let Some(capture) = &mut self.capture {
+            capture.recorded.waits = false;
+            capture.since = None;
+        }
+        self.guest.request.held = None;
         // The time that the upstream has begins now.
         self.stirred = true;
         Ok(false)
@@ -346,11 +392,11 @@ impl<'a> Relay<'a> {
 
     /// Whether more of the request may be read: its capture does not lag behind.
     fn has_room(&mut self, cx: &Context<'_>) -> bool {
-        if self.capture.is_none() {
-            return true;
-        }
+        let Some(capture) = &mut self.capture else { return true };
         let tap = self.guest.taps[self.upstream.side as usize].as_mut();
-        tap.is_none_or(|tap| tap.poll_room(cx).is_ready())
+        let room = tap.is_none_or(|tap| tap.poll_room(cx).is_ready());
+        capture.since = if room { None } else { capture.since.or(Some(self.moved)) };
+        room
     }
 
     /// Upstream to client.
@@ -494,8 +540,8 @@ impl<'a> Relay<'a> {
     fn deadline(&self) -> (Instant, Finish) {
         let timeouts = &self.worker.state.config.timeouts;
         let stalled = self.moved + timeouts.stall;
-        let held = self.capture.as_ref().and_then(|capture| capture.since.filter(|_| capture.recorded.waits));
-        let (mut deadline, mut finish) = if let Some(since) = held {
+        let lags = self.capture.as_ref().and_then(|capture| capture.since).filter(|_| self.first_byte.is_none());
+        let (mut deadline, mut finish) = if let Some(since) = lags {
             (since + HELD_MAX, Finish::Uncaptured)
         } else if !self.guest.response.is_empty() {
             (stalled, Finish::Left)
@@ -503,7 +549,7 @@ impl<'a> Relay<'a> {
             (stalled, Finish::Failed(Failure::Timeout))
         } else if let Some(sent) = self.sent {
             (sent.max(self.moved) + timeouts.first_byte, Finish::Failed(Failure::Timeout))
-        } else if self.upload_over || !self.guest.request.is_empty() {
+        } else if self.upload_over || !self.guest.request.is_sent() {
             (stalled, Finish::Failed(Failure::Timeout))
         } else {
             (stalled, Finish::Incomplete { slow: true })
@@ -518,8 +564,10 @@ impl<'a> Relay<'a> {
         }
         if let Some(left) = self.guest.left
             && self.first_byte.is_none()
+            // What the log may have shall reach the upstream, whoever is still there to hear of it.
+            && lags.is_none()
         {
-            let given_up = left.max(self.began) + LEFT_AFTER;
+            let given_up = left.max(self.began).max(self.sent.unwrap_or(self.began)) + LEFT_AFTER;
             if given_up < deadline {
                 (deadline, finish) = (given_up, Finish::Left);
             }

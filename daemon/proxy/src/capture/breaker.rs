@@ -113,6 +113,19 @@ impl Breaker {
         }
     }
 
+    /// Whether a record would not pass at `now`. Asking changes nothing: it is what lets a record try that does.
+    pub fn refuses(&self, now: Instant) -> bool {
+        if self.fast.load(Ordering::Acquire) & 1 == 0 {
+            return false;
+        }
+        let inner = self.inner();
+        match inner.position {
+            Position::Closed => false,
+            Position::HalfOpen => inner.probing,
+            Position::Open => inner.until.is_none_or(|until| until > now),
+        }
+    }
+
     /// A record admitted in `generation` is safe.
     pub fn succeeded(&self, generation: u64) {
         // Nearly always so: nothing to do, and no lock.

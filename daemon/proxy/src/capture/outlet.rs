@@ -285,9 +285,9 @@ impl Outlet {
     }
 
     /// Whether the log is known to fail: a write need not wait for its outcome then, and `refuse` answers 503 at once.
-    /// While the breaker is half open this is `false`, since a record may try.
-    pub fn is_open(&self) -> bool {
-        self.shared.breaker.position() == Position::Open
+    /// Once a record may try this is `false`, until one does.
+    pub fn is_open(&self, now: Instant) -> bool {
+        self.shared.breaker.refuses(now)
     }
 
     /// Whether every record has its outcome.

@@ -129,9 +129,9 @@ impl Desk {
         self.outlet.borrow().is_idle()
     }
 
-    /// Whether the log is known to fail.
+    /// Whether the log is known to fail, so that it would refuse a record.
     pub(crate) fn is_open(&self) -> bool {
-        self.outlet.borrow().is_open()
+        self.outlet.borrow().is_open(clock::now())
     }
 
     fn wall(&self, at: Instant) -> Timestamp {
@@ -152,6 +152,8 @@ pub(crate) struct Recorded {
     pub(crate) ended: bool,
     /// Whether its end is in sight and must not go out before everything of it is safe.
     pub(crate) waits: bool,
+    /// Whether it was lost and that was dealt with.
+    pub(crate) listed: bool,
 }
 
 /// One client connection on one side.

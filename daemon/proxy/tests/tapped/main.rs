@@ -24,6 +24,7 @@ mod held;
 #[path = "../listener/hostile.rs"]
 mod hostile;
 mod kept;
+mod losses;
 #[path = "../capture/reference.rs"]
 #[expect(dead_code, reason = "only what decodes is needed here")]
 mod reference;
