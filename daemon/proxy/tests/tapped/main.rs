@@ -25,6 +25,7 @@ mod held;
 mod hostile;
 mod kept;
 mod losses;
+mod recorded;
 #[path = "../capture/reference.rs"]
 #[expect(dead_code, reason = "only what decodes is needed here")]
 mod reference;
