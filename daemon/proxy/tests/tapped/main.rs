@@ -24,10 +24,12 @@ mod held;
 #[path = "../listener/hostile.rs"]
 mod hostile;
 mod kept;
+mod kept_out;
 mod losses;
 mod recorded;
 #[path = "../capture/reference.rs"]
 #[expect(dead_code, reason = "only what decodes is needed here")]
 mod reference;
 mod rig;
+mod sides;
 mod support;
