@@ -32,6 +32,16 @@ pub(crate) const CASES: [Case; 4] = [
 ];
 
 impl Case {
+    /// A write with a body of that size.
+    pub(crate) const fn large(body_bytes: usize) -> Self {
+        Self { name: "large", method: "POST", path: "/small", body_bytes }
+    }
+
+    /// How many bytes its request has.
+    pub(crate) fn bytes(self) -> usize {
+        self.request().len()
+    }
+
     fn request(self) -> Vec<u8> {
         let fields = match self.body_bytes {
             0 => String::new(),
@@ -53,6 +63,14 @@ pub(crate) struct Latency {
     pub(crate) p50: Duration,
     pub(crate) p99: Duration,
     pub(crate) p999: Duration,
+}
+
+impl Latency {
+    /// Of what was found.
+    pub(crate) fn of(mut found: Vec<Duration>) -> Self {
+        found.sort_unstable();
+        Self { p50: quantile(&found, 0.5), p99: quantile(&found, 0.99), p999: quantile(&found, 0.999) }
+    }
 }
 
 /// What the open measurement found.
@@ -148,6 +166,12 @@ pub(crate) async fn closed(case: Case, port: u16, connections: usize, length: Du
     join(tasks).await
 }
 
+/// Asks once.
+pub(crate) async fn once(case: Case, port: u16) -> Result<(), String> {
+    let (mut stream, mut scratch) = (connect(port).await?, vec![0; 65_536]);
+    exchange(&mut stream, &case.request(), &mut scratch).await
+}
+
 /// What is due and what has been found, shared by the connections of one thread.
 #[derive(Default)]
 struct Schedule {
@@ -210,10 +234,8 @@ pub(crate) async fn open(
     if answered != offered {
         return Err(format!("{offered} requests were offered and {answered} answered"));
     }
-    let mut found = std::mem::take(&mut schedule.borrow_mut().found);
-    found.sort_unstable();
+    let latency = Latency::of(std::mem::take(&mut schedule.borrow_mut().found));
     late.sort_unstable();
-    let latency = Latency { p50: quantile(&found, 0.5), p99: quantile(&found, 0.99), p999: quantile(&found, 0.999) };
     Ok(OpenResult { latency, late: quantile(&late, 0.99) })
 }
 

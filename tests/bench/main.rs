@@ -1,4 +1,5 @@
-//! `tests/bench/listener`: Tidegate's listener paired with nginx and haproxy.
+//! `tests/bench/listener`: Tidegate's listener paired with nginx and haproxy; `tests/bench/capture`: the same with all traffic
+//! captured to a broker.
 //!
 //! Two measurements a case, each in rounds that visit every proxy in turn, so that a slow minute of the machine hits all of
 //! them alike. *Closed*: 64 keep-alive connections ask as fast as they are answered while another program competes for the
@@ -9,6 +10,7 @@
 //! printed, but why it is not.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program whose output is its result")]
 
+mod capture;
 mod load;
 mod peers;
 mod report;
@@ -18,7 +20,10 @@ use std::{env, path::PathBuf, process::ExitCode, time::Duration};
 use load::{Case, OpenResult};
 use peers::Peer;
 use report::{CaseReport, IdleReport, Report};
-use tidegate_tests::{clock, servers::Process};
+use tidegate_tests::{
+    clock,
+    servers::{Process, kafka::Broker},
+};
 
 /// Connections that ask at the same time.
 const CONNECTIONS: usize = 64;
@@ -40,6 +45,7 @@ struct Options {
     seconds: f64,
     cases: Vec<Case>,
     idle: usize,
+    capture: bool,
 }
 
 fn options() -> Result<Options, String> {
@@ -50,6 +56,7 @@ fn options() -> Result<Options, String> {
         seconds: 4.0,
         cases: load::CASES.to_vec(),
         idle: 10_000,
+        capture: false,
     };
     let mut arguments = env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -57,6 +64,7 @@ fn options() -> Result<Options, String> {
         let number = |text: String| text.parse::<f64>().map_err(|_| format!("`{text}` is not a number"));
         match argument.as_str() {
             "--json" => options.json = true,
+            "--capture" => options.capture = true,
             "--binary" => options.binary = PathBuf::from(value()?),
             "--rounds" => options.rounds = number(value()?)? as usize,
             "--seconds" => options.seconds = number(value()?)?,
@@ -109,7 +117,9 @@ fn main() -> ExitCode {
 /// Everything: first the cases, then the idle connections.
 async fn measure(options: &Options, folder: &std::path::Path) -> Result<Report, String> {
     let upstream = peers::upstream(folder);
-    let mut running = peers::all(folder, &options.binary, &upstream.ports);
+    let broker = options.capture.then(|| capture::broker(folder));
+    let brokers = broker.as_ref().map(Broker::plaintext);
+    let mut running = peers::all(folder, &options.binary, &upstream.ports, brokers.as_deref());
     let versions = peers::versions(&running);
     let mut cases = Vec::new();
     for case in &options.cases {
@@ -119,6 +129,13 @@ async fn measure(options: &Options, folder: &std::path::Path) -> Result<Report, 
             Err(Fault::Broken(why)) => return Err(why),
         });
     }
+    let extra = match &brokers {
+        Some(brokers) => {
+            progress(options, "writes beside the broker, busy connections, one large request");
+            Some(capture::measure(brokers, &running, Duration::from_secs_f64(options.seconds)).await?)
+        }
+        None => None,
+    };
     let mut idle = Vec::new();
     if options.idle > 0 {
         for tls in [false, true] {
@@ -131,7 +148,7 @@ async fn measure(options: &Options, folder: &std::path::Path) -> Result<Report, 
             }
         }
     }
-    Ok(Report { versions, rounds: options.rounds, seconds: options.seconds, cases, idle })
+    Ok(Report { versions, rounds: options.rounds, seconds: options.seconds, cases, extra, idle })
 }
 
 /// One case: first closed, then open.

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use crate::CONNECTIONS;
+use crate::{CONNECTIONS, capture::TOPIC};
 use tidegate_tests::servers::{Process, free_port, nginx};
 
 /// haproxy reserves two descriptors for each connection it may have, and 20,000 is a common limit.
@@ -28,6 +28,8 @@ pub(crate) struct Peer {
     home: PathBuf,
     binary: PathBuf,
     upstreams: Vec<u16>,
+    /// Where Tidegate captures to.
+    brokers: Option<String>,
 }
 
 pub(crate) const NAMES: [&str; 3] = ["tidegate", "nginx", "haproxy"];
@@ -40,23 +42,40 @@ pub(crate) fn upstream(folder: &Path) -> nginx::Nginx {
 }
 
 /// All proxies in front of the upstream.
-pub(crate) fn all(folder: &Path, binary: &Path, upstreams: &[u16]) -> Vec<Peer> {
+pub(crate) fn all(folder: &Path, binary: &Path, upstreams: &[u16], brokers: Option<&str>) -> Vec<Peer> {
     make_certificate(folder);
-    NAMES.iter().map(|name| Peer::start(name, folder, binary, upstreams, false)).collect()
+    NAMES.iter().map(|name| Peer::start(name, folder, binary, upstreams, false, brokers)).collect()
 }
 
 impl Peer {
-    fn start(name: &'static str, folder: &Path, binary: &Path, upstreams: &[u16], tls: bool) -> Self {
+    fn start(
+        name: &'static str,
+        folder: &Path,
+        binary: &Path,
+        upstreams: &[u16],
+        tls: bool,
+        brokers: Option<&str>,
+    ) -> Self {
         let port = free_port();
         let home = folder.join(format!("{name}-{port}"));
         fs::create_dir_all(&home).expect("a new folder");
         let (mut process, configuration) = match name {
             "nginx" => nginx_proxy(&home, folder, port, upstreams[0], tls),
             "haproxy" => haproxy(&home, folder, port, upstreams[0], tls),
-            _ => tidegate(&home, folder, binary, port, upstreams, tls),
+            _ => tidegate(&home, (tls.then_some(folder), binary), port, upstreams, brokers),
         };
         process.wait_for_port(port, START_MAX);
-        Self { name, configuration, process, port, home, binary: binary.to_owned(), upstreams: upstreams.to_vec() }
+        let brokers = brokers.map(str::to_owned);
+        Self {
+            name,
+            configuration,
+            process,
+            port,
+            home,
+            binary: binary.to_owned(),
+            upstreams: upstreams.to_vec(),
+            brokers,
+        }
     }
 
     /// The most connections it can have here.
@@ -66,7 +85,7 @@ impl Peer {
 
     /// A fresh process, with or without TLS.
     pub(crate) fn restart(&mut self, folder: &Path, tls: bool) {
-        *self = Self::start(self.name, folder, &self.binary.clone(), &self.upstreams.clone(), tls);
+        *self = Self::start(self.name, folder, &self.binary, &self.upstreams, tls, self.brokers.as_deref());
     }
 }
 
@@ -92,9 +111,15 @@ pub(crate) fn competitors(peer: &Peer) -> Vec<Process> {
     (0..COMPETITORS).map(compete).collect()
 }
 
-fn tidegate(home: &Path, folder: &Path, binary: &Path, port: u16, upstreams: &[u16], tls: bool) -> (Process, String) {
+fn tidegate(
+    home: &Path,
+    (certificate, binary): (Option<&Path>, &Path),
+    port: u16,
+    upstreams: &[u16],
+    brokers: Option<&str>,
+) -> (Process, String) {
     let mut arguments: Vec<String> = vec!["proxy".into(), "--listen".into(), format!("127.0.0.1:{port}")];
-    if tls {
+    if let Some(folder) = certificate {
         let paths = [("--tls-cert", "cert.pem"), ("--tls-key", "key.pem")];
         arguments.extend(
             paths.into_iter().flat_map(|(flag, file)| [flag.to_owned(), folder.join(file).display().to_string()]),
@@ -102,10 +127,21 @@ fn tidegate(home: &Path, folder: &Path, binary: &Path, port: u16, upstreams: &[u
     } else {
         arguments.push("--plaintext".into());
     }
-    for (flag, upstream) in ["--source", "--target"].into_iter().zip(upstreams) {
-        arguments.extend([flag.to_owned(), format!("http://127.0.0.1:{upstream}")]);
+    // Captured traffic all goes to one side, as it does before a cutover.
+    let sides = if brokers.is_some() { &["--source"][..] } else { &["--source", "--target"] };
+    for (flag, upstream) in sides.iter().zip(upstreams) {
+        arguments.extend([(*flag).to_owned(), format!("http://127.0.0.1:{upstream}")]);
     }
-    arguments.extend(["--weight", "500", "--no-capture", "--workers", "1", "--idle-timeout", "10m"].map(str::to_owned));
+    match brokers {
+        Some(brokers) => {
+            let losses = home.join("losses.jsonl").display().to_string();
+            let flags = ["--capture", "kafka", "--kafka", brokers, "--topic", TOPIC, "--create-topic", "2"];
+            arguments.extend(flags.map(str::to_owned));
+            arguments.extend(["--on-capture-failure", "refuse", "--loss-log", &losses].map(str::to_owned));
+        }
+        None => arguments.extend(["--weight", "500", "--no-capture"].map(str::to_owned)),
+    }
+    arguments.extend(["--workers", "1", "--idle-timeout", "10m"].map(str::to_owned));
     let shown = format!("tidegate {}", arguments.join(" "));
     let mut command = pinned(binary);
     command.args(arguments).current_dir(home);

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Fault,
+    capture::Extra,
     load::{Case, Latency},
     peers::{NAMES, Peer},
 };
@@ -18,6 +19,8 @@ pub(crate) struct Report {
     pub(crate) seconds: f64,
     /// The cases, or by name why one has no figures.
     pub(crate) cases: Vec<Result<CaseReport, (&'static str, String)>>,
+    /// What only capture has.
+    pub(crate) extra: Option<Extra>,
     pub(crate) idle: Vec<IdleReport>,
 }
 
@@ -218,6 +221,7 @@ impl Report {
             "workers": 1,
             "peers": versions,
             "cases": self.cases.iter().map(case_json).collect::<Vec<_>>(),
+            "capture": self.extra.as_ref().map(Extra::json),
             "idle": idle,
         })
     }
@@ -283,6 +287,9 @@ impl Report {
             if let Some(why) = &case.late {
                 put(&mut text, &format!("  latency and memory not shown: {why}\n"));
             }
+        }
+        if let Some(extra) = &self.extra {
+            put(&mut text, &extra.table());
         }
         if !self.idle.is_empty() {
             put(&mut text, "\nidle connections that each made a request\n");

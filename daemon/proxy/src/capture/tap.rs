@@ -145,6 +145,10 @@ impl Desk {
 
 /// How far the capture of one request is. It outlives an attempt that is made once more.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each says one thing that happened, and any of them may without the others"
+)]
 pub(crate) struct Recorded {
     /// Whether its first bytes were shown.
     pub(crate) begun: bool,

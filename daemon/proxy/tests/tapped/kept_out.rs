@@ -1,9 +1,6 @@
 //! What is kept out of the log on request; and the log that is kept in files, behind a whole proxy.
 
-use std::{
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use proxy::capture::{
     Sink,
