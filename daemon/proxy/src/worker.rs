@@ -348,7 +348,8 @@ async fn serve(worker: &Rc<Worker>, listener: StdListener) -> std::io::Result<()
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut number = 0;
-    loop {
+    // It may have been told to end before it was there to hear of it.
+    while *ending.borrow_and_update() == Ending::No {
         tokio::select! {
             accepted = listener.accept() => match accepted {
                 Ok((tcp, address)) => welcome(worker, &mut guests, tcp, address.ip()),
@@ -362,7 +363,7 @@ async fn serve(worker: &Rc<Worker>, listener: StdListener) -> std::io::Result<()
                 number += 1;
                 worker.tick(number);
             }
-            changed = ending.changed() => if changed.is_err() || *ending.borrow() != Ending::No { break },
+            changed = ending.changed() => if changed.is_err() { break },
         }
     }
     // Whoever is in the queue of the listener has connected before we stopped accepting.

@@ -6,7 +6,7 @@ use proxy::Ended;
 
 use crate::{
     clock,
-    support::{PATIENCE, Peer, client, counted, echo, get, ok, proxy_for, proxy_with, upstream},
+    support::{PATIENCE, Peer, client, counted, echo, get, nobody, ok, proxy_for, proxy_with, upstream},
 };
 
 fn drain(handle: &proxy::Handle, timeout: Duration) -> Ended {
@@ -32,6 +32,14 @@ fn an_idle_proxy_ends_at_once() {
     }
     drop(fresh);
     assert!(std::net::TcpStream::connect(handle.local_addr()).is_err(), "it no longer listens");
+}
+
+/// Proves that a proxy that is told to end while its threads are only starting ends all the same.
+#[test]
+fn a_proxy_that_has_just_started_ends() {
+    for _ in 0..50 {
+        assert_eq!(drain(&proxy_for(nobody()), PATIENCE), Ended::Drained);
+    }
 }
 
 /// Proves that requests under way end while new connections are turned away, and that their answers say `close`.
