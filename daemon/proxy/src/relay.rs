@@ -332,7 +332,7 @@ impl<'a> Relay<'a> {
         if request.ended && !capture.recorded.ended {
             capture.recorded.ended = true;
             capture.recorded.waits = tap.end(now, Lengths::of(reader.head()));
-            capture.since = Some(now);
+            capture.since = capture.recorded.waits.then_some(now);
             // A client that expects an interim answer gets it while the body waits here.
             let head = reader.head().expect_continue && !matches!(reader.head().body, Body::None | Body::Length(0));
             request.held = capture.recorded.waits.then(|| request.held.unwrap_or(Lead { head, bytes: 0 }));

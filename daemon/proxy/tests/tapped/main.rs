@@ -13,6 +13,8 @@ mod bytes;
 mod cases;
 #[path = "../listener/clock.rs"]
 mod clock;
+#[path = "../listener/counting.rs"]
+mod counting;
 mod ending;
 #[path = "../listener/every_case.rs"]
 mod every_case;
@@ -33,3 +35,7 @@ mod reference;
 mod rig;
 mod sides;
 mod support;
+#[path = "../listener/tls.rs"]
+mod tls;
+#[path = "../listener/weights.rs"]
+mod weights;
