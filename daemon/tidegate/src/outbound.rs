@@ -161,6 +161,28 @@ impl Outbound {
         self.exchange(url, request).await
     }
 
+    /// Gets `url` with `mark` as its `X-Opaque-Id`, which search engines pass over and show in their logs.
+    ///
+    /// # Errors
+    /// When there is no answer; an answer with any status is not an error.
+    pub async fn marked(
+        &self,
+        url: &str,
+        authorization: Option<&Secret>,
+        mark: &str,
+    ) -> Result<Answered, OutboundError> {
+        let wrong = |why: String| OutboundError::Url { url: shown(url), why };
+        let mut request = Request::builder()
+            .uri(url)
+            .header(header::USER_AGENT, concat!("tidegate/", env!("CARGO_PKG_VERSION")))
+            .header("x-opaque-id", mark);
+        if let Some(secret) = authorization {
+            request = request.header(header::AUTHORIZATION, secret.reveal());
+        }
+        let request = request.body(Full::default()).map_err(|error| wrong(error.to_string()))?;
+        self.exchange(url, request).await
+    }
+
     /// Posts `body` to `url` as message `id`, signed with what `secret` refers to, if anything.
     ///
     /// # Errors

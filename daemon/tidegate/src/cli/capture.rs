@@ -2,6 +2,8 @@
 
 mod cat;
 mod export;
+#[cfg(feature = "kafka")]
+mod verify;
 
 use super::{Context, Exit};
 
@@ -18,6 +20,9 @@ enum What {
     Cat(Box<cat::Cat>),
     /// Write captured files as the plain lines that the Replayer's dump modes read.
     Export(export::Export),
+    /// Send marked requests through the capture proxy and find them in its topic.
+    #[cfg(feature = "kafka")]
+    Verify(Box<verify::Verify>),
 }
 
 impl Capture {
@@ -25,6 +30,8 @@ impl Capture {
         match self.what {
             What::Cat(verb) => verb.run(context),
             What::Export(verb) => verb.run(context),
+            #[cfg(feature = "kafka")]
+            What::Verify(verb) => verb.run(context),
         }
     }
 }
