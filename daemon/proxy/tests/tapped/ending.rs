@@ -12,6 +12,7 @@ use proxy::{Ended, Handle};
 
 use crate::{
     clock,
+    kept::Inner,
     rig::{Rig, Source, a_while},
     support::{PATIENCE, counted, get, post},
 };
@@ -40,7 +41,7 @@ fn the_log_gets_the_end_of_every_connection() {
     }
     counted(&rig.handle, |counters| counters.source.in_flight == 5);
     assert_eq!(draining(&rig.handle, Duration::from_millis(100)).join().unwrap(), Ended::Drained);
-    assert_eq!(rig.log.look(|log| log.closed()), 15, "all before the threads ended");
+    assert_eq!(rig.log.look(Inner::closed), 15, "all before the threads ended");
     assert!(rig.behind.log.flush(clock::now() + PATIENCE));
     assert_eq!(rig.log.exchanges().len(), 20);
     assert_eq!(rig.behind.losses.losses(), 0);
@@ -64,7 +65,7 @@ fn a_held_write_ends_before_the_proxy_does() {
     assert_eq!((answer.status(), answer.field("connection")), (200, Some("close")));
     drop(client);
     assert_eq!(draining.join().unwrap(), Ended::Drained);
-    assert_eq!((rig.log.look(|log| log.closed()), source.whole()), (1, 1));
+    assert_eq!((rig.log.look(Inner::closed), source.whole()), (1, 1));
     assert!(rig.behind.log.flush(clock::now() + PATIENCE));
 }
 
@@ -87,5 +88,5 @@ fn a_write_that_is_cut_off_is_a_phantom() {
     assert!(!draining.is_finished(), "the log has not answered");
     rig.log.resume();
     assert_eq!(draining.join().unwrap(), Ended::Drained);
-    assert_eq!((rig.log.look(|log| log.closed()), source.whole()), (1, 0));
+    assert_eq!((rig.log.look(Inner::closed), source.whole()), (1, 0));
 }

@@ -5,6 +5,7 @@ use std::sync::{Mutex, mpsc};
 use proxy::capture::side::OnFailure;
 
 use crate::{
+    kept::Given,
     rig::{CONTINUE, OK, Rig, Setup, Source, a_while, whole},
     support::{Peer, get},
 };
@@ -153,8 +154,8 @@ fn trailers_of_a_held_write_have_room() {
     a_while();
     open.send(()).unwrap();
     assert_eq!(client.response().status(), 200);
-    let held = write.len() - trailers.len() - 3;
-    source.wait("what is before the last chunk", |got| got.concat().len() == get("/slow").len() + held);
+    let before = write.len() - trailers.len() - 3;
+    source.wait("what is before the last chunk", |got| got.concat().len() == get("/slow").len() + before);
     a_while();
     assert_eq!(source.whole(), 1, "only the read is whole");
     rig.log.resume();
@@ -183,7 +184,7 @@ fn a_client_that_leaves_is_no_reason_to_forget_its_write() {
         rig.log.pause();
         open.send(()).unwrap();
         assert_eq!(client.response().status(), 200);
-        rig.log.wait("its end", |log| log.given.last().is_some_and(|given| given.ends_request()));
+        rig.log.wait("its end", |log| log.given.last().is_some_and(Given::ends_request));
         // Longer than a client without an answer is waited for.
         std::thread::sleep(std::time::Duration::from_millis(400));
         rig.log.resume();
