@@ -23,4 +23,5 @@ mod rights;
 mod second;
 mod standing;
 mod support;
+mod terraform;
 mod whole;

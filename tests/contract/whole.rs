@@ -81,7 +81,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    fn new(steps: &str, more: &str) -> Self {
+    pub(crate) fn new(steps: &str, more: &str) -> Self {
         Self::with(steps, more, ["", ""])
     }
 
@@ -120,7 +120,7 @@ impl World {
     }
 
     /// The environment of whoever speaks to the lab.
-    fn aws<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+    pub(crate) fn aws<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command
             .env("AWS_ENDPOINT_URL", self.lab().endpoint())
             .env("AWS_REGION", REGION)

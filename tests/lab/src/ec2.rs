@@ -14,6 +14,8 @@ pub fn read(model: &Model, operation: &str, params: Params<'_>) -> Option<Result
         "DescribeNetworkInterfaces" => interfaces(model, params),
         "DescribeSubnets" => subnets(model, params),
         "DescribeVpcs" => vpcs(model, params),
+        "DescribeVpcAttribute" => vpc_attribute(model, params),
+        "DescribeRouteTables" => route_tables(model, params),
         "DescribeAvailabilityZones" => Ok(zones(model)),
         _ => return None,
     })
@@ -208,6 +210,38 @@ fn vpcs(model: &Model, params: Params<'_>) -> Result<Value, Refusal> {
         }),
     };
     filter(params, "vpcSet", &["vpc-id", "cidr"], vec![one])
+}
+
+/// One attribute of a VPC at a time, as AWS tells them; with the values that a VPC for load balancers has.
+fn vpc_attribute(model: &Model, params: Params<'_>) -> Result<Value, Refusal> {
+    let id = params.need("VpcId")?;
+    if id != model.network.vpc {
+        return Err(Refusal::new("InvalidVpcID.NotFound", format!("The vpc ID '{id}' does not exist")));
+    }
+    let names = ["enableDnsSupport", "enableDnsHostnames", "enableNetworkAddressUsageMetrics"];
+    let name = params.word("Attribute", &names)?.ok_or_else(|| Refusal::missing("Attribute"))?;
+    Ok(json!({"vpcId": id, name: {"value": name != "enableNetworkAddressUsageMetrics"}}))
+}
+
+/// The main route table, which every VPC has: to itself alone.
+fn route_tables(model: &Model, params: Params<'_>) -> Result<Value, Refusal> {
+    let network = &model.network;
+    let id = network.vpc.replace("vpc-", "rtb-");
+    let main = json!([{"routeTableAssociationId": id.replace("rtb-", "rtbassoc-"), "routeTableId": id, "main": true,
+        "associationState": {"state": "associated"}}]);
+    let one = Found {
+        asked: vec![
+            ("route-table-id", vec![id.clone()]),
+            ("vpc-id", vec![network.vpc.clone()]),
+            ("association.main", vec!["true".to_owned()]),
+        ],
+        shown: json!({
+            "routeTableId": id, "vpcId": network.vpc, "ownerId": ACCOUNT, "associationSet": main,
+            "routeSet": [{"destinationCidrBlock": network.cidr, "gatewayId": "local", "state": "active",
+                "origin": "CreateRouteTable"}],
+        }),
+    };
+    filter(params, "routeTableSet", &["route-table-id", "vpc-id", "association.main"], vec![one])
 }
 
 fn zones(model: &Model) -> Value {

@@ -232,6 +232,11 @@ def network():
     (group,) = ec2.describe_security_groups(GroupIds=ids)["SecurityGroups"]
     assert any(rule["FromPort"] == 443 for rule in group["IpPermissions"])
     equal(ec2.describe_vpcs()["Vpcs"][0]["VpcId"], VPC)
+    hostnames = ec2.describe_vpc_attribute(VpcId=VPC, Attribute="enableDnsHostnames")
+    equal(hostnames["EnableDnsHostnames"]["Value"], True)
+    refused("InvalidVpcID.NotFound", ec2.describe_vpc_attribute, VpcId="vpc-0", Attribute="enableDnsSupport")
+    main = [{"Name": "association.main", "Values": ["true"]}]
+    equal(ec2.describe_route_tables(Filters=main)["RouteTables"][0]["VpcId"], VPC)
     equal(len(ec2.describe_availability_zones()["AvailabilityZones"]), 2)
 
 
