@@ -10,6 +10,8 @@ pub mod dynamodb;
 pub mod find;
 pub mod lease;
 pub(crate) mod lenient;
+#[cfg(feature = "kafka")]
+pub mod msk;
 pub mod pace;
 pub mod sign;
 pub mod xml;

@@ -57,6 +57,9 @@ pub(super) struct Brokers {
 enum Auth {
     None,
     Ssl,
+    /// MSK's IAM, with the credentials that the process has; over TLS.
+    #[value(name = "msk-iam")]
+    MskIam,
     #[value(name = "scram-sha-256")]
     ScramSha256,
     #[value(name = "scram-sha-512")]
@@ -91,22 +94,17 @@ impl Brokers {
                 Properties::parse(&text).with_context(|| format!("cannot use {}", path.display()))?
             }
         };
-        ensure!(
-            !properties.wants_iam(),
-            "the properties file asks for MSK's IAM, which this build cannot sign for: use SCRAM or TLS"
-        );
-        Ok(Options { security: self.security()?, properties, ..Options::new(brokers, topic) })
+        let security = if properties.wants_iam() && self.kafka_auth.is_none() {
+            self.iam(brokers)?
+        } else {
+            self.security(brokers)?
+        };
+        Ok(Options { security, properties, ..Options::new(brokers, topic) })
     }
 
-    fn security(&self) -> anyhow::Result<Security> {
+    fn security(&self, brokers: &str) -> anyhow::Result<Security> {
         let wants_tls = self.kafka_ca.is_some() || self.kafka_cert.is_some() || self.kafka_any_host;
-        let tls = || Tls {
-            authorities: self.kafka_ca.clone(),
-            certificate: self.kafka_cert.clone(),
-            key: self.kafka_key.clone(),
-            key_password: None,
-            any_host: self.kafka_any_host,
-        };
+        let tls = || self.tls();
         let scram = |mechanism| -> anyhow::Result<Security> {
             let user = self.kafka_user.clone().context("SCRAM needs a user: name --kafka-user")?;
             let password = self.password()?;
@@ -125,9 +123,32 @@ impl Brokers {
                 })
             }
             Some(Auth::Ssl) => Ok(Security::Tls(tls())),
+            Some(Auth::MskIam) => self.iam(brokers),
             Some(Auth::ScramSha256) => scram(Scram::Sha256),
             Some(Auth::ScramSha512) => scram(Scram::Sha512),
         }
+    }
+
+    fn tls(&self) -> Tls {
+        Tls {
+            authorities: self.kafka_ca.clone(),
+            certificate: self.kafka_cert.clone(),
+            key: self.kafka_key.clone(),
+            key_password: None,
+            any_host: self.kafka_any_host,
+        }
+    }
+
+    #[cfg(feature = "aws")]
+    fn iam(&self, brokers: &str) -> anyhow::Result<Security> {
+        let provider = crate::aws::msk::Msk::new(brokers).map_err(anyhow::Error::msg)?;
+        Ok(Security::Token { provider: std::sync::Arc::new(provider), tls: Some(self.tls()) })
+    }
+
+    #[cfg(not(feature = "aws"))]
+    #[expect(clippy::unused_self, reason = "the shape of the other build")]
+    fn iam(&self, _brokers: &str) -> anyhow::Result<Security> {
+        anyhow::bail!("MSK's IAM needs a build with the feature `aws`; this one can use SCRAM or TLS")
     }
 
     fn password(&self) -> anyhow::Result<Secret> {

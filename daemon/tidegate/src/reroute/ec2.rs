@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::check::Answered;
 use super::knock::Knock;
-use crate::aws::sign::Signer;
+use crate::aws::sign::{Signer, encoded};
 use crate::aws::xml;
 
 /// EC2 as it is reached.
@@ -29,15 +29,6 @@ pub(super) struct Ec2 {
 /// Why a question was not answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Unanswered(pub(super) String);
-
-/// Everything but letters, digits and `-_.~` as `%XX` (RFC 3986).
-fn encoded(text: &str) -> String {
-    let one = |byte: u8| match byte {
-        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
-        _ => format!("%{byte:02X}"),
-    };
-    text.bytes().map(one).collect()
-}
 
 const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
 
