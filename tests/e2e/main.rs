@@ -13,6 +13,7 @@ mod faults;
 mod fleet;
 mod gates;
 mod journal;
+mod kubernetes;
 mod load;
 mod orders;
 mod processes;

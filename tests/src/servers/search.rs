@@ -44,6 +44,14 @@ pub fn schema_validator() -> Command {
     command
 }
 
+/// The program `tests/servers/manifests.py` with its interpreter: a validator of Kubernetes' manifests; arguments are the
+/// caller's.
+pub fn manifest_validator() -> Command {
+    let mut command = Command::new(state_folder().join("venv/bin/python"));
+    command.arg(servers_folder().join("manifests.py"));
+    command
+}
+
 /// The Python client's program `tests/servers/client.py` with its interpreter; arguments are the caller's.
 pub fn python_client() -> Command {
     let mut command = Command::new(state_folder().join("venv/bin/python"));

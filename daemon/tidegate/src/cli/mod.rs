@@ -24,6 +24,7 @@ mod hold;
 mod journal;
 #[cfg(feature = "kafka")]
 mod kafka;
+mod kubernetes;
 mod man;
 mod order;
 mod pause;
@@ -218,6 +219,8 @@ pub enum Verb {
     Report(report::Report),
     /// Look at the source's and the target's clusters: their indices, who they are, and whether their documents agree.
     Clusters(clusters::Clusters),
+    /// Manifests for the capture proxies of a workflow file of Migration Assistant.
+    Kubernetes(kubernetes::Kubernetes),
     /// What Tidegate needs and finds in AWS.
     Aws(aws::Aws),
     /// Bring clients to the capture proxy, before any weight is shifted.
@@ -257,6 +260,7 @@ impl Verb {
             Self::Watch(verb) => verb.run(context),
             Self::Report(verb) => verb.run(context),
             Self::Clusters(verb) => verb.run(context),
+            Self::Kubernetes(verb) => verb.run(context),
             Self::Aws(verb) => verb.run(context),
             #[cfg(feature = "aws")]
             Self::Reroute(verb) => verb.run(context),
@@ -302,7 +306,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// Turns the words of the Java capture proxy, where `tidegate proxy` was given them, into ours.
+/// Turns the words of the Java capture proxy and of a workflow file, where `tidegate proxy` was given them, into ours.
 fn translated(mut args: Vec<OsString>) -> Result<Vec<OsString>, String> {
     let Some(verb) = args.iter().position(|arg| arg == "proxy") else { return Ok(args) };
     // Not a value of another verb's flag: only our own few flags may stand before a verb.
@@ -311,13 +315,19 @@ fn translated(mut args: Vec<OsString>) -> Result<Vec<OsString>, String> {
     }
     let env =
         std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    if let Some(translated) = proxy::java::translate(&args[verb + 1..], env)? {
+    let take = |args: &mut Vec<OsString>, translated: Option<proxy::java::Translated>| {
+        let Some(translated) = translated else { return };
         args.truncate(verb + 1);
         args.extend(translated.args);
         for note in translated.notes {
             drop(writeln!(std::io::stderr().lock(), "tidegate proxy: {note}"));
         }
-    }
+    };
+    let java = proxy::java::translate(&args[verb + 1..], env)?;
+    take(&mut args, java);
+    // Behind the other: what is said, in whatever words, wins over the file.
+    let workflow = proxy::from_workflow::translate(&args[verb + 1..])?;
+    take(&mut args, workflow);
     Ok(args)
 }
 

@@ -3,6 +3,7 @@
 //! Only flags are read here; what they mean is in the crate `proxy`.
 
 mod capture;
+pub(super) mod from_workflow;
 pub(super) mod java;
 #[cfg(feature = "kafka")]
 mod kafka;
@@ -33,7 +34,7 @@ use crate::systemd::{self, NotifyState};
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = format!("\
 SIGTERM drains and ends it; SIGHUP reads the certificate files again. With --json, the first line of stdout says where \
-it listens.\n\n{}", java::help()))]
+it listens.\n\n{}\n\n{}", from_workflow::HELP, java::help()))]
 pub struct Proxy {
     /// Where clients connect to (HOST:PORT; port 0 asks the system for one).
     #[arg(long, value_name = "ADDR")]

@@ -179,7 +179,7 @@ fn snake(name: &str) -> String {
     text
 }
 
-fn has(args: &[OsString], flag: &str) -> bool {
+pub(super) fn has(args: &[OsString], flag: &str) -> bool {
     args.iter()
         .filter_map(|arg| arg.to_str())
         .any(|arg| arg.strip_prefix(flag).is_some_and(|rest| rest.is_empty() || rest.starts_with('=')))
