@@ -14,6 +14,7 @@ use crate::{
     clock,
     config::{self, Retry, Sticky},
     count::{Ended, Failure, Outcome, SideName},
+    flights::Flight,
     flow::{Flow, consume},
     guest::{Guest, refuse},
     pool::Connection,
@@ -55,7 +56,7 @@ const ENDPOINTS_TRIED_MAX: usize = 3;
 struct Belonging<'a> {
     worker: &'a Worker,
     side: SideName,
-    flight: usize,
+    flight: Flight,
     counted: bool,
 }
 

@@ -25,6 +25,7 @@ use crate::{
     class::Class,
     clock,
     count::Failure,
+    flights::Flight,
     flow::{Lead, consume},
     guest::{Guest, poll_fill},
     pool::Connection,
@@ -118,8 +119,8 @@ pub(crate) struct Relay<'a> {
     pub(crate) guest: &'a mut Guest,
     pub(crate) upstream: &'a mut Connection,
     pub(crate) held: &'a mut Held,
-    /// The slot among the requests that wait for a first byte.
-    pub(crate) flight: usize,
+    /// Its place among the requests that wait for a first byte.
+    pub(crate) flight: Flight,
     pub(crate) began: Instant,
     /// When bytes moved for the last time.
     pub(crate) moved: Instant,
@@ -163,7 +164,7 @@ impl<'a> Relay<'a> {
         guest: &'a mut Guest,
         upstream: &'a mut Connection,
         held: &'a mut Held,
-        flight: usize,
+        flight: Flight,
         began: Instant,
         now: Instant,
     ) -> Self {
@@ -194,6 +195,9 @@ impl<'a> Relay<'a> {
     /// The same, captured: the guest has a tap on this side.
     pub(crate) fn captured(mut self, class: Class, recorded: &'a mut Recorded) -> Self {
         let since = (recorded.waits && recorded.ended).then_some(self.moved);
+        if since.is_some() {
+            self.worker.flights.waits_since(self.flight, None);
+        }
         self.capture = Some(Capturing { class, recorded, hold: Hold::Log, since });
         self
     }
@@ -314,7 +318,7 @@ impl<'a> Relay<'a> {
     /// begins at `last_chunk` if it was framed just now.
     fn show_request(&mut self, from: usize, last_chunk: Option<usize>) {
         let now = if self.stirred { self.moved_now() } else { self.moved };
-        let Self { capture: Some(capture), guest, held, upstream, began, .. } = self else { return };
+        let Self { capture: Some(capture), worker, flight, guest, held, upstream, began, .. } = self else { return };
         let Guest { input, reader, request, taps, .. } = &mut **guest;
         let tap = taps[upstream.side as usize].as_mut().expect("a captured request has a tap");
         let bytes = input.as_ref().map_or(&[][..], Buffer::filled);
@@ -333,6 +337,10 @@ impl<'a> Relay<'a> {
             capture.recorded.ended = true;
             capture.recorded.waits = tap.end(now, Lengths::of(reader.head()));
             capture.since = capture.recorded.waits.then_some(now);
+            if capture.recorded.waits {
+                // What the log takes is not the side's time.
+                worker.flights.waits_since(*flight, None);
+            }
             // A client that expects an interim answer gets it while the body waits here.
             let head = reader.head().expect_continue && !matches!(reader.head().body, Body::None | Body::Length(0));
             request.held = capture.recorded.waits.then(|| request.held.unwrap_or(Lead { head, bytes: 0 }));
@@ -386,7 +394,8 @@ impl<'a> Relay<'a> {
         }
         self.guest.request.held = None;
         // The time that the upstream has begins now.
-        self.stirred = true;
+        let now = self.moved_now();
+        self.worker.flights.waits_since(self.flight, Some(now));
         Ok(false)
     }
 

@@ -115,7 +115,11 @@ impl Desk {
                         let bytes = slot.under_way.pop_front().expect("only what is under way is answered");
                         slot.under_way_bytes -= bytes as usize;
                     }
-                    Verdict::Lost(lost) => slot.lost = Some(lost),
+                    Verdict::Lost(lost) => match &mut slot.lost {
+                        // Why it began counts, and whether the log may have the last of them.
+                        Some(first) => first.perhaps_there = lost.perhaps_there,
+                        none => *none = Some(lost),
+                    },
                 }
                 if let Some(waker) = slot.waker.take() {
                     waker.wake();
@@ -412,7 +416,14 @@ impl Tap {
 impl Drop for Tap {
     fn drop(&mut self) {
         self.writing = false;
-        self.with(clock::now(), |stream, recorder, at, sealed| stream.close(recorder, at, None, sealed));
+        let now = clock::now();
+        // A write that is over does not wait for room any more.
+        while !self.is_lost()
+            && let Some(entry) = self.parked.pop_front()
+        {
+            self.send(entry, now);
+        }
+        self.with(now, |stream, recorder, at, sealed| stream.close(recorder, at, None, sealed));
         let mut slots = self.desk.slots.borrow_mut();
         slots.slots[self.slot].renew();
         slots.free.push(self.slot);
