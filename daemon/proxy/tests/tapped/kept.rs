@@ -6,7 +6,8 @@ use std::{
         Arc, Condvar, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
+    thread,
+    time::{Duration, Instant},
 };
 
 use proxy::capture::{
@@ -18,6 +19,9 @@ use crate::{clock, grammar::assert_grammar, support::PATIENCE};
 
 /// The largest chunk that a proxy writes.
 const CHUNK_BYTES_MAX: usize = 1024 * 1024 - 500;
+
+/// How long an answer takes that another thread gives.
+const SOON: Duration = Duration::from_millis(1);
 
 /// What it does with a record.
 #[derive(Clone, Debug, Default)]
@@ -201,6 +205,23 @@ impl Kept {
     /// Looks at what it was given.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&Inner) -> T) -> T {
         look(&self.inner())
+    }
+
+    /// From now on each record is answered by another thread a little later, with what `judge` says of it.
+    pub(crate) fn answer_soon(self: &Arc<Self>, mut judge: impl FnMut() -> Verdict + Send + 'static) {
+        self.pause();
+        let log = Arc::downgrade(self);
+        thread::spawn(move || {
+            while let Some(log) = log.upgrade() {
+                let mut inner = log.inner();
+                for (place, receipt) in std::mem::take(&mut inner.waiting) {
+                    inner.say(place, receipt, judge());
+                }
+                drop(inner);
+                drop(log);
+                thread::sleep(SOON);
+            }
+        });
     }
 
     /// Waits until what it was given is as wanted.

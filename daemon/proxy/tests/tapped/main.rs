@@ -11,6 +11,7 @@ mod bytes;
 #[path = "../../../../tests/src/hostile/mod.rs"]
 #[expect(unreachable_pub, reason = "shared with the package of the end-to-end tests, where it is reachable")]
 mod cases;
+mod chance;
 #[path = "../listener/clock.rs"]
 mod clock;
 #[path = "../listener/counting.rs"]

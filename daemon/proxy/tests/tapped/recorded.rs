@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use proxy::capture::read::{End, Exchange};
+use proxy::capture::{
+    Verdict,
+    read::{End, Exchange},
+};
 
 use crate::{
     clock,
@@ -96,6 +99,7 @@ fn assert_same(exchange: &Exchange, request: &[u8], response: &[u8]) {
 fn a_mix_of_requests_is_recorded_as_it_was() {
     let source = Source::new(answer);
     let rig = Arc::new(Rig::new(source.address));
+    rig.log.answer_soon(|| Verdict::Safe);
     let clients: Vec<_> = (0..6)
         .map(|how| {
             let rig = Arc::clone(&rig);
@@ -127,6 +131,7 @@ fn a_mix_of_requests_is_recorded_as_it_was() {
         .collect();
     let told: Vec<Vec<(String, Vec<u8>)>> = clients.into_iter().map(|client| client.join().unwrap()).collect();
     rig.log.wait_closed(told.len());
+    rig.log.resume();
     let recorded = rig.log.exchanges();
     assert_eq!(recorded.len(), told.iter().map(Vec::len).sum::<usize>());
     let mut names: Vec<&Arc<str>> = recorded.iter().map(|exchange| &exchange.connection).collect();

@@ -7,7 +7,7 @@ mod plain;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use proxy::{Config, Handle};
+use proxy::{Config, Handle, capture::Verdict};
 
 pub(crate) use plain::{PATIENCE, Peer, client, counted, echo, get, nobody, ok, post, side, upstream, weigh};
 
@@ -23,7 +23,9 @@ pub(crate) fn proxy_with(source: SocketAddr, target: Option<SocketAddr>, change:
     plain::proxy_with(source, target, |config| {
         change(config);
         for side in [Some(&mut config.source), config.target.as_mut()].into_iter().flatten() {
-            side.capture = Some(Setup::default().captured(Arc::new(Kept::forgetful())).0);
+            let log = Arc::new(Kept::forgetful());
+            log.answer_soon(|| Verdict::Safe);
+            side.capture = Some(Setup::default().captured(log).0);
         }
     })
 }
