@@ -10,7 +10,10 @@ use crate::{
 };
 
 const CLIENTS: usize = 6;
-const REQUESTS: usize = 50;
+const REQUESTS: usize = 120;
+
+/// Less than what the clients send at a time.
+const BUDGET_BYTES: usize = 400_000;
 
 /// One in so many records is lost.
 const LOST_ONE_IN: u32 = 6;
@@ -92,7 +95,11 @@ fn counts<'a>(requests: impl Iterator<Item = &'a [u8]>) -> HashMap<String, usize
 fn chance_breaks_no_promise() {
     for on_failure in [OnFailure::Refuse, OnFailure::Forward] {
         let source = Source::ok();
-        let rig = Arc::new(Rig::with(source.address, Setup { on_failure, ..Setup::default() }, |_| ()));
+        let rig = Arc::new(Rig::with(
+            source.address,
+            Setup { on_failure, budget_bytes: BUDGET_BYTES, ..Setup::default() },
+            |_| (),
+        ));
         rig.log.answer_soon(judge(7, &rig.behind.breaker));
         let clients: Vec<_> = (0..CLIENTS)
             .map(|number| {
