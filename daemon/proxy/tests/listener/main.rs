@@ -15,6 +15,7 @@ mod ending;
 mod every_case;
 mod failures;
 mod hostile;
+mod memory;
 mod support;
 mod tls;
 mod weights;

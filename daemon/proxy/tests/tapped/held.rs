@@ -5,9 +5,10 @@ use std::sync::{Mutex, mpsc};
 use proxy::capture::side::OnFailure;
 
 use crate::{
+    clock,
     kept::Given,
     rig::{CONTINUE, OK, Rig, Setup, Source, a_while, whole},
-    support::{Peer, get},
+    support::{PATIENCE, Peer, get, post},
 };
 
 /// Writes of every framing. Those that expect an interim answer get it while they are held.
@@ -127,6 +128,28 @@ fn large_writes_pass() {
     let recorded: Vec<Vec<u8>> = rig.log.exchanges().into_iter().map(|exchange| exchange.request).collect();
     assert_eq!(recorded.len(), 10);
     assert!(recorded.concat() == source.got().concat(), "the log and the source have the same bytes");
+}
+
+/// Proves that a write that is larger than may be under way is read no further than that while the log is silent.
+#[test]
+fn no_more_of_a_write_is_read_than_may_be_under_way() {
+    const UNDER_WAY_BYTES: usize = 8 * 1024 * 1024;
+    let source = Source::ok();
+    let rig = Rig::new(source.address);
+    rig.log.pause();
+    let write = post("/_bulk", &"b".repeat(3 * UNDER_WAY_BYTES));
+    let mut client = rig.client();
+    let asking = std::thread::spawn(move || client.ask(write).status());
+    let deadline = clock::now() + PATIENCE;
+    while rig.behind.log.figures().under_way_bytes < UNDER_WAY_BYTES {
+        assert!(clock::now() < deadline, "{:?}", rig.behind.log.figures());
+        std::thread::yield_now();
+    }
+    a_while();
+    let under_way = rig.behind.log.figures().under_way_bytes;
+    assert!(under_way < UNDER_WAY_BYTES + UNDER_WAY_BYTES / 8, "{under_way} bytes");
+    rig.log.resume();
+    assert_eq!(asking.join().unwrap(), 200);
 }
 
 /// Proves that trailers that find the buffer full of what came before them have room: what is before the last chunk goes

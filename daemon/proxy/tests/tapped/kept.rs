@@ -41,7 +41,7 @@ pub(crate) struct Kept {
     inner: Mutex<Inner>,
     changed: Condvar,
     life: AtomicU64,
-    /// Whether it forgets names that say much, and does not check them: for tests that measure memory.
+    /// Whether it forgets names that say much, and does not check them: for tests that send what is not worth keeping.
     forgets: bool,
 }
 
