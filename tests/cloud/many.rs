@@ -25,6 +25,13 @@ use tidegate_tests::servers::{Process, built_binary};
 const SERVICES: u16 = 500;
 const SHIFTING: [usize; 2] = [20, 30];
 
+/// Between the last of these and this the largest number is looked for whose polls keep [`KEPT`]. Looks take turns at a
+/// fifth of a second and a little more, so it must be below 50.
+const SEARCH_MAX: usize = 60;
+
+/// How often each service that shifts is to be looked at.
+const KEPT: Duration = Duration::from_secs(10);
+
 /// How many times as fast as real time.
 const SPEED: u32 = 6;
 
@@ -136,6 +143,62 @@ fn name(nth: usize) -> String {
     format!("service-{nth}")
 }
 
+/// The daemon, and which of its services shift.
+struct Bench<'a> {
+    lab: &'a Lab,
+    daemon: &'a mut Process,
+    socket: PathBuf,
+    api: String,
+    shifting: Vec<usize>,
+    /// The first that was never started.
+    next: usize,
+}
+
+impl Bench<'_> {
+    fn say(&self, arguments: &[&str]) {
+        let mut command = Command::new(built_binary());
+        let output = command.args(arguments).env("TIDEGATE_API", &self.api).output().expect("the program can be run");
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    /// Lets exactly so many services shift, and measures; how often each of them is looked at.
+    fn measure(&mut self, count: usize, row: &mut impl FnMut(&str)) -> Duration {
+        while self.shifting.len() > count
+            && let Some(nth) = self.shifting.pop()
+        {
+            self.say(&["abort", &name(nth), "--yes", "--reason", "fewer shall shift"]);
+        }
+        while self.shifting.len() < count {
+            self.say(&["start", &name(self.next), "--yes"]);
+            self.shifting.push(self.next);
+            self.next += 1;
+        }
+        let socket = &self.socket;
+        self.daemon.wait_until(&format!("{count} services bake their first step"), READY_MAX, |_| {
+            sum(&metrics(socket), "tidegate_phase", "phase=\"baking\"") as usize == count
+        });
+        let shared = self.lab.shared();
+        let throttled = || shared.history.calls().iter().filter(|call| call.error.is_some()).count();
+        let (before, usage, refused) = (metrics(socket), self.daemon.usage(), throttled());
+        sleep(MINUTE * MINUTES / SPEED);
+        let (after, used) = (metrics(socket), self.daemon.usage());
+        let minutes = f64::from(MINUTES);
+        let gained = |name: &str, label: &str| (sum(&after, name, label) - sum(&before, name, label)) / minutes;
+        let looks = gained("tidegate_aws_calls", "DescribeTargetHealth") - HEALTH_OF_CHECKS * count as f64;
+        let asked = gained("tidegate_aws_metrics", "");
+        let every = count as f64 * 60.0 / looks;
+        row(&format!(
+            "| {count} | {:.0} | {} | {every:.1} | {asked:.0} | {:.2} | {:.2} | {} |",
+            gained("tidegate_aws_calls", ""),
+            throttled() - refused,
+            asked * 1440.0 / 1000.0 * DOLLARS_A_THOUSAND,
+            used.cpu.saturating_sub(usage.cpu).as_secs_f64() / minutes,
+            used.memory_bytes / (1 << 20),
+        ));
+        Duration::try_from_secs_f64(every).unwrap_or(Duration::MAX)
+    }
+}
+
 /// Gives `row` each row of the table as soon as it is known.
 pub(crate) fn table(mut row: impl FnMut(&str)) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
@@ -161,8 +224,9 @@ pub(crate) fn table(mut row: impl FnMut(&str)) {
         );
         std::fs::write(path(&format!("policies/{name}.toml")), policy).expect("a file of ours");
     }
-    let shifting = SHIFTING.iter().max().copied().unwrap_or_default();
-    let _feeder = Feeder::start(Arc::clone(lab.shared()), lab.scenes()[..shifting].to_vec());
+    // Those that were aborted on the way are not started again, so more are fed than ever shift at once.
+    let fed = SEARCH_MAX * 2;
+    let _feeder = Feeder::start(Arc::clone(lab.shared()), lab.scenes()[..fed].to_vec());
     let socket = path("control.sock");
     let api = format!("unix:{}", socket.display());
     let mut command = Command::new(built_binary());
@@ -175,35 +239,28 @@ pub(crate) fn table(mut row: impl FnMut(&str)) {
         "| of {SERVICES} services shifting | calls/min | of them throttled | health looks: one every, s | CloudWatch \
          metrics/min | $ a day | CPU-s/min | memory, MiB |\n|---|---|---|---|---|---|---|---|"
     ));
-    let mut started = 0;
+    let mut bench = Bench { lab: &lab, daemon: &mut daemon, socket, api, shifting: Vec::new(), next: 0 };
+    let mut keeps = 0;
     for count in SHIFTING {
-        for nth in started..count {
-            let mut start = Command::new(built_binary());
-            start.args(["start", &name(nth), "--yes"]).env("TIDEGATE_API", &api);
-            assert!(start.output().expect("the program can be run").status.success(), "{} starts", name(nth));
+        if bench.measure(count, &mut row) <= KEPT {
+            keeps = count;
         }
-        started = count;
-        daemon.wait_until(&format!("{count} services bake their first step"), READY_MAX, |_| {
-            sum(&metrics(&socket), "tidegate_phase", "phase=\"baking\"") as usize >= count
-        });
-        let throttled = || lab.shared().history.calls().iter().filter(|call| call.error.is_some()).count();
-        let (before, usage, refused) = (metrics(&socket), daemon.usage(), throttled());
-        sleep(MINUTE * MINUTES / SPEED);
-        let (after, used) = (metrics(&socket), daemon.usage());
-        let minutes = f64::from(MINUTES);
-        let gained = |name: &str, label: &str| (sum(&after, name, label) - sum(&before, name, label)) / minutes;
-        let looks = gained("tidegate_aws_calls", "DescribeTargetHealth") - HEALTH_OF_CHECKS * count as f64;
-        let asked = gained("tidegate_aws_metrics", "");
-        row(&format!(
-            "| {count} | {:.0} | {} | {:.1} | {asked:.0} | {:.2} | {:.2} | {} |",
-            gained("tidegate_aws_calls", ""),
-            throttled() - refused,
-            count as f64 * 60.0 / looks,
-            asked * 1440.0 / 1000.0 * DOLLARS_A_THOUSAND,
-            used.cpu.saturating_sub(usage.cpu).as_secs_f64() / minutes,
-            used.memory_bytes / (1 << 20),
-        ));
     }
+    // Bisection: `keeps` is known to keep it, `fails` not to. Six rounds at most.
+    let mut fails = SEARCH_MAX;
+    if bench.measure(SEARCH_MAX, &mut row) <= KEPT {
+        (keeps, fails) = (SEARCH_MAX, SEARCH_MAX + 1);
+    }
+    while fails - keeps > 1 {
+        let middle = keeps.midpoint(fails);
+        if bench.measure(middle, &mut row) <= KEPT {
+            keeps = middle;
+        } else {
+            fails = middle;
+        }
+    }
+    let more = if keeps == SEARCH_MAX { "; more were not tried" } else { "" };
+    row(&format!("\n{keeps} shifting services are the most that are looked at every {} s{more}", KEPT.as_secs()));
     daemon.stop();
     runtime.block_on(lab.stop());
 }
