@@ -16,6 +16,7 @@ mod journal;
 mod kubernetes;
 mod load;
 mod orders;
+mod preflight;
 mod processes;
 mod prometheus;
 mod readme;

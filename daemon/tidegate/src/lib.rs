@@ -11,6 +11,7 @@ pub mod aws;
 pub mod balancer;
 pub mod baselines;
 pub mod cli;
+pub mod client;
 pub mod clock;
 pub mod clusters;
 pub mod config;
@@ -39,7 +40,6 @@ pub mod screen;
 pub mod secret;
 pub mod serve;
 pub mod simulate;
-pub mod smoke;
 pub mod store;
 pub mod systemd;
 #[cfg(test)]

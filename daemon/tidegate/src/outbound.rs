@@ -7,12 +7,13 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use cutover::Timestamp;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use http::{Method, Request, StatusCode, header};
+use http::{HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_rustls::HttpsConnector;
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use rustls::pki_types::ServerName;
 use sha2::Sha256;
 
 use crate::port::{BoxError, in_one_line};
@@ -25,6 +26,8 @@ const ANSWER_BYTES_MAX: usize = 16 * 1024;
 #[derive(Clone)]
 pub struct Outbound {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    /// What is asked for in place of the URL's host, where that is told apart.
+    host: Option<HeaderValue>,
 }
 
 /// What a receiver answered.
@@ -53,6 +56,14 @@ pub enum OutboundError {
     /// An answer that is longer than any that is asked for, or cut short.
     #[error("cannot read the answer of `{url}`: {why}")]
     Torn {
+        /// The URL as it may be shown.
+        url: String,
+        /// What went wrong.
+        why: String,
+    },
+    /// Who answers shows no certificate that is trusted here, or does not take ours.
+    #[error("cannot speak TLS with `{url}`: {why}")]
+    Tls {
         /// The URL as it may be shown.
         url: String,
         /// What went wrong.
@@ -89,14 +100,32 @@ impl Outbound {
             .https_or_http()
             .enable_http1()
             .build();
-        Ok(Self { client: Client::builder(TokioExecutor::new()).build(connector) })
+        Ok(Self { client: Client::builder(TokioExecutor::new()).build(connector), host: None })
     }
 
     /// Trusts what `tls` trusts, and shows the certificate that is in it, if any.
     pub fn by(tls: rustls::ClientConfig) -> Self {
         let connector =
             hyper_rustls::HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
-        Self { client: Client::builder(TokioExecutor::new()).build(connector) }
+        Self { client: Client::builder(TokioExecutor::new()).build(connector), host: None }
+    }
+
+    /// As [`Outbound::by`]; what is gone to is asked for `name`, which its certificate must be good for, whatever the URL says:
+    /// a load balancer's test listener has an address of its own and the certificate that clients know.
+    ///
+    /// # Errors
+    /// When `name` is none of a host.
+    pub fn naming(tls: rustls::ClientConfig, name: &str) -> Result<Self, BoxError> {
+        let said = |why: String| format!("`{name}` is no name of a host: {why}");
+        let host = HeaderValue::from_str(name).map_err(|error| said(error.to_string()))?;
+        let name = ServerName::try_from(name.to_owned()).map_err(|error| said(error.to_string()))?;
+        let connector = hyper_rustls::HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .with_server_name_resolver(FixedServerNameResolver::new(name))
+            .enable_http1()
+            .build();
+        Ok(Self { client: Client::builder(TokioExecutor::new()).build(connector), host: Some(host) })
     }
 
     /// Asks `url` a question that is long, or has a long answer, and reads that whole: `form` is posted as a form.
@@ -143,22 +172,28 @@ impl Outbound {
         if let Some(secret) = authorization {
             request = request.header(header::AUTHORIZATION, secret.reveal());
         }
+        if let Some(host) = &self.host {
+            request = request.header(header::HOST, host);
+        }
         self.whole(url, request.body(Full::default()).map_err(|error| wrong(error.to_string()))?, bytes_max).await
     }
 
-    /// Gets `url` with `authorization` as the value of that header.
-    ///
-    /// # Errors
-    /// When there is no answer; an answer with any status is not an error.
-    pub async fn get(&self, url: &str, authorization: Option<&Secret>) -> Result<Answered, OutboundError> {
-        let wrong = |why: String| OutboundError::Url { url: shown(url), why };
-        let mut request =
-            Request::builder().uri(url).header(header::USER_AGENT, concat!("tidegate/", env!("CARGO_PKG_VERSION")));
-        if let Some(secret) = authorization {
-            request = request.header(header::AUTHORIZATION, secret.reveal());
-        }
-        let request = request.body(Full::default()).map_err(|error| wrong(error.to_string()))?;
-        self.exchange(url, request).await
+    /// Sends a request and reads the answer whole.
+    async fn whole(
+        &self,
+        url: &str,
+        request: Request<Full<Bytes>>,
+        bytes_max: usize,
+    ) -> Result<(StatusCode, Bytes), OutboundError> {
+        let lost = |error: hyper_util::client::legacy::Error| {
+            let (url, why) = (shown(url), in_one_line(&error));
+            if is_of_tls(&error) { OutboundError::Tls { url, why } } else { OutboundError::NoAnswer { url, why } }
+        };
+        let answer = self.client.request(request).await.map_err(lost)?;
+        let status = answer.status();
+        let torn = |why: String| OutboundError::Torn { url: shown(url), why };
+        let body = Limited::new(answer.into_body(), bytes_max).collect().await;
+        Ok((status, body.map_err(|error| torn(error.to_string()))?.to_bytes()))
     }
 
     /// Gets `url` with `mark` as its `X-Opaque-Id`, which search engines pass over and show in their logs.
@@ -212,21 +247,6 @@ impl Outbound {
         self.exchange(url, request).await
     }
 
-    /// Sends `request` and reads the whole of its answer.
-    async fn whole(
-        &self,
-        url: &str,
-        request: Request<Full<Bytes>>,
-        bytes_max: usize,
-    ) -> Result<(StatusCode, Bytes), OutboundError> {
-        let lost = |why: String| OutboundError::NoAnswer { url: shown(url), why };
-        let answer = self.client.request(request).await.map_err(|error| lost(in_one_line(&error)))?;
-        let status = answer.status();
-        let torn = |why: String| OutboundError::Torn { url: shown(url), why };
-        let body = Limited::new(answer.into_body(), bytes_max).collect().await;
-        Ok((status, body.map_err(|error| torn(error.to_string()))?.to_bytes()))
-    }
-
     /// Sends a request that somebody else has made and signed; its status, header and body.
     ///
     /// # Errors
@@ -255,6 +275,22 @@ impl Outbound {
         };
         Ok(Answered { status, text })
     }
+}
+
+/// Whether TLS is what went wrong: an input or output error keeps its cause where `source` does not show it.
+fn is_of_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if error.is::<rustls::Error>() {
+            return true;
+        }
+        let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        next = match inner {
+            Some(inner) => Some(inner),
+            None => error.source(),
+        };
+    }
+    false
 }
 
 /// A form as `application/x-www-form-urlencoded`; what is not a letter or digit is encoded by its bytes.

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cutover::policy::{
-    BalancerPolicy, BaselinePolicy, CaptureNeed, ChangeWindow, DrainPolicy, DrainTimeout, DriftPolicy, FleetPolicy,
-    Gate, GateBefore, GateKind, GateTimeout, GuardPolicy, MetricsPolicy, OnBaselineDrift, OnTimeout, OnUnknown, Policy,
-    ProxyRetry, RevertPolicy, ShiftPolicy, SidePolicy, Tripwire, TripwireKind, UnknownPolicy, WeightedStart,
-    WindowPolicy, Writes,
+    BalancerPolicy, BaselinePolicy, CaptureNeed, ChangeWindow, ClientsPolicy, DrainPolicy, DrainTimeout, DriftPolicy,
+    FleetPolicy, Gate, GateBefore, GateKind, GateTimeout, GuardPolicy, MetricsPolicy, OnBaselineDrift, OnTimeout,
+    OnUnknown, Policy, ProxyRetry, RevertPolicy, ShiftPolicy, SidePolicy, Tripwire, TripwireKind, UnknownPolicy,
+    WeightedStart, WindowPolicy, Writes,
 };
 use cutover::{Share, Weight};
 use fastrand::Rng;
@@ -44,6 +44,7 @@ pub fn draw(rng: &mut Rng, faults: &Faults) -> Policy {
         service: "simulated".to_owned(),
         balancer: BalancerPolicy::Listener { proxies: Vec::new(), retry: ProxyRetry::None, sticky: None },
         metrics: MetricsPolicy::Proxy,
+        clients: ClientsPolicy::default(),
         fleet: FleetPolicy { cluster: None, healthy_min: 1, scale: levers },
         lease: None,
         source: side(1),

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::units::{Share, Weight};
 
+mod clients;
 pub mod formats;
 mod layer;
 mod metrics;
@@ -24,6 +25,7 @@ mod shape;
 mod tests;
 mod words;
 
+pub use clients::{ClientsPolicy, ExpectedRate};
 pub use layer::{BUILTIN, Layer, builtin, builtins, join, parse, parse_bytes, parse_variable};
 pub use metrics::{Counted, LatencyUnit, MetricsPolicy, Preset, PrometheusPolicy, QueriesPolicy};
 pub use problem::{Problem, Severity};
@@ -71,6 +73,9 @@ pub struct Policy {
     pub source: SidePolicy,
     /// The cluster that shall get it.
     pub target: SidePolicy,
+    /// What is known of the clients.
+    #[serde(default)]
+    pub clients: ClientsPolicy,
     /// What runs the sides' proxies, where that is looked after.
     #[serde(default)]
     pub fleet: FleetPolicy,

@@ -31,6 +31,8 @@ pub struct Document {
     pub source: Side,
     /// The cluster that shall get it.
     pub target: Side,
+    /// What is known of the service's clients: preflight asks as one of them, and says whether they are all there.
+    pub clients: Clients,
     /// What runs the sides' proxies.
     pub fleet: Fleet,
     /// Who may drive the listener, where daemons of more than one machine could.
@@ -205,6 +207,27 @@ pub struct Side {
     pub headers: BTreeMap<String, String>,
     /// Where the `Authorization` value for this side comes from: `env:NAME` or `file:PATH`. Never the value itself.
     pub authorization: Option<formats::Secret>,
+}
+
+/// What is known of the service's clients: who one of them is, and how much they ask. `tidegate preflight` uses it.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Clients {
+    /// The authorities that clients trust, as a PEM file; the usual ones where it is left out.
+    pub ca: Option<formats::AbsolutePath>,
+    /// The name that clients ask for, and that the certificate must be good for; for a test listener that is asked by another.
+    pub server_name: Option<formats::Name>,
+    /// Where a client's `Authorization` value comes from: `env:NAME` or `file:PATH`. Never the value itself. It is the whole
+    /// value, such as `Basic …`, `ApiKey …` or `Bearer …`.
+    pub authorization: Option<formats::Secret>,
+    /// A client's own certificate, as a PEM file, where the clusters ask for one.
+    pub certificate: Option<formats::AbsolutePath>,
+    /// The key of that certificate, as a PEM file.
+    pub key: Option<formats::AbsolutePath>,
+    /// How many requests a second the service has at this time of the day; fewer mean clients that go another way.
+    pub expected_rps: Option<f64>,
+    /// How many fewer there may be. Left out, 20 %.
+    pub rps_tolerance: Option<formats::Percent>,
 }
 
 /// Whether the cutover relies on captured traffic.

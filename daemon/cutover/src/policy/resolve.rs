@@ -5,6 +5,7 @@
 
 mod balancer;
 mod baseline;
+mod clients;
 mod evidence;
 mod people;
 mod prometheus;
@@ -191,6 +192,7 @@ impl Resolver<'_> {
             balancer: balancer?,
             source,
             target,
+            clients: self.clients(&document.clients),
             fleet: FleetPolicy {
                 cluster: document.fleet.cluster.as_ref().map(|name| name.0.clone()),
                 healthy_min: document.fleet.healthy_min.unwrap_or(0),

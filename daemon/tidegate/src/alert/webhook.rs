@@ -32,9 +32,10 @@ impl AlertSink for Webhook {
                 .await
                 .map_err(|error| match error {
                     OutboundError::Url { .. } => PortError::never("alert", error),
-                    OutboundError::Secret(_) | OutboundError::NoAnswer { .. } | OutboundError::Torn { .. } => {
-                        PortError::later("alert", error)
-                    }
+                    OutboundError::Secret(_)
+                    | OutboundError::NoAnswer { .. }
+                    | OutboundError::Tls { .. }
+                    | OutboundError::Torn { .. } => PortError::later("alert", error),
                 })?;
             let refused = || format!("`{}` answered {}: {}", shown(url), answer.status, answer.text);
             match answer.status.as_u16() {

@@ -5,28 +5,24 @@
 
 #[cfg(feature = "aws")]
 mod snapshot;
+mod traffic;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use cutover::Generation;
 use cutover::event::{Check, CheckOutcome};
-use cutover::policy::{BalancerPolicy, Policy, WeightedStart};
+use cutover::policy::{BalancerPolicy, ExpectedRate, Policy, WeightedStart};
 
 use super::policy::check;
 use super::{Context, Exit};
+use crate::client::{Client, smoke};
 use crate::clock::Clock;
 use crate::gate::{ByKind, Gates as _};
 use crate::outbound::Outbound;
+use crate::policy_files;
 use crate::port::{PortError, in_one_line};
 use crate::run::{self, Adapters};
-use crate::{policy_files, secret, smoke};
-
-/// Below this part of what is expected, traffic is missing.
-const EXPECTED_MIN: f64 = 0.8;
-
-/// From what the rate is taken.
-const RATE_OVER: std::time::Duration = std::time::Duration::from_mins(10);
 
 /// The arguments of `tidegate preflight`.
 #[derive(Debug, clap::Args)]
@@ -34,11 +30,17 @@ pub struct Preflight {
     /// The service's policy file.
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// Ask the target by this URL who it is and whether it is well: a test listener that leads to it alone. The identity is
-    /// that of `target.authorization`.
+    /// Ask the target by this URL who it is and whether it is well: a test listener that leads to it alone. It is asked as
+    /// `[clients]` says; credentials are those of `target.authorization` where that gives none.
     #[arg(long, value_name = "URL")]
     smoke: Option<String>,
-    /// How many requests a second the service has; fewer are reported as clients that go another way.
+    /// Read the counters of the source cluster at this URL twice, and report who asks it past the listener. It takes 10 s
+    /// where our own proxies count, and some minutes with CloudWatch or Prometheus. Credentials are those of `[clients]`, or
+    /// of `source.authorization`.
+    #[arg(long, value_name = "URL")]
+    source_stats: Option<String>,
+    /// How many requests a second the service has, in place of `clients.expected_rps`; fewer are reported as clients that go
+    /// another way.
     #[arg(long, value_name = "RPS")]
     expected_rps: Option<f64>,
     /// Write back what stands, word for word, to see that writing is allowed. Without it a missing permission shows at the
@@ -133,12 +135,28 @@ impl Preflight {
             Err(error) => checks.push(Check::new("numbers", CheckOutcome::Unknown, in_one_line(&error), "look again")),
         }
         checks.extend(gates(policy, &clock).await);
-        if let Some(expected) = self.expected_rps {
-            checks.push(self.rate(expected, &adapters, &clock).await);
-        }
-        if let Some(url) = &self.smoke {
-            checks.extend(smoked(url, policy).await);
-        }
+        // Each of these takes its time, and none is in the way of another.
+        let (rate, smoked, past) = tokio::join!(
+            async {
+                match self.expected(policy) {
+                    Some(expected) => vec![traffic::rate(expected, policy, &*adapters.metrics, &clock).await],
+                    None => Vec::new(),
+                }
+            },
+            async {
+                match &self.smoke {
+                    Some(url) => smoked(url, policy).await,
+                    None => Vec::new(),
+                }
+            },
+            async {
+                match &self.source_stats {
+                    Some(url) => traffic::past(url, policy, &*adapters.metrics, &clock).await,
+                    None => Vec::new(),
+                }
+            },
+        );
+        checks.extend(rate.into_iter().chain(smoked).chain(past));
         #[cfg(feature = "aws")]
         checks.extend(snapshot::check(self.state.as_deref(), &policy.service, self.snapshot_taken));
         checks
@@ -184,25 +202,11 @@ impl Preflight {
         checks
     }
 
-    /// Whether the service has as many requests as someone expects.
-    async fn rate(&self, expected: f64, adapters: &Adapters, clock: &Clock) -> Check {
-        let now = clock.now();
-        let window = cutover::Window { from: now.minus(RATE_OVER * 3), to: now };
-        let rows = match adapters.metrics.history(window, RATE_OVER).await {
-            Ok(rows) => rows,
-            Err(error) => return Check::new("expected rate", CheckOutcome::Unknown, in_one_line(&error), "look again"),
-        };
-        let requests = |block: &judge::Block| block.source.requests + block.target.requests;
-        let all: u64 = rows.iter().map(|row| requests(&row.reads) + requests(&row.writes)).sum();
-        let millis: u64 = rows.iter().map(|row| row.writes.millis).sum();
-        if millis == 0 {
-            let fix = "a source of numbers without a past cannot say; compare by other means";
-            return Check::new("expected rate", CheckOutcome::Warn, "nothing is known of the last half hour", fix);
-        }
-        let rate = all as f64 * 1000.0 / millis as f64;
-        let outcome = if rate >= expected * EXPECTED_MIN { CheckOutcome::Pass } else { CheckOutcome::Fail };
-        let evidence = format!("{rate:.1} requests a second, where {expected} are expected");
-        Check::new("expected rate", outcome, evidence, "find the clients that go another way before anything is moved")
+    /// What is said here goes before what the policy says.
+    fn expected(&self, policy: &Policy) -> Option<ExpectedRate> {
+        let said = policy.clients.expected;
+        let tolerance = said.map_or(ExpectedRate::TOLERANCE_USUAL, |expected| expected.tolerance);
+        self.expected_rps.map(|rps| ExpectedRate { rps, tolerance }).or(said)
     }
 }
 
@@ -215,22 +219,17 @@ async fn gates(policy: &Policy, clock: &Clock) -> Vec<Check> {
     asked.unwrap_or_else(|error| vec![Check::new("gates", CheckOutcome::Unknown, in_one_line(&error), "look again")])
 }
 
-/// The target, asked by a client's identity.
+/// A client that cannot be had.
+fn no_client(name: &str, error: &(dyn std::error::Error + 'static)) -> Check {
+    let fix = "put what `[clients]` names where it says, readable by who looks";
+    Check::new(name, CheckOutcome::Fail, in_one_line(error), fix)
+}
+
+/// The target, asked as one of the clients.
 async fn smoked(url: &str, policy: &Policy) -> Vec<Check> {
-    let identity = match policy.target.authorization.as_deref().map(secret::read).transpose() {
-        Ok(identity) => identity,
-        Err(error) => {
-            return vec![Check::new(
-                "smoke: identity",
-                CheckOutcome::Fail,
-                error.to_string(),
-                "put the secret where it is said",
-            )];
-        }
-    };
-    match Outbound::new() {
-        Ok(outbound) => smoke::look(&outbound, url, identity.as_ref()).await,
-        Err(error) => vec![Check::new("smoke: answer", CheckOutcome::Unknown, error.to_string(), "look again")],
+    match Client::new(&policy.clients, policy.target.authorization.as_deref()) {
+        Ok(client) => smoke::look(&client, url).await,
+        Err(error) => vec![no_client("smoke: identity", &*error)],
     }
 }
 

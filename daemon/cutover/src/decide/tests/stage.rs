@@ -14,9 +14,10 @@ use crate::event::{
 };
 use crate::lever::{Lever, Stands};
 use crate::policy::{
-    BalancerPolicy, BaselinePolicy, CaptureNeed, DrainPolicy, DrainTimeout, DriftPolicy, FleetPolicy, Gate, GateBefore,
-    GateKind, GateTimeout, GuardPolicy, MetricsPolicy, OnBaselineDrift, OnTimeout, OnUnknown, Policy, ProxyRetry,
-    RevertPolicy, ShiftPolicy, SidePolicy, Tripwire, TripwireKind, UnknownPolicy, WeightedStart, WindowPolicy, Writes,
+    BalancerPolicy, BaselinePolicy, CaptureNeed, ClientsPolicy, DrainPolicy, DrainTimeout, DriftPolicy, FleetPolicy,
+    Gate, GateBefore, GateKind, GateTimeout, GuardPolicy, MetricsPolicy, OnBaselineDrift, OnTimeout, OnUnknown, Policy,
+    ProxyRetry, RevertPolicy, ShiftPolicy, SidePolicy, Tripwire, TripwireKind, UnknownPolicy, WeightedStart,
+    WindowPolicy, Writes,
 };
 use crate::units::{Share, Timestamp, Weight, Window};
 
@@ -60,6 +61,7 @@ pub(super) fn policy() -> Policy {
         service: "search".to_owned(),
         balancer: BalancerPolicy::Listener { proxies: Vec::new(), retry: ProxyRetry::None, sticky: None },
         metrics: MetricsPolicy::Proxy,
+        clients: ClientsPolicy::default(),
         fleet: FleetPolicy { cluster: None, healthy_min: 1, scale: false },
         lease: None,
         source: side(1),
