@@ -84,7 +84,13 @@ fn serve(mut stream: TcpStream, answers: &AtomicU16) -> std::io::Result<()> {
         if !head.ends_with(b"\r\n\r\n") {
             continue;
         }
+        let upgrade = head.to_ascii_lowercase().windows(18).any(|bytes| bytes == b"upgrade: websocket");
         head.clear();
+        if upgrade {
+            stream.write_all(b"HTTP/1.1 101 Told\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")?;
+            // Nothing is said on it until the client ends it.
+            return std::io::copy(&mut stream, &mut std::io::sink()).map(drop);
+        }
         let status = answers.load(Ordering::Relaxed);
         if status == CUT {
             return Ok(());
@@ -146,6 +152,8 @@ pub(crate) struct Setup {
     pub(crate) named: bool,
     /// `fleet.healthy_min`.
     pub(crate) healthy_min: u32,
+    /// How many deployments there are; the policy is about the first, and whoever wants more writes theirs.
+    pub(crate) deployments: u16,
     /// The steps of the ladder.
     pub(crate) steps: &'static str,
     /// What else the policy says.
@@ -155,7 +163,7 @@ pub(crate) struct Setup {
 impl Default for Setup {
     fn default() -> Self {
         let more = String::new();
-        Self { speed: 30, proxies: false, named: false, healthy_min: 1, steps: "[20, 100]", more }
+        Self { speed: 30, proxies: false, named: false, healthy_min: 1, deployments: 1, steps: "[20, 100]", more }
     }
 }
 
@@ -175,7 +183,8 @@ impl World {
     pub(crate) fn new(setup: &Setup) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime needs threads alone");
-        let config = LabConfig { speed: setup.speed, limited: false, ..LabConfig::default() };
+        let (speed, deployments) = (setup.speed, setup.deployments);
+        let config = LabConfig { speed, deployments, limited: false, ..LabConfig::default() };
         let lab = runtime.block_on(Lab::start(config)).expect("a lab starts");
         let folder = tempfile::tempdir().expect("a temporary folder");
         let (proxies, clusters) = (Vec::new(), Vec::new());

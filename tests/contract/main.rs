@@ -6,14 +6,17 @@
 
 mod account;
 mod alb;
+mod bad;
 #[path = "../cloud/world.rs"]
 mod cloud;
 mod cloudwatch;
 mod demo;
+mod drain;
 mod fast;
 #[path = "../cloud/faults.rs"]
 mod faults;
 mod fleet;
+mod lag;
 mod lease;
 mod levers;
 mod program;

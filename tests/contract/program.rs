@@ -136,3 +136,63 @@ async fn keys_that_end_before_the_cutover_does_are_refused() {
         assert_eq!(outcome(&printed, "credentials"), wanted, "{}", String::from_utf8_lossy(&printed.stdout));
     }
 }
+
+#[tokio::test]
+async fn preflight_reports_each_setting_that_undoes_a_cutover_and_what_to_do() {
+    // Proves that a fresh deployment has none of them but its lenient health checks, and that each one that is set is in the list
+    // of the built program by itself, with its value and with what to do, and stands in nobody's way.
+    let stand = Stand::start().await;
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let file = folder.path().join("migration.toml");
+    let path = file.to_str().expect("the folder's name is text");
+    let found = tidegate(&stand, &["aws", "discover", "--write", path]).await;
+    assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
+    let scene = stand.lab.scene().clone();
+    let balancer = stand.lab.shared().read(|model| model.load_balancers.keys().next().expect("there is one").clone());
+    let set = |operation: &str, named: (&str, &String), pairs: &[(&str, &str)]| {
+        let pairs: Vec<Value> = pairs.iter().map(|(key, value)| json!({"Key": key, "Value": value})).collect();
+        let mut input = json!({ "Attributes": pairs });
+        input[named.0] = json!(named.1);
+        stand.foreign(operation, &input);
+    };
+    let names = [
+        ("group stickiness", "172800 s", "switch it off"),
+        ("source stickiness", "one target", "stickiness.enabled"),
+        ("source slow start", "90 s", "slow_start.duration_seconds"),
+        ("target cross-zone", "its own zone", "load_balancing.cross_zone.enabled"),
+        ("target DNS failover", "fewer than 2", "minimum to 1"),
+        ("target fail-open", "50 %", "minimum to 1"),
+        ("client keep-alive", "7200 s", "keep_alive = \"60s\""),
+    ];
+    let fresh = tidegate(&stand, &["preflight", path, "--json"]).await;
+    for (name, ..) in names {
+        assert_eq!(outcome(&fresh, name), "", "{name}: {}", String::from_utf8_lossy(&fresh.stdout));
+    }
+    for name in ["source health check", "target health check"] {
+        assert_eq!(outcome(&fresh, name), "warn");
+    }
+
+    let group = |arn: &String, weight: u8| json!({"TargetGroupArn": arn, "Weight": weight});
+    let sticky = json!([{"Type": "forward", "ForwardConfig": {
+        "TargetGroups": [group(&scene.source_tg, 1), group(&scene.target_tg, 0)],
+        "TargetGroupStickinessConfig": {"Enabled": true, "DurationSeconds": 172_800},
+    }}]);
+    stand.foreign("ModifyListener", &json!({"ListenerArn": scene.listener_arn, "DefaultActions": sticky}));
+    let health = "target_group_health";
+    let dns = format!("{health}.dns_failover.minimum_healthy_targets.count");
+    let routing = format!("{health}.unhealthy_state_routing.minimum_healthy_targets.percentage");
+    let groups = "ModifyTargetGroupAttributes";
+    let of_source = [("stickiness.enabled", "true"), ("slow_start.duration_seconds", "90")];
+    set(groups, ("TargetGroupArn", &scene.source_tg), &of_source);
+    let of_target = [("load_balancing.cross_zone.enabled", "false"), (&*dns, "2"), (&*routing, "50")];
+    set(groups, ("TargetGroupArn", &scene.target_tg), &of_target);
+    set("ModifyLoadBalancerAttributes", ("LoadBalancerArn", &balancer), &[("client_keep_alive.seconds", "7200")]);
+    let set = tidegate(&stand, &["preflight", path, "--json"]).await;
+    let list: Value = serde_json::from_slice(&set.stdout).expect("it is JSON and nothing else");
+    for (name, evidence, fix) in names {
+        let found = list["checks"].as_array().expect("there is a list").iter().find(|check| check["name"] == name);
+        let found = found.unwrap_or_else(|| panic!("no `{name}` in {list}"));
+        let says = |key: &str, word: &str| found[key].as_str().is_some_and(|text| text.contains(word));
+        assert!(found["outcome"] == "warn" && says("evidence", evidence) && says("fix", fix), "{found}");
+    }
+}

@@ -17,6 +17,7 @@ use proxy::{
     Handle, Proxy,
     config::{Control, Side},
 };
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use tidegate::{
     clock::Clock,
     metrics::{MetricSource as _, prometheus::Prometheus},
@@ -32,8 +33,8 @@ const SETTLE: Duration = Duration::from_secs(4);
 /// What the proxy's control API and Prometheus know alike.
 const TOKEN: &str = "a-token-of-the-test";
 
-fn source(url: &str, preset: Preset, sides: [&str; 2]) -> Prometheus {
-    let policy = PrometheusPolicy {
+fn asked(url: &str, preset: Preset, sides: [&str; 2]) -> PrometheusPolicy {
+    PrometheusPolicy {
         url: url.to_owned(),
         authorization: None,
         ca: None,
@@ -43,9 +44,16 @@ fn source(url: &str, preset: Preset, sides: [&str; 2]) -> Prometheus {
         source: sides[0].to_owned(),
         target: sides[1].to_owned(),
         queries: preset.queries(),
-    };
+    }
+}
+
+fn by(policy: PrometheusPolicy) -> Prometheus {
     let tolerances = vec![("`guards.latency`".to_owned(), 1)];
-    Prometheus::new(policy, Duration::from_secs(2), tolerances, Clock::system()).expect("no authority is named")
+    Prometheus::new(policy, Duration::from_secs(2), tolerances, Clock::system()).expect("the authority can be read")
+}
+
+fn source(url: &str, preset: Preset, sides: [&str; 2]) -> Prometheus {
+    by(asked(url, preset, sides))
 }
 
 fn now() -> Timestamp {
@@ -290,6 +298,65 @@ async fn an_envoy_is_counted_by_its_own_names() {
         buckets.outcome == CheckOutcome::Warn && buckets.evidence.contains("893 % apart"),
         "10 and 100 ms, as the judge has them, cannot carry a tolerance of one bucket: {buckets:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prometheus_behind_tls_and_a_password_is_asked_by_its_authority_and_by_name() {
+    // Proves with Prometheus' own web configuration that `metrics.ca` and `metrics.authorization` are what lets us in, that
+    // counts come as from any other, and that without either, or with a wrong one, nothing is known and the words say why.
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let put = |name: &str, text: String| std::fs::write(path(name), text).expect("a new file");
+    for authority in ["ours", "strange"] {
+        let mut params = CertificateParams::new(Vec::<String>::new()).expect("a sound request");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // Authorities are told apart by their names.
+        params.distinguished_name.push(DnType::CommonName, authority);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().expect("a key")).expect("an authority");
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("a sound request");
+        let signed = params.signed_by(&key, &issuer).expect("a signature");
+        put(&format!("{authority}.pem"), issuer.pem());
+        put(&format!("{authority}.crt"), signed.pem());
+        put(&format!("{authority}.key"), key.serialize_pem());
+    }
+    put("known", "Basic cmVhZGVyOnNlc2FtZQ==\n".to_owned());
+    put("wrong", "Basic cmVhZGVyOndyb25n\n".to_owned());
+    // The bcrypt of `sesame`.
+    let web = "tls_server_config:\n  cert_file: ours.crt\n  key_file: ours.key\n\
+               basic_auth_users:\n  reader: $2b$04$abcdefghijklmnopqrstuuinwY/tkBVrn3xrxQI/TgnMHhkvl85RW\n";
+    let exporter = Exporter::start();
+    exporter.say(envoy([1000, 0, 900, 90, 10], Some([5, 0, 5, 0, 0])));
+    let jobs = [prometheus::Job { name: "envoy", port: exporter.port, token: None }];
+    let server = prometheus::guarded(folder.path(), &jobs, web);
+    let url = format!("https://127.0.0.1:{}", server.port);
+    let sides = ["envoy_cluster_name=\"blue\"", "envoy_cluster_name=\"green\""];
+    let with = |ca: Option<&str>, authorization: Option<&str>| {
+        by(PrometheusPolicy {
+            ca: ca.map(path),
+            authorization: authorization.map(|name| format!("file:{}", path(name))),
+            ..asked(&url, Preset::Envoy, sides)
+        })
+    };
+    let metrics = with(Some("ours.pem"), Some("known"));
+    // It looks for what to scrape each five seconds.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    let (window, ()) = around(|| exporter.say(envoy([1100, 2, 990, 99, 11], Some([45, 3, 20, 25, 3])))).await;
+    let counted = metrics.observe(window).await.expect("it is counted");
+    assert_eq!((counted.writes.source.requests, counted.writes.target.requests), (102, 43));
+    let told = metrics.survey().await.expect("it can be asked");
+    assert_eq!(outcome(&told, "samples"), CheckOutcome::Pass, "{told:?}");
+    for (ca, authorization, retry, word) in [
+        (Some("ours.pem"), None, Retry::Never, "refuses these credentials (401 Unauthorized)"),
+        (Some("ours.pem"), Some("wrong"), Retry::Never, "give the whole value in `metrics.authorization`"),
+        (Some("ours.pem"), Some("nothing"), Retry::Never, "cannot read the secret `file:"),
+        (Some("strange.pem"), Some("known"), Retry::Later, "cannot speak TLS with `https://127.0.0.1"),
+        (None, Some("known"), Retry::Later, "UnknownIssuer"),
+    ] {
+        let unknown = with(ca, authorization).observe(window).await.expect_err("it is not let in");
+        assert!(unknown.retry == retry && unknown.to_string().contains(word), "{ca:?} {authorization:?}: {unknown}");
+        assert!(!unknown.to_string().contains("cmVh"), "the secret is not told: {unknown}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

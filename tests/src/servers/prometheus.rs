@@ -50,6 +50,28 @@ impl Prometheus {
 /// # Panics
 /// If Prometheus is not installed or does not start.
 pub fn start(folder: &Path, jobs: &[Job<'_>]) -> Prometheus {
+    configure(folder, jobs);
+    let mut server = again(folder, free_port());
+    // It looks for what to scrape each five seconds.
+    let port = server.port;
+    let all = format!(",\"{}\"]", jobs.len());
+    server.process.wait_until("scrape of each job", START_MAX, |_| scraped(port).is_ok_and(|said| said.contains(&all)));
+    server
+}
+
+/// The same with `web` as its web configuration, such as a certificate and passwords: so nobody looks here whether it has
+/// scraped yet. Paths in it are relative to `folder`.
+///
+/// # Panics
+/// As [`start`].
+pub fn guarded(folder: &Path, jobs: &[Job<'_>], web: &str) -> Prometheus {
+    configure(folder, jobs);
+    let file = folder.join("web.yml");
+    fs::write(&file, web).expect("a file in the caller's folder");
+    run(folder, free_port(), Some(&file))
+}
+
+fn configure(folder: &Path, jobs: &[Job<'_>]) {
     let mut text =
         format!("global:\n  scrape_interval: {SCRAPED_EVERY}s\n  scrape_timeout: {SCRAPED_EVERY}s\nscrape_configs:\n");
     for Job { name, port, token } in jobs {
@@ -62,14 +84,7 @@ pub fn start(folder: &Path, jobs: &[Job<'_>]) -> Prometheus {
             write!(text, "  authorization:\n    credentials: {token}\n").expect("a String takes everything");
         }
     }
-    let file = folder.join("prometheus.yml");
-    fs::write(&file, text).expect("a file in the caller's folder");
-    let mut server = again(folder, free_port());
-    // It looks for what to scrape each five seconds.
-    let port = server.port;
-    let all = format!(",\"{}\"]", jobs.len());
-    server.process.wait_until("scrape of each job", START_MAX, |_| scraped(port).is_ok_and(|said| said.contains(&all)));
-    server
+    fs::write(folder.join("prometheus.yml"), text).expect("a file in the caller's folder");
 }
 
 /// How many jobs were scraped, as it says it.
@@ -86,6 +101,10 @@ fn scraped(port: u16) -> std::io::Result<String> {
 /// # Panics
 /// As [`start`].
 pub fn again(folder: &Path, port: u16) -> Prometheus {
+    run(folder, port, None)
+}
+
+fn run(folder: &Path, port: u16, web: Option<&Path>) -> Prometheus {
     let mut command = Command::new("prometheus");
     command
         .arg(format!("--config.file={}", folder.join("prometheus.yml").display()))
@@ -93,6 +112,9 @@ pub fn again(folder: &Path, port: u16) -> Prometheus {
         .arg(format!("--web.listen-address=127.0.0.1:{port}"))
         .arg("--log.level=info")
         .current_dir(folder);
+    if let Some(file) = web {
+        command.arg(format!("--web.config.file={}", file.display()));
+    }
     let mut process = Process::start("prometheus", folder, command);
     process.wait_for_line("Server is ready to receive web requests", START_MAX);
     Prometheus { process, port }

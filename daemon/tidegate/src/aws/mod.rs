@@ -231,6 +231,25 @@ pub fn is_throttled<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) 
     service.err().code().is_some_and(|code| THROTTLED.contains(&code))
 }
 
+/// What to do about an answer that has no code of AWS's.
+fn somebody_else(status: u16) -> String {
+    let look = "see what is in between, and where `AWS_ENDPOINT_URL` leads, if it is set";
+    format!("{status} without a code of AWS's; {look}")
+}
+
+/// Whether a connection was refused before anything was asked.
+fn is_refused(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let io = error.downcast_ref::<std::io::Error>();
+        if io.is_some_and(|error| error.kind() == std::io::ErrorKind::ConnectionRefused) {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
 /// What a failed call means for `port`: what was being done, AWS's code and words, and whether to try again.
 ///
 /// A time-out or a lost connection may have done it all the same, so it is never final.
@@ -239,11 +258,15 @@ where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
     let (code, message) = match error {
-        SdkError::ServiceError(service) => {
-            let error = service.err();
-            (error.code().unwrap_or("no code").to_owned(), error.message().unwrap_or_default().to_owned())
-        }
+        SdkError::ServiceError(service) => match service.err().code() {
+            Some(code) => (code.to_owned(), service.err().message().unwrap_or_default().to_owned()),
+            // AWS gives each refusal a code. Somebody else answers: a proxy, a captive portal, another service.
+            None => ("not an answer of AWS".to_owned(), somebody_else(service.raw().status().as_u16())),
+        },
         SdkError::TimeoutError(_) => ("time-out".to_owned(), "it may have been done all the same".to_owned()),
+        SdkError::DispatchFailure(failure) if is_refused(error) && !failure.is_timeout() => {
+            ("no connection".to_owned(), format!("nobody listens there; {}", crate::port::in_one_line(error)))
+        }
         SdkError::DispatchFailure(failure) if failure.is_io() || failure.is_timeout() => {
             ("connection lost".to_owned(), "it may have been done all the same".to_owned())
         }
@@ -253,6 +276,10 @@ where
     let hint = match code.as_str() {
         "AccessDenied" | "AccessDeniedException" | "UnauthorizedOperation" => crate::rights::hint(&message),
         "ExpiredToken" | "ExpiredTokenException" | "InvalidClientTokenId" => "; renew the credentials".to_owned(),
+        "ListenerNotFound" | "RuleNotFound" | "TargetGroupNotFound" | "LoadBalancerNotFound" => {
+            "; look at the ARN, its region and its account: `tidegate aws discover` lists what these credentials see"
+                .to_owned()
+        }
         _ => String::new(),
     };
     let text = format!("cannot {doing}: {code}: {message}{hint}");

@@ -278,8 +278,8 @@ impl AlbFleet {
             return checks;
         }
         let checks = self.read_settings().await;
-        // What could not be found out is asked again the next time.
-        if checks.iter().all(|check| check.outcome != CheckOutcome::Unknown) {
+        // What could not be found out, or is to be mended, is asked again the next time.
+        if checks.iter().all(|check| matches!(check.outcome, CheckOutcome::Pass | CheckOutcome::Warn)) {
             *self.settings.lock().expect("nobody panics while holding it") = Some((now, checks.clone()));
         }
         checks

@@ -37,6 +37,14 @@ impl Connections {
         Open(Arc::clone(self))
     }
 
+    /// Counts one that was made before and stays open by another name, until what it returns is dropped: an upgraded
+    /// connection, of which HTTP knows nothing any more.
+    pub(super) fn stays(self: &Arc<Self>) -> Open {
+        let open = self.open.fetch_add(1, Ordering::Relaxed) + 1;
+        self.most.fetch_max(open, Ordering::Relaxed);
+        Open(Arc::clone(self))
+    }
+
     /// The most that were open at once, and how many were made, since the last call.
     pub(super) fn taken(&self) -> (i64, i64) {
         let open = self.open.load(Ordering::Relaxed);

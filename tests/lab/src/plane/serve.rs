@@ -203,11 +203,13 @@ impl Connection {
                 let switched = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
                 if let (true, Some(client_side)) = (switched, client_side) {
                     let target_side = hyper::upgrade::on(&mut answer);
+                    let open = [self.node.connections.stays(), self.node.connections.stays()];
                     self.world.tasks.spawn(async move {
                         if let (Ok(client), Ok(target)) = tokio::join!(client_side, target_side) {
                             let (mut client, mut target) = (TokioIo::new(client), TokioIo::new(target));
                             let _ = tokio::io::copy_bidirectional(&mut client, &mut target).await;
                         }
+                        drop(open);
                     });
                 }
                 strip(answer.headers_mut(), switched);

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_elasticloadbalancingv2::types::{Rule, TargetGroup, TargetGroupStickinessConfig};
+use aws_sdk_elasticloadbalancingv2::types::{
+    Action, ForwardActionConfig, Rule, TargetGroup, TargetGroupStickinessConfig,
+};
 use cutover::Stands;
 use cutover::event::{Check, CheckOutcome};
 
@@ -58,6 +60,16 @@ pub(super) fn of_group(side: &str, attributes: &Attributes) -> Vec<Check> {
             "set the minimum to 1 for the time of the cutover: an ill target must not take the source's zone away",
         ));
     }
+    let routing = "target_group_health.unhealthy_state_routing.minimum_healthy_targets";
+    let count = attributes.get(&format!("{routing}.count")).map_or("1", String::as_str);
+    let percent = attributes.get(&format!("{routing}.percentage")).map_or("off", String::as_str);
+    if !["1", "off"].contains(&count) || percent != "off" {
+        checks.push(warn(
+            "fail-open",
+            format!("with fewer than {count} ({percent} %) healthy targets requests go to every target, ill or not"),
+            "set the minimum to 1 for the time of the cutover: an ill part of the group must not get more than its share",
+        ));
+    }
     if attributes.get("load_balancing.cross_zone.enabled").is_some_and(|value| value == "false") {
         checks.push(warn(
             "cross-zone",
@@ -109,6 +121,24 @@ pub(super) fn of_rules(rules: &[(String, Option<String>)], moved: &[String]) -> 
     })
 }
 
+/// Whether the default rule can be a cutover's: by these weights of source and target, `None` for one that it does not weigh.
+/// The balancer refuses it as well, and says so to whoever asks it; this says it where the checks are shown.
+pub(super) fn of_weights(source: Option<i32>, target: Option<i32>) -> Option<Check> {
+    let fail = |evidence: &str, fix: &str| Some(Check::new("listener action", CheckOutcome::Fail, evidence, fix));
+    match (source, target) {
+        (Some(0), Some(0)) => fail(
+            "both target groups have weight 0, so it is not known who gets the traffic",
+            "give the source 1 and the target 0",
+        ),
+        (Some(_), Some(_)) => None,
+        _ => fail(
+            "the listener's default action does not weigh both target groups",
+            "make it weigh both (Migration Assistant does with `targetClusterProxyServiceEnabled`); `tidegate aws discover` \
+             lists listeners that do",
+        ),
+    }
+}
+
 /// What of the load balancer's attributes matters.
 pub(super) fn of_balancer(attributes: &Attributes) -> Vec<Check> {
     let seconds = number(attributes, "client_keep_alive.seconds");
@@ -117,7 +147,8 @@ pub(super) fn of_balancer(attributes: &Attributes) -> Vec<Check> {
             "client keep-alive",
             CheckOutcome::Warn,
             format!("a client's connection may live for {seconds} s"),
-            "lower `client_keep_alive.seconds` before the cutover where the share lags behind the weight",
+            "say `keep_alive = \"60s\"` under `[shift]`, which lowers `client_keep_alive.seconds` while traffic moves and puts it \
+             back, or lower it yourself: where the share lags behind the weight, old connections may be why",
         )
     });
     long.into_iter().collect()
@@ -230,6 +261,13 @@ impl AlbFleet {
                 "the share follows the weight only as cookies end; switch it off where the cutover may not wait",
             ));
         }
+        let weight = |group: &str| {
+            let actions = rules.iter().filter(|rule| rule.is_default() == Some(true)).flat_map(Rule::actions);
+            let mut tuples = actions.filter_map(Action::forward_config).flat_map(ForwardActionConfig::target_groups);
+            // One that is not given a weight has 1.
+            tuples.find(|tuple| tuple.target_group_arn() == Some(group)).map(|tuple| tuple.weight().unwrap_or(1))
+        };
+        checks.extend(of_weights(weight(&self.groups.source), weight(&self.groups.target)));
         let balancer = find::balancer(&self.balancing, PORT, &self.groups.source).await?;
         let answer = self.balancing.describe_load_balancer_attributes().load_balancer_arn(balancer).send().await;
         let answer = answer.map_err(|error| failed(PORT, "read the attributes of the load balancer", &error))?;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::services::{Scaling, Told, counts, fit};
-use super::settings::{of_balancer, of_group, of_matcher, of_rules, of_scaling};
+use super::settings::{of_balancer, of_group, of_matcher, of_rules, of_scaling, of_weights};
 use super::*;
 
 fn target(nth: u8, zone: &str, state: &str) -> Target {
@@ -62,6 +62,7 @@ fn settings_that_undo_a_cutover_are_each_reported_with_what_to_do() {
         ("stickiness.enabled", "true", "target stickiness"),
         ("slow_start.duration_seconds", "30", "target slow start"),
         ("target_group_health.dns_failover.minimum_healthy_targets.count", "2", "target DNS failover"),
+        ("target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage", "50", "target fail-open"),
         ("load_balancing.cross_zone.enabled", "false", "target cross-zone"),
         ("load_balancing.algorithm.anomaly_mitigation", "on", "target anomaly mitigation"),
     ] {
@@ -75,6 +76,20 @@ fn settings_that_undo_a_cutover_are_each_reported_with_what_to_do() {
     assert!(of_matcher("target", "200").is_none() && of_matcher("target", "200-399").is_none());
     assert_eq!(of_balancer(&attributes(&[("client_keep_alive.seconds", "3600")])), []);
     assert_eq!(of_balancer(&attributes(&[("client_keep_alive.seconds", "604800")])).len(), 1);
+}
+
+#[test]
+fn a_default_rule_that_weighs_not_both_groups_stands_in_the_way() {
+    // Proves that weights of 0 on both, and a group that is not weighed, fail with what to do, and that any other pair is fine.
+    assert!([(1, 0), (0, 1), (900, 100)].iter().all(|(one, other)| of_weights(Some(*one), Some(*other)).is_none()));
+    for (source, target, word) in [
+        (Some(0), Some(0), "both target groups"),
+        (Some(1), None, "does not weigh both"),
+        (None, None, "does not weigh"),
+    ] {
+        let told = of_weights(source, target).unwrap();
+        assert!(told.outcome == CheckOutcome::Fail && told.evidence.contains(word) && !told.fix.is_empty(), "{told:?}");
+    }
 }
 
 #[test]

@@ -52,7 +52,8 @@ impl Cloudwatch {
         let asked = [of("RequestCount"), of("ActiveConnectionCount"), of("NewConnectionCount")];
         let series = self.poller.ask(asked.into(), Window { from: to.minus(OVER), to }, MINUTE).await?;
         let minutes = series.first().map_or(0, Points::len).max(1) as f64;
-        let a_minute = |at: usize| series.get(at).map_or(0.0, |points| points.values().sum::<f64>()) / minutes;
+        // The sum of nothing is -0, which nobody would understand.
+        let a_minute = |at: usize| series.get(at).map_or(0.0, |points| points.values().sum::<f64>() + 0.0) / minutes;
         Ok(kept(a_minute(1), a_minute(2), a_minute(0)).into_iter().collect())
     }
 }

@@ -48,7 +48,8 @@ struct Present {
 
 impl Present {
     fn of(series: &[Points]) -> Self {
-        let sum = |at: usize| series.get(at).map_or(0.0, |points| points.values().sum());
+        // The sum of nothing is -0, which nobody would understand.
+        let sum = |at: usize| series.get(at).map_or(0.0, |points| points.values().sum::<f64>() + 0.0);
         Self {
             minutes: series.first().map_or(0, Points::len),
             balancer: sum(0),
