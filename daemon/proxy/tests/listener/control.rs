@@ -14,7 +14,7 @@ use proxy::{
     config::{Control, ControlAddress},
 };
 
-use crate::support::{client, echo, get, proxy_with, side};
+use crate::support::{client, counted, echo, get, proxy_with, side};
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
@@ -51,6 +51,8 @@ fn a_controller_drives_the_proxy_over_a_unix_socket() {
         let status = control.set_weight(&weight).await.unwrap();
         assert_eq!((status.reads, status.writes, status.generation), (1000, 300, 5));
         assert_eq!(client(&handle).ask(get("/")).text(), "target GET / HTTP/1.1");
+        // A request is counted just after its last byte went out.
+        counted(&handle, |counters| counters.target.reads.requests == 1);
         let counters = control.counters().await.unwrap();
         assert_eq!((counters.instance, counters.target.reads.requests), (status.instance, 1));
 
