@@ -202,7 +202,7 @@ mod tests {
 
     use super::*;
 
-    fn told(expression: &str, values: Value) -> String {
+    fn told(expression: &str, values: &Value) -> String {
         let item = json!({"owner": {"S": "one"}, "generation": {"N": "7"}});
         let params = json!({"ConditionExpression": expression, "ExpressionAttributeValues": values});
         match holds(Params(&params), item.as_object()) {
@@ -224,7 +224,7 @@ mod tests {
             ("expires < :a OR expires >= :a OR owner = :b", "false"),
             ("attribute_not_exists(expires) and expires <> :a and owner <> :b", "true"),
         ] {
-            assert_eq!(told(expression, numbers.clone()), wanted, "{expression}");
+            assert_eq!(told(expression, &numbers), wanted, "{expression}");
         }
     }
 
@@ -241,9 +241,9 @@ mod tests {
             ("generation BETWEEN :a AND :a", "Syntax error; token: \"BETWEEN\""),
             ("generation = :a)", "Syntax error; token: \")\""),
         ] {
-            let told = told(expression, one.clone());
+            let told = told(expression, &one);
             assert!(told.contains(word), "{expression}: {told}");
         }
-        assert!(told(&format!("{}generation = :a{}", "(".repeat(99), ")".repeat(99)), one).contains("too deep"));
+        assert!(told(&format!("{}generation = :a{}", "(".repeat(99), ")".repeat(99)), &one).contains("too deep"));
     }
 }

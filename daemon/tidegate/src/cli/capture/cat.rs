@@ -423,10 +423,10 @@ mod tests {
             .output()
             .unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        expect![[r#"
+        expect![[r"
             181 requests are said as they are recorded
             181 requests, 179 complete, 178 answered
-        "#]]
+        "]]
         .assert_eq(&String::from_utf8(output.stdout).unwrap());
     }
 
