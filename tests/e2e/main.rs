@@ -3,6 +3,7 @@
 //! `tests/run` installs them and builds the binary. What only needs our own code is tested nearer to it.
 
 mod baseline;
+mod capture;
 mod clients;
 mod clusters;
 mod crash;

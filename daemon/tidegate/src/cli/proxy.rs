@@ -28,7 +28,10 @@ use proxy::{
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Context, Exit};
-use crate::systemd::{self, NotifyState};
+use crate::{
+    config::{Log, LogFormat},
+    systemd::{self, NotifyState},
+};
 
 /// The arguments of `tidegate proxy`.
 #[derive(Debug, clap::Args)]
@@ -105,6 +108,10 @@ pub struct Proxy {
     /// Threads that serve; one for each core by default.
     #[arg(long, value_name = "N")]
     workers: Option<NonZeroUsize>,
+
+    /// The form of the log, which goes to stderr; `RUST_LOG` says from which level on.
+    #[arg(long, value_name = "HOW", default_value = "human")]
+    log: LogArg,
 
     /// The seed of the split, for runs that shall be repeated exactly.
     #[arg(long, value_name = "N")]
@@ -254,6 +261,12 @@ enum RetryArg {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogArg {
+    Human,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum ForwardedArg {
     Untouched,
     Append,
@@ -262,6 +275,11 @@ enum ForwardedArg {
 
 impl Proxy {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<Exit> {
+        let format = match self.log {
+            LogArg::Human => LogFormat::Human,
+            LogArg::Json => LogFormat::Json,
+        };
+        super::run::log(&Log { format, level: "info".to_owned() })?;
         let drain_timeout = self.drain_timeout;
         let plaintext = self.plaintext;
         let config = self.config()?;

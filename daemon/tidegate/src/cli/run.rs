@@ -90,7 +90,7 @@ impl Run {
 }
 
 /// Sets up the log, to stderr: stdout is for data. `RUST_LOG` goes over the settings.
-fn log(settings: &Log) -> anyhow::Result<()> {
+pub(super) fn log(settings: &Log) -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_default_env().or_else(|_| settings.level.parse::<EnvFilter>())?;
     // A log that cannot be written (a full disk, a reader that has gone) would be complained of on stderr, which is the
     // same file, and that complaint panics: the daemon would be gone when a revert is needed most.

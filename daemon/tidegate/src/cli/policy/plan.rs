@@ -211,12 +211,13 @@ mod tests {
             8     reads 50 %, writes 0 % (gate change-board)  40        17m          the least bake        0.27 %       1.4 %      500ms
             9     reads 75 %, writes 0 %                      60        17m          the least bake        0.31 %       1.5 %      500ms
             10    reads 95 %, writes 0 %                      76        17m          the least bake        0.64 %       2 %        500ms
-            11    100 % (gate data-is-complete)               100       1h           the source is silent  -            -          500ms
+            11    100 % (gate backfill, data-is-complete)     100       1h           the source is silent  -            -          500ms
 
             before      the source is recorded for 1h
             after       the source must be silent for 1h
             in all      about 6h31m; at least 4h50m
             waits       a step begins only in the change windows: 28.0 hours a week (Europe/Berlin)
+            waits       gate `backfill` is asked once and may take 1h each time
             waits       gate `change-board` is asked once and may take 1d each time
             waits       gate `data-is-complete` is asked once and may take 2h each time
             sees        errors: from this share of the target's answers on it is expected to revert within the step, where 0.1 % of the
