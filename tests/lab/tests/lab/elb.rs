@@ -292,7 +292,7 @@ fn what_is_no_call_is_refused() {
     let lab = start(1, false);
     lab.elb("Teleport", &json!({})).refused("InvalidAction");
     lab.ecs("Teleport", &json!({})).refused("UnknownOperationException");
-    lab.json("DynamoDB_20120810", "GetItem", &json!({})).refused("UnknownOperationException");
+    lab.json("Kinesis_20131202", "GetRecords", &json!({})).refused("UnknownOperationException");
     lab.elb("DescribeListeners", &json!({})).refused("ValidationError");
     let caller = lab.query("sts", "GetCallerIdentity", &json!({})).ok();
     assert_eq!(caller.texts("Account"), ["123456789012"]);
