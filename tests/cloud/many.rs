@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use lab::clock::Time;
 use lab::cloudwatch::store::Metric;
+use lab::history::CallNote;
 use lab::model::{Action, REGION};
 use lab::scenario::Scene;
 use lab::{Lab, LabConfig, Shared, Traffic};
@@ -178,10 +179,12 @@ impl Bench<'_> {
             sum(&metrics(socket), "tidegate_phase", "phase=\"baking\"") as usize == count
         });
         let shared = self.lab.shared();
-        let throttled = || shared.history.calls().iter().filter(|call| call.error.is_some()).count();
-        let (before, usage, refused) = (metrics(socket), self.daemon.usage(), throttled());
+        let (before, usage, since) = (metrics(socket), self.daemon.usage(), shared.clock.now());
         sleep(MINUTE * MINUTES / SPEED);
         let (after, used) = (metrics(socket), self.daemon.usage());
+        // By time: the history forgets its oldest calls.
+        let refused = |call: &&CallNote| call.at >= since && call.error.is_some();
+        let throttled = shared.history.calls().iter().filter(refused).count();
         let minutes = f64::from(MINUTES);
         let gained = |name: &str, label: &str| (sum(&after, name, label) - sum(&before, name, label)) / minutes;
         let looks = gained("tidegate_aws_calls", "DescribeTargetHealth") - HEALTH_OF_CHECKS * count as f64;
@@ -190,7 +193,7 @@ impl Bench<'_> {
         row(&format!(
             "| {count} | {:.0} | {} | {every:.1} | {asked:.0} | {:.2} | {:.2} | {} |",
             gained("tidegate_aws_calls", ""),
-            throttled() - refused,
+            throttled,
             asked * 1440.0 / 1000.0 * DOLLARS_A_THOUSAND,
             used.cpu.saturating_sub(usage.cpu).as_secs_f64() / minutes,
             used.memory_bytes / (1 << 20),
