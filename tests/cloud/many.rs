@@ -20,7 +20,7 @@ use lab::model::{Action, REGION};
 use lab::scenario::Scene;
 use lab::{Lab, LabConfig, Shared, Traffic};
 use tidegate::aws::find;
-use tidegate_tests::servers::{Process, built_binary};
+use tidegate_tests::servers::{Process, aws::towards, built_binary};
 
 /// How many services the daemon has, and how many of them shift, one figure after the other.
 const SERVICES: u16 = 500;
@@ -234,8 +234,8 @@ pub(crate) fn table(mut row: impl FnMut(&str)) {
     let api = format!("unix:{}", socket.display());
     let mut command = Command::new(built_binary());
     command.args(["run", "--clock-speed", &SPEED.to_string(), "--state"]).arg(path("state")).arg("--policies");
-    command.arg(path("policies")).args(["--control", &api]).env("AWS_ENDPOINT_URL", lab.endpoint());
-    command.env("AWS_REGION", REGION).env("AWS_ACCESS_KEY_ID", "stand-in").env("AWS_SECRET_ACCESS_KEY", "stand-in");
+    command.arg(path("policies")).args(["--control", &api]);
+    towards(&mut command, &lab.endpoint(), REGION);
     let mut daemon = Process::start("daemon", folder.path(), command);
     daemon.wait_for_line("ready", READY_MAX);
     row(&format!(

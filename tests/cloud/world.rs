@@ -15,7 +15,7 @@ use lab::model::{HealthState, REGION};
 use lab::wire::params::Params;
 use lab::{Lab, LabConfig};
 use serde_json::{Value, json};
-use tidegate_tests::servers::{Process, built_binary};
+use tidegate_tests::servers::{Process, aws::towards, built_binary};
 
 /// How many clients there are, and how long each rests after an answer.
 const CLIENTS: usize = 8;
@@ -275,14 +275,7 @@ impl World {
 
     /// The environment of whoever speaks to the lab.
     pub(crate) fn aws<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        command
-            .env("AWS_ENDPOINT_URL", self.lab().endpoint())
-            .env("AWS_REGION", REGION)
-            .env("AWS_ACCESS_KEY_ID", "stand-in")
-            .env("AWS_SECRET_ACCESS_KEY", "stand-in")
-            .env("AWS_CONFIG_FILE", "/dev/null")
-            .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
-            .env("AWS_EC2_METADATA_DISABLED", "true")
+        towards(command, &self.lab().endpoint(), REGION)
     }
 
     /// Starts the daemon.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use lab::faults::{Fault, FaultName};
 use lab::model::REGION;
 use serde_json::{Value, json};
-use tidegate_tests::servers::{Process, built_binary};
+use tidegate_tests::servers::{Process, aws::towards, built_binary};
 
 use crate::support::{SPEED, Stand};
 
@@ -24,14 +24,7 @@ struct Account<'a> {
 
 impl Account<'_> {
     fn of<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        command
-            .env("AWS_ENDPOINT_URL", self.endpoint)
-            .env("AWS_REGION", self.region)
-            .env("AWS_ACCESS_KEY_ID", "stand-in")
-            .env("AWS_SECRET_ACCESS_KEY", "stand-in")
-            .env("AWS_CONFIG_FILE", "/dev/null")
-            .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
-            .env("AWS_EC2_METADATA_DISABLED", "true")
+        towards(command, self.endpoint, self.region)
     }
 
     /// What preflight says of a policy: its exit code and everything it printed.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tidegate_tests::servers::{Process, built_binary};
 
 use crate::cloud::{SERVICE, Setup, World};
-use crate::program::tidegate;
+use crate::program::{discovered, tidegate};
 use crate::rights;
 use crate::support::Stand;
 
@@ -249,11 +249,8 @@ async fn preflight_says_whether_the_table_is_right_and_who_holds_the_lease() {
     // Proves it for no table, a wrong one, a right one, one whose lease another daemon has and had, and each permission that
     // may be missing; and that looking takes nothing.
     let stand = Stand::start().await;
-    let folder = tempfile::tempdir().expect("a folder can be made");
-    let file = folder.path().join("migration.toml");
+    let (_folder, file) = discovered(&stand).await;
     let path = file.to_str().expect("the folder's name is text");
-    let found = tidegate(&stand, &["aws", "discover", "--write", path]).await;
-    assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
     let policy = std::fs::read_to_string(&file).expect("it was written");
     std::fs::write(&file, format!("{policy}\n[lease]\ntable = \"{TABLE}\"\n")).expect("it can be written");
     let said = |told: (String, String), outcome: &str, words: &str| {

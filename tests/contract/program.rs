@@ -1,11 +1,13 @@
 //! The built program against the lab, as an operator has it: endpoint and keys in the environment, nothing else.
 
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use lab::faults::FaultName;
 use lab::model::REGION;
 use serde_json::{Value, json};
-use tidegate_tests::servers::built_binary;
+use tempfile::TempDir;
+use tidegate_tests::servers::{aws::towards, built_binary};
 
 use crate::cloudwatch::{MINUTE, ago, usual};
 use crate::support::{SPEED, Stand};
@@ -18,14 +20,19 @@ pub(crate) async fn tidegate(stand: &Stand, arguments: &[&str]) -> Output {
         // The lab's clock runs fast; one that ran as time does would differ from it.
         command.args(["--clock-speed", &SPEED.to_string()]);
     }
-    command
-        .env("AWS_ENDPOINT_URL", stand.lab.endpoint())
-        .env("AWS_REGION", REGION)
-        .env("AWS_ACCESS_KEY_ID", "stand-in")
-        .env("AWS_SECRET_ACCESS_KEY", "stand-in")
-        .env("AWS_EC2_METADATA_DISABLED", "true");
+    towards(&mut command, &stand.lab.endpoint(), REGION);
     let ended = tokio::task::spawn_blocking(move || command.output()).await;
     ended.expect("waiting does not panic").expect("the program can be run")
+}
+
+/// The policy that discovery writes for the lab's listener, and the folder that holds it.
+pub(crate) async fn discovered(stand: &Stand) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let file = folder.path().join("migration.toml");
+    let path = file.to_str().expect("the folder's name is text");
+    let found = tidegate(stand, &["aws", "discover", "--write", path]).await;
+    assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
+    (folder, file)
 }
 
 #[tokio::test]
@@ -80,11 +87,8 @@ async fn preflight_says_what_stands_in_the_way_and_what_to_do() {
     // Proves that preflight needs no daemon, passes a fresh deployment with traffic, writes back what stands when asked to,
     // and that missing figures, a denied write and a target that has traffic already each stand in the way.
     let stand = Stand::start().await;
-    let folder = tempfile::tempdir().expect("a folder can be made");
-    let file = folder.path().join("migration.toml");
+    let (_folder, file) = discovered(&stand).await;
     let path = file.to_str().expect("the folder's name is text");
-    let found = tidegate(&stand, &["aws", "discover", "--write", path]).await;
-    assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
     let silent = tidegate(&stand, &["preflight", path, "--json"]).await;
     assert_eq!((silent.status.code(), outcome(&silent, "numbers").as_str()), (Some(1), "unknown"));
 
@@ -121,15 +125,11 @@ async fn preflight_says_what_stands_in_the_way_and_what_to_do() {
 async fn keys_that_end_before_the_cutover_does_are_refused() {
     // Proves that preflight takes the end of exported keys for what it is, and says what to do.
     let stand = Stand::start().await;
-    let folder = tempfile::tempdir().expect("a folder can be made");
-    let file = folder.path().join("migration.toml");
+    let (_folder, file) = discovered(&stand).await;
     let path = file.to_str().expect("the folder's name is text");
-    let found = tidegate(&stand, &["aws", "discover", "--write", path]).await;
-    assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
     for (end, wanted) in [("2026-01-01T00:00:00+00:00", "fail"), ("2126-01-01T00:00:00+00:00", "pass")] {
         let mut command = Command::new(built_binary());
-        command.args(["preflight", path, "--json"]).env("AWS_ENDPOINT_URL", stand.lab.endpoint());
-        command.env("AWS_REGION", REGION).env("AWS_ACCESS_KEY_ID", "stand-in").env("AWS_SECRET_ACCESS_KEY", "stand-in");
+        towards(command.args(["preflight", path, "--json"]), &stand.lab.endpoint(), REGION);
         command.env("AWS_SESSION_TOKEN", "stand-in").env("AWS_CREDENTIAL_EXPIRATION", end);
         let printed = tokio::task::spawn_blocking(move || command.output()).await;
         let printed = printed.expect("waiting does not panic").expect("the program can be run");
@@ -142,11 +142,8 @@ async fn preflight_reports_each_setting_that_undoes_a_cutover_and_what_to_do() {
     // Proves that a fresh deployment has none of them but its lenient health checks, and that each one that is set is in the list
     // of the built program by itself, with its value and with what to do, and stands in nobody's way.
     let stand = Stand::start().await;
-    let folder = tempfile::tempdir().expect("a folder can be made");
-    let file = folder.path().join("migration.toml");
+    let (_folder, file) = discovered(&stand).await;
     let path = file.to_str().expect("the folder's name is text");
-    let found = tidegate(&stand, &["aws", "discover", "--write", path]).await;
-    assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
     let scene = stand.lab.scene().clone();
     let balancer = stand.lab.shared().read(|model| model.load_balancers.keys().next().expect("there is one").clone());
     let set = |operation: &str, named: (&str, &String), pairs: &[(&str, &str)]| {

@@ -12,7 +12,7 @@ use tidegate::balancer::alb::{Alb, Place};
 use tidegate::rights::FEATURES;
 
 use crate::cloudwatch::{MINUTE, ago, usual};
-use crate::program::tidegate;
+use crate::program::{discovered, tidegate};
 use crate::support::Stand;
 
 /// AWS asks for this of whoever creates something with tags; it is no call of its own.
@@ -63,11 +63,8 @@ async fn whoever_looks_and_lacks_a_permission_is_told_which_and_whose_it_is() {
     // Proves it for every action of `observe`, `services` and `shift`: preflight stands in the way, or warns where nothing
     // hangs on it, and names the action and the feature. What discovery and preflight call is what these allow.
     let stand = Stand::start().await;
-    let folder = tempfile::tempdir().expect("a folder can be made");
-    let file = folder.path().join("migration.toml");
+    let (_folder, file) = discovered(&stand).await;
     let path = file.to_str().expect("the folder's name is text");
-    let found = tidegate(&stand, &["aws", "discover", "--write", path]).await;
-    assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
     assert_allowed(&stand.lab, &["observe"]);
     assert!(called(&stand.lab).contains(DISCOVERY));
     let first = ago(&stand, 30);

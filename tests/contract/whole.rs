@@ -15,7 +15,7 @@ use lab::model::REGION;
 use lab::wire::params::Params;
 use lab::{Lab, LabConfig};
 use serde_json::{Value, json};
-use tidegate_tests::servers::{Process, built_binary, state_folder};
+use tidegate_tests::servers::{Process, aws::towards, built_binary, state_folder};
 
 /// How many times as fast as real time lab and daemon run.
 const SPEED: u32 = 30;
@@ -121,16 +121,7 @@ impl World {
 
     /// The environment of whoever speaks to the lab.
     pub(crate) fn aws<'a>(&self, command: &'a mut Command) -> &'a mut Command {
-        command
-            .env("AWS_ENDPOINT_URL", self.lab().endpoint())
-            .env("AWS_REGION", REGION)
-            .env("AWS_DEFAULT_REGION", REGION)
-            .env("AWS_ACCESS_KEY_ID", "stand-in")
-            .env("AWS_SECRET_ACCESS_KEY", "stand-in")
-            .env("AWS_CONFIG_FILE", "/dev/null")
-            .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
-            .env("AWS_EC2_METADATA_DISABLED", "true")
-            .env("AWS_PAGER", "")
+        towards(command, &self.lab().endpoint(), REGION)
     }
 
     pub(crate) fn daemon(&self) -> Process {

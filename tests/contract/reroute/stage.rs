@@ -16,7 +16,7 @@ use lab::{Lab, LabConfig, Shared};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
 use serde_json::{Value, json};
-use tidegate_tests::servers::{Process, built_binary};
+use tidegate_tests::servers::{Process, aws::towards, built_binary};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -377,15 +377,7 @@ impl Stage {
     }
 
     fn start(&self, mut command: Command) -> Process {
-        command
-            .env("AWS_ENDPOINT_URL", self.lab().endpoint())
-            .env("AWS_REGION", REGION)
-            .env("AWS_ACCESS_KEY_ID", "stand-in")
-            .env("AWS_SECRET_ACCESS_KEY", "stand-in")
-            .env("AWS_CONFIG_FILE", "/dev/null")
-            .env("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
-            .env("AWS_EC2_METADATA_DISABLED", "true")
-            .current_dir(self.folder.path());
+        towards(&mut command, &self.lab().endpoint(), REGION).current_dir(self.folder.path());
         self.runs.set(self.runs.get() + 1);
         Process::start(&format!("run-{}", self.runs.get()), self.folder.path(), command)
     }

@@ -4,6 +4,7 @@
 //! What installs them is `tests/run`; nothing is downloaded here. Ports are free ones on the loopback address, files lie in
 //! a folder that the caller owns.
 
+pub mod aws;
 pub mod kafka;
 pub mod nginx;
 mod ports;

@@ -18,8 +18,8 @@ use std::{
 };
 
 use super::{
-    Buffers, Ending, Entry, Lengths, Lost, Outcome, Outlet, Pieces, Record, Recorder, Refused, Returned, Stream,
-    Timestamp, Verdict, Why, side::Captured,
+    Ending, Entry, Lengths, Lost, Outcome, Outlet, Pieces, Record, Recorder, Refused, Returned, Stream, Timestamp,
+    Verdict, Why, side::Captured,
 };
 use crate::{class::Class, clock};
 
@@ -36,7 +36,6 @@ pub(crate) struct Desk {
     pub(crate) captured: Captured,
     outlet: RefCell<Outlet>,
     recorder: Recorder,
-    home: Buffers,
     slots: RefCell<Slots>,
     /// A moment on the clock of durations, and the same on the wall clock.
     anchor: Cell<(Instant, Duration)>,
@@ -80,13 +79,11 @@ const fn tag(slot: usize, epoch: u32) -> u64 {
 impl Desk {
     /// A desk for one thread.
     pub(crate) fn new(captured: Captured, recorder: Recorder) -> Self {
-        let home = recorder.buffers.clone();
-        let outlet = RefCell::new(captured.log.outlet(home.clone()));
+        let outlet = RefCell::new(captured.log.outlet(recorder.buffers.clone()));
         Self {
             captured,
             outlet,
             recorder,
-            home,
             slots: RefCell::default(),
             anchor: Cell::new((clock::now(), clock::since_epoch())),
             sealed: RefCell::default(),
@@ -239,7 +236,7 @@ impl Tap {
     fn give(&mut self, record: Record, now: Instant) {
         let value = record.into_bytes();
         if self.is_lost() {
-            self.desk.home.keep(value);
+            self.desk.recorder.buffers.keep(value);
             return;
         }
         let entry = Entry { key: Arc::clone(&self.key), life: self.life, value, tag: tag(self.slot, self.epoch) };
@@ -262,7 +259,7 @@ impl Tap {
             }
             Err(Returned { why: Refused::BudgetSpent, entry }) if self.writing => self.parked.push_front(entry),
             Err(Returned { why, entry }) => {
-                self.desk.home.keep(entry.value);
+                self.desk.recorder.buffers.keep(entry.value);
                 let kind = match why {
                     Refused::BreakerOpen => Why::BreakerOpen,
                     Refused::BudgetSpent => Why::BudgetSpent,
@@ -281,7 +278,7 @@ impl Tap {
         self.stream.lost();
         self.kept_since = None;
         for entry in self.parked.drain(..) {
-            self.desk.home.keep(entry.value);
+            self.desk.recorder.buffers.keep(entry.value);
         }
     }
 

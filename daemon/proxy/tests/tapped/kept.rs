@@ -248,19 +248,24 @@ impl Kept {
         for given in &inner.given {
             names.entry(&given.key).or_insert_with(|| inner.grammar(&given.key));
         }
-        let (mut accumulator, mut outcomes) = (Accumulator::default(), Vec::new());
-        for given in inner.given.iter().filter(|given| given.is_there) {
-            accumulator.add(&Chunk::decode(&given.value).unwrap(), &mut outcomes);
-        }
-        accumulator.finish(&mut outcomes);
-        let mut exchanges = Vec::new();
-        for outcome in outcomes {
-            match outcome {
-                Outcome::Exchange(exchange) => exchanges.push(*exchange),
-                Outcome::Closed(_) => {}
-                odd => panic!("a reader stumbles over {odd:?}"),
-            }
-        }
-        exchanges
+        found(inner.given.iter().filter(|given| given.is_there).map(|given| &given.value))
     }
+}
+
+/// The exchanges that a reader finds in records, in the order in which they end, with everything else being in order.
+pub(crate) fn found(records: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Vec<Exchange> {
+    let (mut accumulator, mut outcomes) = (Accumulator::default(), Vec::new());
+    for record in records {
+        accumulator.add(&Chunk::decode(record.as_ref()).unwrap(), &mut outcomes);
+    }
+    accumulator.finish(&mut outcomes);
+    let mut exchanges = Vec::new();
+    for outcome in outcomes {
+        match outcome {
+            Outcome::Exchange(exchange) => exchanges.push(*exchange),
+            Outcome::Closed(_) => {}
+            odd => panic!("a reader stumbles over {odd:?}"),
+        }
+    }
+    exchanges
 }

@@ -5,12 +5,12 @@ use std::{sync::Arc, time::Duration};
 use proxy::capture::{
     Sink,
     file::{self, Files, Options},
-    read::{Accumulator, Chunk, Outcome},
     side::Suppress,
 };
 
 use crate::{
     clock,
+    kept::found,
     rig::{OK, Rig, Setup, Source},
     support::{PATIENCE, Peer, get, plain_with, post},
 };
@@ -100,20 +100,8 @@ fn answered_writes_are_in_the_files() {
     let (captured, behind) = Setup::default().captured(Arc::clone(&files) as Arc<dyn Sink>);
     let handle = plain_with(source.address, None, |config| config.source.capture = Some(captured));
     let read = || {
-        let (mut accumulator, mut outcomes) = (Accumulator::default(), Vec::new());
-        for kept in file::read(dir.path()).unwrap() {
-            accumulator.add(&Chunk::decode(&kept.unwrap().value).unwrap(), &mut outcomes);
-        }
-        accumulator.finish(&mut outcomes);
-        let mut exchanges = Vec::new();
-        for outcome in outcomes {
-            match outcome {
-                Outcome::Exchange(exchange) => exchanges.push(*exchange),
-                Outcome::Closed(_) => {}
-                odd => panic!("{odd:?}"),
-            }
-        }
-        exchanges
+        let records = file::read(dir.path()).unwrap();
+        found(records.map(|kept| kept.unwrap().value))
     };
     let mut client = Peer::connect(handle.local_addr());
     let mut told = Vec::new();

@@ -6,8 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cutover::event::{Check, CheckOutcome, Health};
-use cutover::{Lever, Stands, Timestamp};
+use cutover::Timestamp;
+use cutover::event::{Check, CheckOutcome};
 
 use super::Fleet;
 use crate::aws::credentials::{Good, Renewed};
@@ -108,16 +108,8 @@ impl Fleet for WithAccount {
         })
     }
 
-    fn health(&self) -> Answer<'_, Option<Health>> {
-        self.fleet.health()
-    }
-
-    fn levers(&self) -> Answer<'_, Stands> {
-        self.fleet.levers()
-    }
-
-    fn set_lever(&self, lever: Lever, from: Option<u32>, to: u32) -> Answer<'_, u32> {
-        self.fleet.set_lever(lever, from, to)
+    fn beneath(&self) -> Option<&dyn Fleet> {
+        Some(&*self.fleet)
     }
 }
 

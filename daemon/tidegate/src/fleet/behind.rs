@@ -6,8 +6,7 @@
 
 use std::sync::Arc;
 
-use cutover::event::{Check, CheckOutcome, Health};
-use cutover::{Lever, Stands};
+use cutover::event::{Check, CheckOutcome};
 use proxy::api::Status;
 
 use super::Fleet;
@@ -78,16 +77,8 @@ impl Fleet for WithProxies {
         })
     }
 
-    fn health(&self) -> Answer<'_, Option<Health>> {
-        self.fleet.health()
-    }
-
-    fn levers(&self) -> Answer<'_, Stands> {
-        self.fleet.levers()
-    }
-
-    fn set_lever(&self, lever: Lever, from: Option<u32>, to: u32) -> Answer<'_, u32> {
-        self.fleet.set_lever(lever, from, to)
+    fn beneath(&self) -> Option<&dyn Fleet> {
+        Some(&*self.fleet)
     }
 }
 

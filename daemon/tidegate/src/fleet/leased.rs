@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use cutover::event::{Check, Health};
-use cutover::{Lever, Stands};
+use cutover::Lever;
+use cutover::event::Check;
 
 use super::Fleet;
 use crate::aws::lease::Lease;
@@ -34,12 +34,8 @@ impl Fleet for WithLease {
         })
     }
 
-    fn health(&self) -> Answer<'_, Option<Health>> {
-        self.fleet.health()
-    }
-
-    fn levers(&self) -> Answer<'_, Stands> {
-        self.fleet.levers()
+    fn beneath(&self) -> Option<&dyn Fleet> {
+        Some(&*self.fleet)
     }
 
     fn set_lever(&self, lever: Lever, from: Option<u32>, to: u32) -> Answer<'_, u32> {

@@ -25,12 +25,17 @@ pub trait Fleet: Send + Sync {
     /// When not even an unknown outcome can be told; a check that could not be made is in the list as unknown.
     fn check(&self) -> Answer<'_, Vec<Check>>;
 
+    /// The fleet that this one only adds checks to: whatever it does not do itself is asked there.
+    fn beneath(&self) -> Option<&dyn Fleet> {
+        None
+    }
+
     /// Looks at the health of both sides' targets for the tripwire on it; nothing, where no balancer checks any.
     ///
     /// # Errors
     /// When it cannot be read now; that is no sign of badness, and the checks say it.
     fn health(&self) -> Answer<'_, Option<Health>> {
-        Box::pin(async { Ok(None) })
+        self.beneath().map_or_else(|| -> Answer<'_, _> { Box::pin(async { Ok(None) }) }, Fleet::health)
     }
 
     /// How the levers stand: settings beside the weights that a cutover may move. Nothing, where there are none.
@@ -38,7 +43,7 @@ pub trait Fleet: Send + Sync {
     /// # Errors
     /// When it cannot be found out.
     fn levers(&self) -> Answer<'_, Stands> {
-        Box::pin(async { Ok(Stands::default()) })
+        self.beneath().map_or_else(|| -> Answer<'_, _> { Box::pin(async { Ok(Stands::default()) }) }, Fleet::levers)
     }
 
     /// Moves a lever to `to` if it stands at `from`, wherever it stands without one (and then a count is only raised);
@@ -47,7 +52,11 @@ pub trait Fleet: Send + Sync {
     /// # Errors
     /// When there is no such lever, it could not be moved, or nobody knows whether it was.
     fn set_lever(&self, lever: Lever, from: Option<u32>, to: u32) -> Answer<'_, u32> {
-        let _ = (from, to);
-        Box::pin(async move { Err(PortError::never("fleet", format!("nothing here can be moved: {lever:?}"))) })
+        match self.beneath() {
+            Some(fleet) => fleet.set_lever(lever, from, to),
+            None => {
+                Box::pin(async move { Err(PortError::never("fleet", format!("nothing here can be moved: {lever:?}"))) })
+            }
+        }
     }
 }
