@@ -19,6 +19,7 @@ mod fleet;
 mod lag;
 mod lease;
 mod levers;
+mod pods;
 mod program;
 mod prometheus;
 mod reroute;

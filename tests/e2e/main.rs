@@ -17,6 +17,7 @@ mod journal;
 mod kubernetes;
 mod load;
 mod orders;
+mod pods;
 mod preflight;
 mod processes;
 mod prometheus;

@@ -10,6 +10,7 @@
 //! | `PUT /v1/reload` | | [`Status`], once new connections get the certificate that lies on disk now |
 //! | `GET /metrics` | | the same for Prometheus, in its text format |
 //! | `GET /health` | | 200 when it serves, 503 when it drains |
+//! | `GET /ready` | | 200 when it takes traffic, 503 when it drains or awaits its first weight |
 
 use judge::Counts;
 use serde::{Deserialize, Serialize};
@@ -47,6 +48,9 @@ pub struct Status {
     pub generation: u64,
     /// Whether it takes no new connections any more.
     pub draining: bool,
+    /// Whether it is not ready because no controller has given it a weight yet.
+    #[serde(default)]
+    pub awaits_weight: bool,
     /// The armed tripwires, if any.
     pub armed: Option<Armed>,
     /// The tripwire that fired since they were last armed, if one did.

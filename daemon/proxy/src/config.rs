@@ -45,8 +45,13 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// `User-Agent` beginnings of health probes of load balancers; their requests are relayed but not counted to a side.
     pub probe_agents: Vec<String>,
-    /// A path on the listener that the proxy answers itself with 200 (503 while it drains); `None` relays every path.
+    /// A path on the listener that the proxy answers itself with 200, and with 503 while it is not ready: while it drains, and
+    /// before its first weight where it awaits one. `None` relays every path.
     pub health_path: Option<String>,
+    /// Whether it is not ready before a controller has given it a weight, be it the one that it has.
+    pub await_weight: bool,
+    /// Where `/health` and `/ready` are answered, to anyone and without TLS; `None` answers them in the control API alone.
+    pub probes: Option<SocketAddr>,
     /// Where the control API listens; `None` has none.
     pub control: Option<Control>,
     /// The seed of the split; `None` takes one from the system.
@@ -72,6 +77,8 @@ impl Config {
             timeouts: Timeouts::default(),
             probe_agents: PROBE_AGENTS.iter().map(|&agent| agent.to_owned()).collect(),
             health_path: None,
+            await_weight: false,
+            probes: None,
             control: None,
             seed: None,
         }

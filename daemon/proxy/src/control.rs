@@ -1,10 +1,12 @@
 //! The control API over HTTP; what it says is in [`crate::api`].
 //!
-//! Over a Unix socket its permissions decide who may call (its owner alone). Over TCP every call must bear the token.
+//! Over a Unix socket its permissions decide who may call (its owner alone). Over TCP every call must bear the token. Who
+//! only looks whether it lives and is ready, as the kubelet, has a port of its own where it needs none.
 
 use std::{
     convert::Infallible,
     fs, io,
+    net::SocketAddr,
     os::unix::{
         fs::{FileTypeExt as _, PermissionsExt as _},
         net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream},
@@ -46,6 +48,27 @@ const CALL_TIME_MAX: Duration = Duration::from_secs(10);
 pub(crate) enum Bound {
     Unix(StdUnixListener),
     Tcp(std::net::TcpListener, String),
+    /// The port for probes.
+    Probes(std::net::TcpListener),
+}
+
+/// Who may ask for what on a connection.
+#[derive(Clone)]
+enum Guard {
+    /// Everything: the socket's permissions have decided.
+    Open,
+    /// Everything, for who bears the token of this digest.
+    Token(Arc<[u8]>),
+    /// Probes, for anyone.
+    Probes,
+}
+
+/// Binds the port for probes, and says where it is.
+pub(crate) fn bind_probes(address: SocketAddr) -> io::Result<(Bound, SocketAddr)> {
+    let listener = std::net::TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    Ok((Bound::Probes(listener), address))
 }
 
 /// Binds the control API, and says where it is.
@@ -88,36 +111,36 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Serves the control API until it is dropped.
+/// Serves the control API, or probes, until it is dropped.
 pub(crate) async fn serve(state: Arc<State>, bound: Bound) -> io::Result<()> {
-    let mut calls = JoinSet::new();
-    match bound {
+    let (listener, guard) = match bound {
         Bound::Unix(listener) => {
             let listener = UnixListener::from_std(listener)?;
+            let mut calls = JoinSet::new();
             loop {
                 tokio::select! {
                     accepted = listener.accept(), if calls.len() < CONNECTIONS_MAX => {
                         if let Some((stream, _)) = rest_on_error(accepted).await {
-                            calls.spawn(connection(Arc::clone(&state), stream, None));
+                            calls.spawn(connection(Arc::clone(&state), stream, Guard::Open));
                         }
                     }
                     Some(_) = calls.join_next() => {}
                 }
             }
         }
-        Bound::Tcp(listener, token) => {
-            let token: Arc<[u8]> = Sha256::digest(token.as_bytes()).as_slice().into();
-            let listener = TcpListener::from_std(listener)?;
-            loop {
-                tokio::select! {
-                    accepted = listener.accept(), if calls.len() < CONNECTIONS_MAX => {
-                        if let Some((stream, _)) = rest_on_error(accepted).await {
-                            calls.spawn(connection(Arc::clone(&state), stream, Some(Arc::clone(&token))));
-                        }
-                    }
-                    Some(_) = calls.join_next() => {}
+        Bound::Tcp(listener, token) => (listener, Guard::Token(Sha256::digest(token.as_bytes()).as_slice().into())),
+        Bound::Probes(listener) => (listener, Guard::Probes),
+    };
+    let listener = TcpListener::from_std(listener)?;
+    let mut calls = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept(), if calls.len() < CONNECTIONS_MAX => {
+                if let Some((stream, _)) = rest_on_error(accepted).await {
+                    calls.spawn(connection(Arc::clone(&state), stream, guard.clone()));
                 }
             }
+            Some(_) = calls.join_next() => {}
         }
     }
 }
@@ -133,14 +156,16 @@ async fn rest_on_error<T>(accepted: io::Result<T>) -> Option<T> {
     }
 }
 
-async fn connection(state: Arc<State>, stream: impl AsyncRead + AsyncWrite + Unpin, token: Option<Arc<[u8]>>) {
+async fn connection(state: Arc<State>, stream: impl AsyncRead + AsyncWrite + Unpin, guard: Guard) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let (state, token) = (Arc::clone(&state), token.clone());
+        let (state, guard) = (Arc::clone(&state), guard.clone());
         async move {
-            Ok::<_, Infallible>(if allowed(&request, token.as_deref()) {
-                answer(&state, request).await
-            } else {
-                problem(StatusCode::UNAUTHORIZED, "the call bears no valid token: send `Authorization: Bearer`")
+            Ok::<_, Infallible>(match &guard {
+                Guard::Probes => probed(&state, &request),
+                Guard::Token(token) if !allowed(&request, token) => {
+                    problem(StatusCode::UNAUTHORIZED, "the call bears no valid token: send `Authorization: Bearer`")
+                }
+                Guard::Open | Guard::Token(_) => answer(&state, request).await,
             })
         }
     });
@@ -155,8 +180,7 @@ async fn connection(state: Arc<State>, stream: impl AsyncRead + AsyncWrite + Unp
 }
 
 /// Whether a call bears the token. Digests are compared, so that how long it takes tells nothing of the token.
-fn allowed(request: &Request<Incoming>, token: Option<&[u8]>) -> bool {
-    let Some(token) = token else { return true };
+fn allowed(request: &Request<Incoming>, token: &[u8]) -> bool {
     let given = request.headers().get(header::AUTHORIZATION).map(http::HeaderValue::as_bytes).unwrap_or_default();
     let given = match given.split_first_chunk::<7>() {
         Some((scheme, given)) if scheme.eq_ignore_ascii_case(b"bearer ") => given,
@@ -170,13 +194,8 @@ async fn answer(state: &State, request: Request<Incoming>) -> Response<Full<Byte
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let answered = match (&method, path.as_str()) {
-        (&Method::GET | &Method::HEAD, "/health") => {
-            if state.draining() {
-                Err((StatusCode::SERVICE_UNAVAILABLE, "it drains".to_owned()))
-            } else {
-                Ok(json(&serde_json::json!({ "status": "ok" })))
-            }
-        }
+        (&Method::GET | &Method::HEAD, "/health") => health(state),
+        (&Method::GET | &Method::HEAD, "/ready") => ready(state),
         (&Method::GET, "/v1/status") => Ok(json(&state.status())),
         (&Method::GET, "/metrics") => Ok(counted(crate::metrics::text(&state.counters(), &state.capture()))),
         (&Method::GET, "/v1/counters") => Ok(json(&state.counters())),
@@ -198,10 +217,42 @@ async fn answer(state: &State, request: Request<Incoming>) -> Response<Full<Byte
             .map_err(|error| (StatusCode::UNPROCESSABLE_ENTITY, error.to_string())),
         (
             _,
-            "/health" | "/metrics" | "/v1/status" | "/v1/counters" | "/v1/weight" | "/v1/tripwires" | "/v1/close"
-            | "/v1/reload",
+            "/health" | "/ready" | "/metrics" | "/v1/status" | "/v1/counters" | "/v1/weight" | "/v1/tripwires"
+            | "/v1/close" | "/v1/reload",
         ) => Err((StatusCode::METHOD_NOT_ALLOWED, format!("{method} is not what {path} is called with"))),
         _ => Err((StatusCode::NOT_FOUND, format!("there is no {path}"))),
+    };
+    answered.unwrap_or_else(|(status, why)| problem(status, &why))
+}
+
+type Answer = Result<Response<Full<Bytes>>, (StatusCode, String)>;
+
+/// Whether it serves.
+fn health(state: &State) -> Answer {
+    if state.draining() {
+        Err((StatusCode::SERVICE_UNAVAILABLE, "it drains".to_owned()))
+    } else {
+        Ok(json(&serde_json::json!({ "status": "ok" })))
+    }
+}
+
+/// Whether it shall be given traffic.
+fn ready(state: &State) -> Answer {
+    match state.unready() {
+        Some(why) => Err((StatusCode::SERVICE_UNAVAILABLE, why.to_owned())),
+        None => Ok(json(&serde_json::json!({ "status": "ok" }))),
+    }
+}
+
+/// What anyone may ask.
+fn probed(state: &State, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let answered = match (request.method(), request.uri().path()) {
+        (&Method::GET | &Method::HEAD, "/health") => health(state),
+        (&Method::GET | &Method::HEAD, "/ready") => ready(state),
+        (method, "/health" | "/ready") => {
+            Err((StatusCode::METHOD_NOT_ALLOWED, format!("a probe is not asked with {method}")))
+        }
+        (_, path) => Err((StatusCode::NOT_FOUND, format!("there is no {path}: this port answers /health and /ready"))),
     };
     answered.unwrap_or_else(|(status, why)| problem(status, &why))
 }

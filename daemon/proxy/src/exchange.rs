@@ -372,7 +372,8 @@ fn own_answer(worker: &Worker, guest: &Guest, bytes: &[u8]) -> Option<(u16, &'st
     let path = worker.state.config.health_path.as_deref()?;
     if head.path(bytes) == path.as_bytes() && matches!(head.method, Method::Get | Method::Head) {
         worker.tally.probe();
-        return Some(if worker.draining.get() { (503, "draining") } else { (200, "ok") });
+        let unready = if worker.draining.get() { Some("draining") } else { worker.state.unready() };
+        return Some(unready.map_or((200, "ok"), |why| (503, why)));
     }
     None
 }

@@ -30,6 +30,7 @@ struct Running {
     state: Arc<State>,
     local_addr: SocketAddr,
     control_addr: Option<ControlAddress>,
+    probes_addr: Option<SocketAddr>,
     /// How many serving threads still run, and whether one of them panicked.
     threads: watch::Receiver<Threads>,
 }
@@ -77,6 +78,14 @@ pub enum StartError {
     Control {
         /// Where.
         address: ControlAddress,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The port for probes could not be bound.
+    #[error("cannot listen for probes on {address}: {source}{}", hint(source))]
+    Probes {
+        /// Where.
+        address: SocketAddr,
         /// What the system said.
         source: io::Error,
     },
@@ -128,6 +137,13 @@ impl Proxy {
             })?),
         };
         let (bound, control_addr) = bound.unzip();
+        let probes = match config.probes {
+            None => None,
+            Some(address) => {
+                Some(control::bind_probes(address).map_err(|source| StartError::Probes { address, source })?)
+            }
+        };
+        let (probes, probes_addr) = probes.unzip();
         let (report, threads) = watch::channel(Threads { running: workers, panicked: false });
         let report = Arc::new(report);
         for (number, listener) in listeners.into_iter().enumerate() {
@@ -140,9 +156,10 @@ impl Proxy {
                 drop(ending);
             })?;
         }
-        let running = Running { state: Arc::clone(&state), local_addr, control_addr, threads: threads.clone() };
+        let running =
+            Running { state: Arc::clone(&state), local_addr, control_addr, probes_addr, threads: threads.clone() };
         spawn("proxy-control".to_owned(), move || {
-            if let Err(error) = beside(&state, bound, threads) {
+            if let Err(error) = beside(&state, [bound, probes], threads) {
                 tracing::error!(%error, "the control thread ended");
             }
         })?;
@@ -167,22 +184,23 @@ impl Drop for Reporting<'_> {
     }
 }
 
-/// What runs beside the traffic, on one thread: control API, tripwires, health checks.
-fn beside(state: &Arc<State>, bound: Option<Bound>, mut threads: watch::Receiver<Threads>) -> io::Result<()> {
+/// What runs beside the traffic, on one thread: control API, probes, tripwires, health checks.
+fn beside(state: &Arc<State>, bound: [Option<Bound>; 2], mut threads: watch::Receiver<Threads>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let control = async {
+        let [control, probes] = bound.map(|bound| async {
             match bound {
                 Some(bound) => control::serve(Arc::clone(state), bound).await,
                 None => std::future::pending().await,
             }
-        };
+        });
         let health = async {
             health::watch(Arc::clone(state)).await;
             std::future::pending::<()>().await;
         };
         tokio::select! {
             served = control => served,
+            served = probes => served,
             () = health => Ok(()),
             () = tripwire::watch(Arc::clone(state)) => Ok(()),
             // The control API answers for as long as anything is under way.
@@ -200,6 +218,11 @@ impl Handle {
     /// Where the control API listens, if it does.
     pub fn control_addr(&self) -> Option<&ControlAddress> {
         self.running.control_addr.as_ref()
+    }
+
+    /// Where probes are answered, if that is a port of its own.
+    pub fn probes_addr(&self) -> Option<SocketAddr> {
+        self.running.probes_addr
     }
 
     /// As `PUT /v1/weight`.

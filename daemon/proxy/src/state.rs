@@ -62,6 +62,8 @@ pub(crate) struct State {
     /// Milliseconds after `started` until which replies carry `Connection: close`.
     close_until: AtomicU64,
     armed_now: AtomicBool,
+    /// Whether a controller has to give it a weight before it is ready.
+    awaits_weight: AtomicBool,
     ending: watch::Sender<Ending>,
     control: Mutex<Applied>,
 }
@@ -140,6 +142,7 @@ impl State {
             started,
             close_until: AtomicU64::new(0),
             armed_now: AtomicBool::new(false),
+            awaits_weight: AtomicBool::new(config.await_weight),
             ending: watch::Sender::new(Ending::No),
             control: Mutex::default(),
             config,
@@ -205,6 +208,7 @@ impl State {
         applied.by_tripwire &= set.generation == applied.generation;
         applied.generation = set.generation;
         self.weights.set(reads, writes);
+        self.awaits_weight.store(false, Ordering::Relaxed);
         drop(applied);
         Ok(self.status())
     }
@@ -304,6 +308,22 @@ impl State {
         *self.ending.borrow() != Ending::No
     }
 
+    /// Whether no controller has given it the weight yet that it awaits.
+    pub(crate) fn awaits_weight(&self) -> bool {
+        self.awaits_weight.load(Ordering::Relaxed)
+    }
+
+    /// Why it shall not be given traffic, if so.
+    pub(crate) fn unready(&self) -> Option<&'static str> {
+        if self.draining() {
+            Some("draining")
+        } else if self.awaits_weight() {
+            Some("awaiting a weight from its controller")
+        } else {
+            None
+        }
+    }
+
     /// How far it is with ending, and whenever that changes.
     pub(crate) fn ending(&self) -> watch::Receiver<Ending> {
         self.ending.subscribe()
@@ -337,6 +357,7 @@ impl State {
             writes,
             generation: applied.generation,
             draining: self.draining(),
+            awaits_weight: self.awaits_weight(),
             armed: applied.armed.clone(),
             fired: applied.fired.clone(),
             source: self.health(SideName::Source).iter().map(|health| health.status(now)).collect(),

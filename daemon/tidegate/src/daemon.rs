@@ -3,6 +3,7 @@
 //! It finds the running cutover of a service or makes one, and loads policies again when it is told to. What an order
 //! does is the core's to say.
 
+mod newcomers;
 mod past;
 
 use std::collections::BTreeMap;

@@ -18,6 +18,7 @@ pub mod config;
 pub mod controller;
 pub mod daemon;
 pub mod demo;
+pub mod dns;
 pub mod events;
 pub mod fleet;
 pub mod gate;

@@ -1,6 +1,10 @@
 //! Our own proxies as the adapters see them: in this process or behind their control API, the same calls for both.
 //!
-//! It speaks to one proxy at a time and knows nothing of weights agreeing, windows or health; that is the adapters'.
+//! It speaks to one proxy at a time and knows nothing of weights agreeing, windows or health; that is the adapters'. Which there
+//! are is in [`place`]; what one is given that came up and waits for its weight, in [`welcome`].
+
+mod place;
+pub mod welcome;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +16,7 @@ use proxy::config::ControlAddress;
 use proxy::{Handle, Refused};
 use tokio::task::JoinSet;
 
+pub use self::place::{BEHIND_MAX, Known, Name, Place, Proxies};
 use crate::port::{PortError, in_one_line};
 
 /// How long one call to a proxy may take. Answers come in milliseconds; a proxy that needs longer is in trouble.
@@ -21,6 +26,8 @@ pub const CALL_MAX: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub struct Remote {
     name: Arc<str>,
+    /// How a policy names it, or those that it is one of.
+    place: Arc<str>,
     way: Way,
 }
 
@@ -67,18 +74,24 @@ impl From<Refused> for RemoteError {
 impl Remote {
     /// A proxy that runs in this process.
     pub fn in_process(handle: Handle) -> Self {
-        Self { name: Arc::from("own proxy"), way: Way::InProcess(handle) }
+        let name: Arc<str> = Arc::from("own proxy");
+        Self { place: Arc::clone(&name), name, way: Way::InProcess(handle) }
     }
 
     /// A proxy behind its control API; `token` is needed over TCP.
     pub fn api(address: ControlAddress, token: Option<String>) -> Self {
-        let name = Arc::from(address.to_string());
-        Self { name, way: Way::Api(Client::new(address, token, CALL_MAX)) }
+        let name: Arc<str> = Arc::from(address.to_string());
+        Self { place: Arc::clone(&name), name, way: Way::Api(Client::new(address, token, CALL_MAX)) }
     }
 
     /// Its name: the address of its control API.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// How a policy names it: the same, or the name in DNS that it was found behind.
+    pub fn place(&self) -> &str {
+        &self.place
     }
 
     /// What it is and does now.

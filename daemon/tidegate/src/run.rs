@@ -12,10 +12,11 @@ pub use self::aws::reroute;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use cutover::cutover::Armed;
 use cutover::policy::{BalancerPolicy, ProxyRetry, SidePolicy, Sticky};
-use cutover::{Cutover, Event, Phase, Policy, Share, Timestamp};
+use cutover::{Cutover, Event, Generation, Phase, Policy, Share, Timestamp};
 use proxy::Handle;
-use proxy::config::{Certificate, ConfigError, ControlAddress, ServerTls, Side, Upstream};
+use proxy::config::{Certificate, ConfigError, ServerTls, Side, Upstream};
 use tokio::task::JoinSet;
 
 use crate::alert::outbox::{Deliverer, Outbox, outbox};
@@ -34,7 +35,8 @@ use crate::metrics::two_speeds::Beside;
 use crate::outbound::Outbound;
 use crate::policy_files;
 use crate::port::{BoxError, PortError};
-use crate::proxies::Remote;
+use crate::proxies::welcome::Standing;
+use crate::proxies::{Place, Proxies, Remote};
 use crate::secret;
 use crate::store::sqlite::{self, Chain, Sqlite};
 use crate::store::{Entry, Sample, Store, StoreError};
@@ -167,8 +169,8 @@ pub async fn adapters(policy: &Policy, clock: &Clock) -> Result<Adapters, RunErr
         if proxies.is_empty() {
             return Err(RunError::NoProxy { service: policy.service.clone() });
         }
-        let remotes = named(policy, proxies, std::env::var(TOKEN).ok().as_deref())?;
-        return of_proxies(policy, remotes, clock, clock.now());
+        let proxies = named(policy, proxies, std::env::var(TOKEN).ok().as_deref())?;
+        return of_proxies(policy, proxies, clock, clock.now(), Standing::default());
     }
     #[cfg(feature = "aws")]
     {
@@ -179,36 +181,37 @@ pub async fn adapters(policy: &Policy, clock: &Clock) -> Result<Adapters, RunErr
     Err(RunError::NoAws { service: policy.service.clone() })
 }
 
-/// The adapters for our own proxies, for a cutover that was started at `started`.
-fn of_proxies(policy: &Policy, remotes: Vec<Remote>, clock: &Clock, started: Timestamp) -> Result<Adapters, RunError> {
+/// The adapters for our own proxies, for a cutover that was started at `started` and stood so when it was gone on with.
+fn of_proxies(
+    policy: &Policy,
+    proxies: Proxies,
+    clock: &Clock,
+    started: Timestamp,
+    standing: Standing,
+) -> Result<Adapters, RunError> {
     let (source, target) = (policy.source.endpoints.clone(), policy.target.endpoints.clone());
     Ok(Adapters {
-        balancer: Arc::new(Listener::new(remotes.clone(), started)),
-        metrics: counters(policy, remotes.clone(), clock)?,
-        fleet: Arc::new(Endpoints::new(remotes, source, target)),
+        balancer: Arc::new(Listener::new(proxies.clone(), started).after(standing)),
+        metrics: counters(policy, proxies.clone(), clock)?,
+        fleet: Arc::new(Endpoints::new(proxies, source, target)),
     })
 }
 
 /// Where the numbers of our own proxies come from: themselves, unless the policy says otherwise.
-fn counters(policy: &Policy, remotes: Vec<Remote>, clock: &Clock) -> Result<Arc<dyn MetricSource>, RunError> {
+fn counters(policy: &Policy, proxies: Proxies, clock: &Clock) -> Result<Arc<dyn MetricSource>, RunError> {
     match prometheus::source(policy, clock)? {
         // The judge waits for samples; tripwires need not.
-        Some(metrics) => Ok(Arc::new(Beside::new(metrics, remotes, clock))),
-        None => Ok(Arc::new(ProxyCounters::new(remotes, clock.clone()))),
+        Some(metrics) => Ok(Arc::new(Beside::new(metrics, proxies, clock))),
+        None => Ok(Arc::new(ProxyCounters::new(proxies, clock.clone()))),
     }
 }
 
-/// The proxies at these addresses; the token is for those behind TCP.
-fn named(policy: &Policy, addresses: &[String], token: Option<&str>) -> Result<Vec<Remote>, RunError> {
-    addresses
-        .iter()
-        .map(|address| {
-            let address: ControlAddress =
-                address.parse().map_err(|source| RunError::Address { service: policy.service.clone(), source })?;
-            let token = matches!(address, ControlAddress::Tcp(_)).then(|| token.map(str::to_owned)).flatten();
-            Ok(Remote::api(address, token))
-        })
-        .collect()
+/// The proxies at these places; the token is for those behind TCP.
+fn named(policy: &Policy, places: &[String], token: Option<&str>) -> Result<Proxies, RunError> {
+    let refused = |source| RunError::Address { service: policy.service.clone(), source };
+    let places: Vec<Place> =
+        places.iter().map(|place| place.parse()).collect::<Result<_, ConfigError>>().map_err(refused)?;
+    Ok(Proxies::at(places, token))
 }
 
 impl Shared {
@@ -245,15 +248,18 @@ impl Shared {
         Ok((shared, deliverer))
     }
 
-    /// The proxies that a policy is about.
-    fn remotes(&self, policy: &Policy) -> Result<Vec<Remote>, RunError> {
-        let BalancerPolicy::Listener { proxies, .. } = &policy.balancer else { return Ok(Vec::new()) };
+    /// The proxies that a policy is about; none for one that is about an ALB.
+    ///
+    /// # Errors
+    /// When it means the proxy of this daemon and there is none, or an address makes no sense.
+    pub fn proxies(&self, policy: &Policy) -> Result<Proxies, RunError> {
+        let BalancerPolicy::Listener { proxies, .. } = &policy.balancer else { return Ok(Vec::new().into()) };
         if proxies.is_empty() {
             if let Some(own) = self.own_service.clone().filter(|own| *own != policy.service) {
                 return Err(RunError::OtherProxy { service: policy.service.clone(), own });
             }
             let own = self.own_proxy.clone().ok_or_else(|| RunError::NoProxy { service: policy.service.clone() })?;
-            return Ok(vec![Remote::in_process(own)]);
+            return Ok(vec![Remote::in_process(own)].into());
         }
         named(policy, proxies, self.token.as_deref())
     }
@@ -263,15 +269,15 @@ impl Shared {
     /// # Errors
     /// When a proxy's address makes no sense, or the policy is about AWS and this program was built without.
     pub async fn metrics(&self, policy: &Policy) -> Result<Arc<dyn MetricSource>, RunError> {
-        Ok(self.adapters(policy, self.clock.now()).await?.metrics)
+        Ok(self.adapters(policy, self.clock.now(), Standing::default()).await?.metrics)
     }
 
     /// The adapters for a cutover by `policy` that was started at `started`.
-    async fn adapters(&self, policy: &Policy, started: Timestamp) -> Result<Adapters, RunError> {
+    async fn adapters(&self, policy: &Policy, started: Timestamp, standing: Standing) -> Result<Adapters, RunError> {
         if let BalancerPolicy::Alb { .. } = &policy.balancer {
             return self.of_aws(policy, started).await;
         }
-        of_proxies(policy, self.remotes(policy)?, &self.clock, started)
+        of_proxies(policy, self.proxies(policy)?, &self.clock, started, standing)
     }
 
     /// The adapters for AWS.
@@ -297,8 +303,9 @@ impl Shared {
     }
 
     /// What a loop works with.
-    async fn ports(&self, policy: &Policy, started: Timestamp) -> Result<Ports, RunError> {
-        let Adapters { balancer, metrics, fleet } = self.adapters(policy, started).await?;
+    async fn ports(&self, cutover: &Cutover) -> Result<Ports, RunError> {
+        let (policy, started) = (&cutover.policy, cutover.started);
+        let Adapters { balancer, metrics, fleet } = self.adapters(policy, started, standing(cutover)).await?;
         Ok(Ports {
             balancer,
             metrics,
@@ -317,7 +324,7 @@ impl Shared {
     /// # Errors
     /// When the lease cannot be had or a proxy's address makes no sense.
     pub async fn controller(&self, cutover: Cutover) -> Result<(Controller, Running), RunError> {
-        let ports = self.ports(&cutover.policy, cutover.started).await?;
+        let ports = self.ports(&cutover).await?;
         let holder = format!("tidegate {} (process {})", env!("CARGO_PKG_VERSION"), std::process::id());
         let lease = self.store.lease(&cutover.policy.service, &holder, self.clock.now()).await?;
         Ok(Controller::new(ports, lease, cutover))
@@ -386,15 +393,19 @@ pub async fn own_proxy(own: &OwnProxy, config: &config::Config, shared: &Shared)
 }
 
 /// The counters of some proxies as a source of numbers, for a recording without a daemon. Must be called within a runtime.
-pub fn counters_of(addresses: Vec<ControlAddress>, token: Option<&str>, clock: Clock) -> Arc<dyn MetricSource> {
-    let remote = |address: ControlAddress| {
-        let token = matches!(address, ControlAddress::Tcp(_)).then(|| token.map(str::to_owned)).flatten();
-        Remote::api(address, token)
-    };
-    Arc::new(ProxyCounters::new(addresses.into_iter().map(remote).collect(), clock))
+pub fn counters_of(places: Vec<Place>, token: Option<&str>, clock: Clock) -> Arc<dyn MetricSource> {
+    Arc::new(ProxyCounters::new(Proxies::at(places, token), clock))
 }
 
-/// The share that the own proxy of a cutover comes up with.
+/// What a proxy is given that comes up without a weight while no other has one.
+pub(crate) fn standing(cutover: &Cutover) -> Standing {
+    // Before its first write a cutover has what it found.
+    let found = cutover.original.as_ref().filter(|_| cutover.generation == Generation::default());
+    let share = found.map_or_else(|| share_at_start(cutover), |original| original.share);
+    Standing { share, armed: cutover.armed != Armed::No }
+}
+
+/// The share that a proxy of a cutover comes up with.
 fn share_at_start(cutover: &Cutover) -> Share {
     let seen = cutover.configured.as_ref().map(|reading| reading.share);
     match cutover.phase {
@@ -512,8 +523,8 @@ async fn embedded_by(policy: Policy, shared: Shared, deliverer: Deliverer) -> Re
 
 #[cfg(test)]
 mod tests {
+    use cutover::Weight;
     use cutover::event::Reading;
-    use cutover::{Generation, Weight};
 
     use super::*;
     use crate::testing::{START, cutover};

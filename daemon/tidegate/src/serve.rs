@@ -87,10 +87,12 @@ pub async fn serve(config: Config, clock: Clock) -> Result<(), ServeError> {
     let mut servers = listen(&config, &app, &stopped).await?;
     let mut delivering = JoinSet::new();
     delivering.spawn(deliverer.run());
+    let mut welcoming = JoinSet::new();
     let mut loops: JoinSet<Result<(), PortError>> = JoinSet::new();
     for (controller, first) in Box::pin(daemon.resume()).await? {
         loops.spawn(controller.run(first));
     }
+    welcoming.spawn(Arc::clone(&daemon).welcome_newcomers());
     app.ready.store(true, Ordering::SeqCst);
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -110,6 +112,7 @@ pub async fn serve(config: Config, clock: Clock) -> Result<(), ServeError> {
                 Err(error) => break Err(ServeError::Loop(error.to_string())),
             },
             Some(_) = delivering.join_next() => break Err(ServeError::Loop("the delivery of alerts ended".to_owned())),
+            Some(_) = welcoming.join_next() => break Err(ServeError::Loop("the look after proxies ended".to_owned())),
             Some(_) = servers.join_next() => break Err(ServeError::Loop("the control API ended".to_owned())),
             () = ended(own.as_ref()) => break Err(ServeError::Proxy),
             _ = watchdog.tick() => match daemon.hanging(clock::instant()).as_slice() {

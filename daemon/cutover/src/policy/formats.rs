@@ -164,7 +164,7 @@ impl Format for Name {
     }
 }
 
-/// The control address of a proxy.
+/// The control address of a proxy, or of all that stand behind a name in DNS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Control(pub String);
 
@@ -175,16 +175,23 @@ impl Format for Control {
 
     fn read(input: Input<'_>) -> Result<Self, Mistake> {
         let text = text_of(input, "a control address", Self::EXAMPLE)?;
-        let fine = match text.strip_prefix("unix:") {
-            Some(path) => path.starts_with('/'),
-            None => !text.contains("://") && host_and_port(text).is_some_and(|(_, port)| port.is_some()),
+        let with_port = |text: &str| host_and_port(text).is_some_and(|(_, port)| port.is_some());
+        let fine = match (text.strip_prefix("unix:"), text.strip_prefix("dns://")) {
+            (Some(path), _) => path.starts_with('/'),
+            (None, Some(behind)) => {
+                let (resolver, name) = behind.split_once('/').map_or((None, behind), |(who, name)| (Some(who), name));
+                resolver.is_none_or(|who| who.parse::<core::net::SocketAddr>().is_ok())
+                    && with_port(name)
+                    && !name.starts_with('[')
+            }
+            (None, None) => !text.contains("://") && with_port(text),
         };
         if fine {
             Ok(Self(text.to_owned()))
         } else {
             Err(Mistake::new(
                 format!("`{text}` is not the control address of a proxy"),
-                "write `unix:/absolute/path.sock` or `HOST:PORT`",
+                "write `unix:/absolute/path.sock`, `HOST:PORT`, or `dns://NAME:PORT` for all that the name stands for",
             ))
         }
     }

@@ -79,7 +79,8 @@ pub enum BalancerKind {
 pub struct Balancer {
     /// Which balancer holds the weights.
     pub kind: Option<BalancerKind>,
-    /// Control addresses of the proxies, `unix:PATH` or `HOST:PORT`. Leave it out for the proxy inside the daemon.
+    /// Control addresses of the proxies, `unix:PATH` or `HOST:PORT`, or `dns://NAME:PORT` for all that the name stands for. Leave
+    /// it out for the proxy inside the daemon.
     pub proxies: Option<Vec<formats::Control>>,
     /// Which failed requests the daemon's own proxy tries once more on the other side.
     pub retry: Option<ProxyRetry>,

@@ -163,3 +163,44 @@ fn what_cannot_start_says_why() {
     config.reads = 1;
     assert!(Proxy::start(config).err().unwrap().to_string().contains("needs a target"));
 }
+
+/// Proves that a proxy that awaits its weight is not ready, by each of the ways to ask, before a controller has given it one, be
+/// it the one that it has; that it lives and relays all the same; and that it keeps its weight and stays ready with no controller
+/// any more. The port for probes tells nothing else.
+#[test]
+fn a_proxy_that_awaits_its_weight_is_ready_once_it_has_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("control.sock");
+    let handle = proxy_with(echo("source"), Some(echo("target")), |config| {
+        config.control = Some(Control::Unix(path.clone()));
+        config.probes = Some("127.0.0.1:0".parse().unwrap());
+        config.health_path = Some("/.health".to_owned());
+        config.await_weight = true;
+    });
+    let probes = handle.probes_addr().unwrap();
+    let probe = |what: &str| {
+        let mut stream = std::net::TcpStream::connect(probes).unwrap();
+        stream.write_all(format!("GET {what} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer[9..12].to_owned()
+    };
+    let all = || {
+        (
+            probe("/ready"),
+            probe("/health"),
+            client(&handle).ask(get("/.health")).status(),
+            handle.status().awaits_weight,
+        )
+    };
+    assert_eq!(all(), ("503".to_owned(), "200".to_owned(), 503, true));
+    assert_eq!(client(&handle).ask(get("/")).text(), "source GET / HTTP/1.1");
+    let control = Client::new(ControlAddress::Unix(path), None, Duration::from_secs(5));
+    block_on(control.set_weight(&SetWeight { target: 0, reads: None, writes: None, generation: 0 })).unwrap();
+    assert_eq!(all(), ("200".to_owned(), "200".to_owned(), 200, false));
+    block_on(control.set_weight(&SetWeight { target: 1000, reads: None, writes: None, generation: 0 })).unwrap();
+    drop(control);
+    assert_eq!(all(), ("200".to_owned(), "200".to_owned(), 200, false));
+    assert_eq!(client(&handle).ask(get("/")).text(), "target GET / HTTP/1.1");
+    assert_eq!((probe("/v1/status"), probe("/metrics")), ("404".to_owned(), "404".to_owned()));
+}

@@ -1,29 +1,34 @@
 //! Weights in our own proxies: one or many, in this process or behind their control API.
 //!
-//! A share counts as configured when every proxy has it; one that has not, or does not answer, is named. Each write
+//! A share counts as configured when every proxy has it that there is now; one that has not, or does not answer, is named. Who
+//! there is is found out afresh before each write and each read; where that cannot be known nothing is believed, and only what
+//! takes traffic back goes out all the same, to those of before. Each write
 //! carries a number, and a proxy refuses one that is older than the last it applied, so that a write which was given up
 //! cannot land after a revert. A proxy that comes up again without the current share is given it by [`Balancer::watch`],
 //! which also reports tripwires that proxies fired by themselves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 
 use cutover::event::Reading;
 use cutover::policy::{Tripwire, TripwireKind};
-use cutover::{Generation, Share, Timestamp, Weight};
+use cutover::{Generation, Share, Timestamp};
 use proxy::api::{Armed, Limit, LimitKind, Status};
 use serde_json::Value;
 
 use super::{Balancer, Fired};
 use crate::port::{Answer, PortError};
-use crate::proxies::{Remote, RemoteError, each};
+use crate::proxies::welcome::{self, Standing, share_of};
+use crate::proxies::{Known, Proxies, Remote, RemoteError, each};
 
 /// Our own proxies as a balancer, for one cutover.
 pub struct Listener {
-    proxies: Vec<Remote>,
+    proxies: Proxies,
     /// When the cutover was started. In milliseconds it is added to each generation, so that the writes of a cutover
     /// have higher numbers than those of the one before.
     started: Timestamp,
+    /// What proxies are given that await a weight before this process wrote any.
+    standing: Standing,
     wanted: Mutex<Wanted>,
 }
 
@@ -42,7 +47,7 @@ enum Arming {
 /// What this balancer was last told to do: what a proxy that comes up is given.
 #[derive(Default)]
 struct Wanted {
-    /// Each proxy's share and the number of the write, from the first write of this process on.
+    /// The share at each place and the number of the write, from the first write of this process on.
     shares: Option<(BTreeMap<String, Share>, u64)>,
     /// What proxies shall be armed with.
     arming: Arming,
@@ -55,8 +60,13 @@ struct Wanted {
 impl Listener {
     /// The proxies of a cutover that was started at `started`; the time makes its numbers higher than those of every
     /// earlier one.
-    pub fn new(proxies: Vec<Remote>, started: Timestamp) -> Self {
-        Self { proxies, started, wanted: Mutex::default() }
+    pub fn new(proxies: impl Into<Proxies>, started: Timestamp) -> Self {
+        Self { proxies: proxies.into(), started, standing: Standing::default(), wanted: Mutex::default() }
+    }
+
+    /// The same, of a cutover that stood so when it was gone on with.
+    pub fn after(self, standing: Standing) -> Self {
+        Self { standing, ..self }
     }
 
     fn number(&self, generation: Generation) -> u64 {
@@ -68,14 +78,24 @@ impl Listener {
     }
 
     async fn put(&self, shares: BTreeMap<String, Share>, generation: u64, always: bool) -> Result<(), PortError> {
+        let Known { remotes, failed } = self.proxies.now().await;
+        if let Some(why) = failed.as_ref().filter(|_| !always) {
+            return Err(PortError::later("balancer", why.clone()));
+        }
         self.wanted().shares = Some((shares.clone(), generation));
-        let answers = each(&self.proxies, |proxy| {
-            let share = shares.get(proxy.name()).copied().unwrap_or_default();
+        let answers = each(&remotes, |proxy| {
+            let share = shares.get(proxy.place()).copied().unwrap_or_default();
             async move { set(&proxy, share, generation, always).await }
         })
         .await;
-        all(answers)
+        all(answers)?;
+        whole(failed)
     }
+}
+
+/// An error where those that were asked may not have been all.
+fn whole(failed: Option<String>) -> Result<(), PortError> {
+    failed.map_or(Ok(()), |why| Err(PortError::later("balancer", why)))
 }
 
 /// Sets one proxy's share. A proxy that has applied a later change refuses: someone else wrote, or its tripwire fired.
@@ -110,13 +130,8 @@ fn all<T>(answers: Vec<(Remote, Result<T, RemoteError>)>) -> Result<(), PortErro
     Err(RemoteError { why, transient, outdated: false }.of("balancer"))
 }
 
-fn share_of(status: &Status) -> Share {
-    // A proxy never says more than 1000; one that did would count as having everything.
-    let weight = |per_mille| Weight::new(per_mille).unwrap_or(Weight::ALL);
-    Share { reads: weight(status.reads), writes: weight(status.writes) }
-}
-
-/// Each proxy's share by its name: what is recorded before the first write and put back by a revert.
+/// The share at each place: what is recorded before the first write and put back by a revert. Proxies behind a name come and
+/// go, so what they have is recorded as one, and one that has another is named.
 fn action_of(shares: &BTreeMap<String, Share>) -> Value {
     serde_json::json!({ "listener": shares })
 }
@@ -159,31 +174,58 @@ fn prevailing(shares: &BTreeMap<String, Share>) -> Option<Share> {
 impl Balancer for Listener {
     fn read(&self, begun: Timestamp) -> Answer<'_, Reading> {
         Box::pin(async move {
-            let answers = each(&self.proxies, |proxy| async move { proxy.status().await }).await;
+            let Known { remotes, failed } = self.proxies.now().await;
+            whole(failed)?;
+            let answers = each(&remotes, |proxy| async move { proxy.status().await }).await;
             let mut shares = BTreeMap::new();
+            let mut by_place: BTreeMap<String, BTreeMap<String, Share>> = BTreeMap::new();
+            let mut awaiting = BTreeSet::new();
             let mut disagreeing = Vec::new();
             let mut errors = Vec::new();
             for (proxy, answer) in answers {
                 match answer {
-                    Ok(status) => drop(shares.insert(proxy.name().to_owned(), share_of(&status))),
+                    Ok(status) => {
+                        let name = proxy.name().to_owned();
+                        if status.awaits_weight {
+                            awaiting.insert(name.clone());
+                        }
+                        let share = share_of(&status);
+                        by_place.entry(proxy.place().to_owned()).or_default().insert(name.clone(), share);
+                        shares.insert(name, share);
+                    }
                     Err(error) => {
                         disagreeing.push(format!("{} (no answer)", proxy.name()));
                         errors.push(error.why);
                     }
                 }
             }
-            let Some(share) = prevailing(&shares) else {
+            // What a proxy has that takes no traffic yet counts only where there is no other.
+            let told = |shares: &BTreeMap<String, Share>| {
+                let told: BTreeMap<String, Share> = shares
+                    .iter()
+                    .filter(|(name, _)| !awaiting.contains(*name))
+                    .map(|(name, share)| (name.clone(), *share))
+                    .collect();
+                prevailing(if told.is_empty() { shares } else { &told })
+            };
+            let Some(share) = told(&shares) else {
                 return Err(PortError::later("balancer", errors.join("; ")));
             };
-            for (name, other) in shares.iter().filter(|(_, other)| **other != share) {
-                disagreeing.push(format!("{name} ({other})"));
+            for (name, other) in &shares {
+                if awaiting.contains(name) {
+                    disagreeing.push(format!("{name} (awaits its share)"));
+                } else if *other != share {
+                    disagreeing.push(format!("{name} ({other})"));
+                }
             }
-            Ok(Reading { share, action: action_of(&shares), begun, disagreeing })
+            let by_place: BTreeMap<String, Share> =
+                by_place.iter().filter_map(|(place, shares)| Some((place.clone(), told(shares)?))).collect();
+            Ok(Reading { share, action: action_of(&by_place), begun, disagreeing })
         })
     }
 
     fn write(&self, share: Share, generation: Generation) -> Answer<'_, ()> {
-        let shares = self.proxies.iter().map(|proxy| (proxy.name().to_owned(), share)).collect();
+        let shares = self.proxies.places().map(|place| (place.to_owned(), share)).collect();
         Box::pin(self.put(shares, self.number(generation), false))
     }
 
@@ -196,8 +238,8 @@ impl Balancer for Listener {
             let lowest = recorded.values().copied().min_by_key(|share| (share.reads, share.writes)).unwrap_or_default();
             let shares = self
                 .proxies
-                .iter()
-                .map(|proxy| (proxy.name().to_owned(), recorded.get(proxy.name()).copied().unwrap_or(lowest)))
+                .places()
+                .map(|place| (place.to_owned(), recorded.get(place).copied().unwrap_or(lowest)))
                 .collect();
             self.put(shares, self.number(generation), true).await
         })
@@ -210,9 +252,11 @@ impl Balancer for Listener {
         Box::pin(async move {
             // Arming makes a proxy forget what fired. So one that fired while nobody looked is not armed again: it keeps
             // that until the core has heard of it and the revert is in the journal.
+            let known = self.proxies.now().await;
+            whole(known.failed)?;
             let mut failed = Vec::new();
             let mut ready = Vec::new();
-            for (proxy, answer) in each(&self.proxies, |proxy| async move { proxy.status().await }).await {
+            for (proxy, answer) in each(&known.remotes, |proxy| async move { proxy.status().await }).await {
                 let refused = match &answer {
                     Ok(status) => self.ours(status).map(|fired| {
                         self.notice(&proxy, status);
@@ -238,33 +282,46 @@ impl Balancer for Listener {
 
     fn disarm(&self) -> Answer<'_, ()> {
         self.wanted().arming = Arming::Nothing;
-        Box::pin(async move { all(each(&self.proxies, |proxy| async move { proxy.arm(None).await }).await) })
+        Box::pin(async move {
+            let Known { remotes, failed } = self.proxies.now().await;
+            all(each(&remotes, |proxy| async move { proxy.arm(None).await }).await)?;
+            whole(failed)
+        })
     }
 
     fn close_connections(&self, now: Timestamp, until: Timestamp) -> Answer<'_, ()> {
         let millis = u64::try_from(until.since(now).as_millis()).unwrap_or(u64::MAX);
-        Box::pin(
-            async move { all(each(&self.proxies, |proxy| async move { proxy.close_connections(millis).await }).await) },
-        )
+        Box::pin(async move {
+            let Known { remotes, failed } = self.proxies.lately().await;
+            all(each(&remotes, |proxy| async move { proxy.close_connections(millis).await }).await)?;
+            whole(failed)
+        })
     }
 
     fn watch(&self) -> Answer<'_, Vec<Fired>> {
         Box::pin(async move {
-            let answers = each(&self.proxies, |proxy| async move { proxy.status().await }).await;
-            let mut errors = Vec::new();
-            let mut answered = 0;
-            for (proxy, answer) in answers {
+            // Those that are known are looked after, whether they are all or not.
+            let Known { remotes, failed } = self.proxies.lately().await;
+            let mut errors: Vec<String> = failed.into_iter().collect();
+            let mut answers = Vec::new();
+            for (proxy, answer) in each(&remotes, |proxy| async move { proxy.status().await }).await {
                 match answer {
-                    Ok(status) => {
-                        answered += 1;
-                        self.notice(&proxy, &status);
-                        if let Err(error) = self.mend(&proxy, &status).await {
-                            errors.push(error.why);
-                        }
-                    }
+                    Ok(status) => answers.push((proxy, status)),
                     Err(error) => errors.push(error.why),
                 }
             }
+            for (proxy, status) in &answers {
+                self.notice(proxy, status);
+            }
+            let given = welcome::given(answers.iter().map(|(_, status)| status), self.stood());
+            for (proxy, status) in &answers {
+                let mended = match &given {
+                    Some(given) if status.awaits_weight && self.writes_nothing() => welcome::give(proxy, given).await,
+                    _ => self.mend(proxy, status).await,
+                };
+                errors.extend(mended.err().map(|error| error.why));
+            }
+            let answered = answers.len();
             let found = std::mem::take(&mut self.wanted().found);
             if found.is_empty() && answered == 0 {
                 return Err(PortError::later("balancer", errors.join("; ")));
@@ -275,6 +332,17 @@ impl Balancer for Listener {
 }
 
 impl Listener {
+    /// Whether no write of this process says what a proxy has to have.
+    fn writes_nothing(&self) -> bool {
+        self.wanted().shares.is_none()
+    }
+
+    /// What stood when this process began; what it has been told to arm goes with it.
+    fn stood(&self) -> Standing {
+        let untold = matches!(self.wanted().arming, Arming::Untold);
+        Standing { armed: self.standing.armed && untold, ..self.standing }
+    }
+
     /// The tripwire that fired in this cutover. One that fired before it was started is history; the proxy's clock
     /// decides, so it may not be wrong by more than the time between two cutovers.
     fn ours<'s>(&self, status: &'s Status) -> Option<&'s proxy::api::Fired> {
@@ -306,7 +374,7 @@ impl Listener {
             let wanted = self.wanted();
             let share = wanted.shares.as_ref().and_then(|(shares, generation)| {
                 let missed = status.fired.is_none() && status.generation < *generation;
-                shares.get(proxy.name()).filter(|_| missed).map(|share| (*share, *generation))
+                shares.get(proxy.place()).filter(|_| missed).map(|share| (*share, *generation))
             });
             (share, wanted.arming.clone())
         };

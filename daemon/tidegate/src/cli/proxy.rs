@@ -92,9 +92,17 @@ pub struct Proxy {
     #[arg(long = "read-path", value_name = "PATTERN")]
     read_paths: Vec<String>,
 
-    /// A path that the proxy answers itself, with 200, and 503 while it drains.
+    /// Be ready only once a controller has given the weight, be it the one above; until then probes are answered with 503.
+    #[arg(long, requires = "control")]
+    await_weight: bool,
+
+    /// A path that the proxy answers itself, with 200, and 503 while it drains or awaits its weight.
     #[arg(long, value_name = "PATH")]
     health_path: Option<String>,
+
+    /// Where probes are answered, to anyone and without TLS: /health (it serves) and /ready (it takes traffic).
+    #[arg(long, value_name = "ADDR")]
+    probes: Option<String>,
 
     /// The beginning of a User-Agent whose requests are relayed but not counted, in place of those of AWS, Kubernetes
     /// and Google; repeatable.
@@ -292,7 +300,9 @@ impl Proxy {
             let control = handle.control_addr().map(ToString::to_string);
             let listen = handle.local_addr();
             if context.json {
-                context.print_json(&serde_json::json!({ "listen": listen.to_string(), "control": control }))?;
+                let probes = handle.probes_addr().map(|address| address.to_string());
+                let told = serde_json::json!({ "listen": listen.to_string(), "control": control, "probes": probes });
+                context.print_json(&told)?;
             }
             let scheme = if plaintext { "http" } else { "https" };
             let control = control.map_or_else(String::new, |control| format!(", controlled over {control}"));
@@ -388,6 +398,8 @@ impl Proxy {
             timeouts: self.timeouts.timeouts(),
             probe_agents: if self.probe_agents.is_empty() { defaults.probe_agents } else { self.probe_agents },
             health_path: self.health_path,
+            await_weight: self.await_weight,
+            probes: self.probes.as_deref().map(resolve).transpose()?,
             control,
             seed: self.seed,
             ..Config::new(listen, defaults.source)

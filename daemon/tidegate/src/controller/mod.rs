@@ -241,6 +241,13 @@ pub struct Controller {
     turned: Arc<Mutex<Instant>>,
 }
 
+/// Whether the balancer is looked at. After `done` too, until it is closed: a proxy that comes up then, with the share on its
+/// command line, must be given the whole of the traffic again.
+pub(crate) fn looks_at_balancer(cutover: &Cutover) -> bool {
+    let done = cutover.phase == Phase::Done && cutover.closed.is_none();
+    cutover.watched() || cutover.armed != cutover::cutover::Armed::No || done
+}
+
 impl Controller {
     /// A loop for `cutover`, under the lease on its service.
     pub fn new(ports: Ports, lease: Lease, cutover: Cutover) -> (Self, Running) {
@@ -324,7 +331,7 @@ impl Controller {
                     Some(Message::PolicyChanged(change)) => drop(self.answer(Event::PolicyChanged { change }).await?),
                     Some(Message::Stop) | None => return Box::pin(self.wind_down()).await,
                 },
-                _ = watch.tick(), if self.looks_at_balancer() && !self.watching => self.watch_balancer(),
+                _ = watch.tick(), if looks_at_balancer(&self.cutover) && !self.watching => self.watch_balancer(),
                 _ = glance.tick(), if self.cutover.watched() && !self.glancing => self.glance(),
                 _ = health.tick(), if self.looks_at_health() && !self.seeing_health => self.see_health(),
                 _ = probe.tick(), if !self.writable => self.probe().await?,
@@ -341,13 +348,6 @@ impl Controller {
     fn until_wake(&self) -> Duration {
         let clock = &self.ports.clock;
         self.wake.map_or(SLEEP_MAX, |wake| clock.real(wake.since(clock.now())).min(SLEEP_MAX))
-    }
-
-    /// Whether the balancer is looked at. After `done` too, until it is closed: a proxy that comes up then, with the
-    /// share on its command line, must be given the whole of the traffic again.
-    fn looks_at_balancer(&self) -> bool {
-        let done = self.cutover.phase == Phase::Done && self.cutover.closed.is_none();
-        self.cutover.watched() || self.cutover.armed != cutover::cutover::Armed::No || done
     }
 
     /// Whether the health of the target's targets can take the traffic back now.

@@ -11,13 +11,13 @@ use proxy::api::Status;
 
 use super::Fleet;
 use crate::port::Answer;
-use crate::proxies::{Remote, each};
+use crate::proxies::{Known, Proxies, Remote, each};
 
 /// Another fleet, and the proxies behind its two sides.
 pub struct WithProxies {
     fleet: Arc<dyn Fleet>,
-    source: Vec<Remote>,
-    target: Vec<Remote>,
+    source: Proxies,
+    target: Proxies,
 }
 
 /// The share of everything, in per mille.
@@ -25,17 +25,19 @@ const ALL: u16 = 1000;
 
 impl WithProxies {
     /// Looks after `fleet`, and after the proxies behind its source and its target.
-    pub fn new(fleet: Arc<dyn Fleet>, source: Vec<Remote>, target: Vec<Remote>) -> Self {
+    pub fn new(fleet: Arc<dyn Fleet>, source: Proxies, target: Proxies) -> Self {
         Self { fleet, source, target }
     }
 }
 
 /// What the proxies of one side answered.
-fn side(name: &str, answers: &[(Remote, Result<Status, String>)]) -> Vec<Check> {
+fn side(name: &str, asked: &Asked) -> Vec<Check> {
+    let answers = &asked.answers;
     let title = format!("{name} proxies");
-    let silent: Vec<&str> =
+    let mut silent: Vec<&str> =
         answers.iter().filter_map(|(_, answer)| answer.as_ref().err().map(String::as_str)).collect();
     let known = answers.len() - silent.len();
+    silent.extend(asked.failed.as_deref());
     let mut evidence = format!("{known} of {} answer", answers.len());
     if !silent.is_empty() {
         evidence = format!("{evidence}; silent: {}", silent.join("; "));
@@ -61,9 +63,17 @@ fn side(name: &str, answers: &[(Remote, Result<Status, String>)]) -> Vec<Check> 
     checks
 }
 
-async fn asked(proxies: &[Remote]) -> Vec<(Remote, Result<Status, String>)> {
-    let answers = each(proxies, |proxy| async move { proxy.status().await }).await;
-    answers.into_iter().map(|(remote, answer)| (remote, answer.map_err(|error| error.why))).collect()
+/// What the known proxies of a side answered, and why these may not be all.
+struct Asked {
+    answers: Vec<(Remote, Result<Status, String>)>,
+    failed: Option<String>,
+}
+
+async fn asked(proxies: &Proxies) -> Asked {
+    let Known { remotes, failed } = proxies.lately().await;
+    let answers = each(&remotes, |proxy| async move { proxy.status().await }).await;
+    let answers = answers.into_iter().map(|(remote, answer)| (remote, answer.map_err(|error| error.why))).collect();
+    Asked { answers, failed }
 }
 
 impl Fleet for WithProxies {
@@ -98,6 +108,7 @@ mod tests {
             writes: share,
             generation: 0,
             draining: false,
+            awaits_weight: false,
             armed: None,
             fired: None,
             source: Vec::new(),
@@ -112,7 +123,10 @@ mod tests {
     #[test]
     fn what_is_silent_is_named() {
         let all = |answers: &[(Remote, Result<Status, String>)]| {
-            side("target", answers).into_iter().map(|check| (check.outcome, check.evidence)).collect::<Vec<_>>()
+            side("target", &Asked { answers: answers.to_vec(), failed: None })
+                .into_iter()
+                .map(|check| (check.outcome, check.evidence))
+                .collect::<Vec<_>>()
         };
         let (well, silent) = (answer("/run/a.sock", Some(0)), answer("/run/b.sock", None));
         let some = all(&[well, silent]);

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 
 use super::Fleet;
 use crate::port::Answer;
-use crate::proxies::{Remote, each};
+use crate::proxies::{Known, Proxies, each};
 
 /// How long a connection to an endpoint may take to open.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
@@ -23,20 +23,20 @@ const CONNECTS_MAX: usize = 32;
 
 /// The endpoints of both sides behind our own proxies.
 pub struct Endpoints {
-    proxies: Vec<Remote>,
+    proxies: Proxies,
     source: Vec<String>,
     target: Vec<String>,
 }
 
 impl Endpoints {
     /// Checks `proxies` and the sides' endpoints as the policy names them (URLs; may be empty).
-    pub fn new(proxies: Vec<Remote>, source: Vec<String>, target: Vec<String>) -> Self {
-        Self { proxies, source, target }
+    pub fn new(proxies: impl Into<Proxies>, source: Vec<String>, target: Vec<String>) -> Self {
+        Self { proxies: proxies.into(), source, target }
     }
 }
 
-/// Every proxy answers, none is about to end, all are of one version.
-fn proxies(answers: &[(String, Result<Status, String>)]) -> Vec<Check> {
+/// It is known who is there, every proxy answers, none is about to end, all are of one version.
+fn proxies(answers: &[(String, Result<Status, String>)], failed: Option<String>) -> Vec<Check> {
     let silent: Vec<&str> =
         answers.iter().filter_map(|(_, answer)| answer.as_ref().err().map(String::as_str)).collect();
     let statuses = || answers.iter().filter_map(|(name, answer)| Some((name, answer.as_ref().ok()?)));
@@ -52,6 +52,10 @@ fn proxies(answers: &[(String, Result<Status, String>)]) -> Vec<Check> {
             "start the proxy, or take it out of the policy",
         )
     }];
+    if let Some(why) = failed {
+        let fix = "see that the name stands for the control addresses of the proxies, and that its resolver answers";
+        checks.push(Check::new("proxies found", CheckOutcome::Unknown, why, fix));
+    }
     if !draining.is_empty() {
         checks.push(Check::new(
             "proxies serve",
@@ -151,8 +155,9 @@ async fn reach(name: &str, endpoints: &[String]) -> Option<Check> {
 impl Fleet for Endpoints {
     fn check(&self) -> Answer<'_, Vec<Check>> {
         Box::pin(async move {
+            let Known { remotes, failed } = self.proxies.lately().await;
             let (answers, source, target) = tokio::join!(
-                each(&self.proxies, |proxy| async move { proxy.status().await }),
+                each(&remotes, |proxy| async move { proxy.status().await }),
                 reach("source", &self.source),
                 reach("target", &self.target),
             );
@@ -160,7 +165,7 @@ impl Fleet for Endpoints {
                 .into_iter()
                 .map(|(proxy, answer)| (proxy.name().to_owned(), answer.map_err(|error| error.why)))
                 .collect();
-            let mut checks = proxies(&answers);
+            let mut checks = proxies(&answers, failed);
             let of = |side: fn(&Status) -> &[Endpoint]| {
                 answers
                     .iter()

@@ -16,7 +16,7 @@ use super::MetricSource;
 use super::proxy::ProxyCounters;
 use crate::clock::Clock;
 use crate::port::{Answer, PortError};
-use crate::proxies::Remote;
+use crate::proxies::Proxies;
 
 /// A slow source with fast counts beside it.
 pub struct TwoSpeeds {
@@ -27,8 +27,8 @@ pub struct TwoSpeeds {
 
 impl TwoSpeeds {
     /// Begins to read the counters of the proxies behind both sides. Must be called within a runtime.
-    pub fn new(slow: Arc<dyn MetricSource>, source: Vec<Remote>, target: Vec<Remote>, clock: &Clock) -> Self {
-        let counters = |proxies| ProxyCounters::new(proxies, clock.clone());
+    pub fn new(slow: Arc<dyn MetricSource>, source: Proxies, target: Proxies, clock: &Clock) -> Self {
+        let counters = |proxies: Proxies| ProxyCounters::new(proxies, clock.clone());
         Self { slow, source: counters(source), target: counters(target) }
     }
 
@@ -73,7 +73,7 @@ pub struct Beside {
 
 impl Beside {
     /// Begins to read the counters of `proxies`. Must be called within a runtime.
-    pub fn new(slow: Arc<dyn MetricSource>, proxies: Vec<Remote>, clock: &Clock) -> Self {
+    pub fn new(slow: Arc<dyn MetricSource>, proxies: Proxies, clock: &Clock) -> Self {
         Self { slow, fast: ProxyCounters::new(proxies, clock.clone()) }
     }
 }

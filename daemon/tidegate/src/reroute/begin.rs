@@ -13,8 +13,9 @@ use super::check::{self, Answered, Found};
 use super::judged::MINUTE;
 use super::knock::{Knock, Shut};
 use super::record::{Accepted, Front, LAYOUT, Name, OldGroup, Record, Stage, Way, Weighted};
-use super::{Balancer, Cloud, Counted, Listener, PORT, dns};
+use super::{Balancer, Cloud, Counted, Listener, PORT};
 use crate::aws::{action, find, sign};
+use crate::dns;
 use crate::port::{PortError, in_one_line};
 
 /// What of the past is read to see whether the old path can be counted.

@@ -15,9 +15,10 @@ use super::keep::{Keep, KeepError};
 use super::knock::{self, Knock};
 use super::record::{Record, Stage, Switched, Way};
 use super::stage::{self, Do, Health, OldPath, Resolves, Seen, SeenGroup, SeenListener};
-use super::{Cloud, NewGroup, PORT, begin, dns};
+use super::{Cloud, NewGroup, PORT, begin};
 use crate::aws::action;
 use crate::clock::Clock;
+use crate::dns;
 use crate::port::{PortError, Retry, in_one_line};
 use crate::secret::Secret;
 

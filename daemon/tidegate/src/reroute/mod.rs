@@ -13,7 +13,6 @@
 pub mod begin;
 pub mod check;
 pub mod cloud;
-pub mod dns;
 pub mod drive;
 mod ec2;
 pub mod judged;

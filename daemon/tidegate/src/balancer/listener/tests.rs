@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use cutover::Weight;
 use proxy::config::{Control, ControlAddress, Side, Upstream};
 use proxy::{Config, Handle, Proxy};
 use tempfile::TempDir;

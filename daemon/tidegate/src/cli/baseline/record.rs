@@ -12,7 +12,6 @@ use cutover::policy::BalancerPolicy;
 use cutover::{Observation, Timestamp, Window};
 use judge::Counts;
 use judge::record::{Record as Recorded, Row};
-use proxy::config::ControlAddress;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Output, period, tool};
@@ -22,7 +21,7 @@ use crate::cli::{Context, Exit};
 use crate::clock::{self, Clock};
 use crate::daemon::Detail;
 use crate::metrics::MetricSource;
-use crate::proxies::{Remote, each};
+use crate::proxies::{Known, Place, Proxies, Remote, each};
 use crate::run::{TOKEN, counters_of};
 use crate::screen::format;
 
@@ -52,10 +51,10 @@ struct Interrupted;
 pub(super) struct Record {
     /// The service whose source is recorded.
     service: String,
-    /// Control API of a proxy, `unix:PATH` or `HOST:PORT` (which needs `TIDEGATE_TOKEN`); once for each proxy. Without
-    /// it, the daemon is asked which proxies the service has.
+    /// Control API of a proxy, `unix:PATH` or `HOST:PORT` (which needs `TIDEGATE_TOKEN`), or `dns://NAME:PORT` for all behind
+    /// a name; once for each. Without it, the daemon is asked which proxies the service has.
     #[arg(long, value_name = "ADDR")]
-    control: Vec<ControlAddress>,
+    control: Vec<Place>,
     /// For how long: a week (`7d`) gives a normal for each hour of the week. Ctrl-C ends it earlier and writes what there
     /// is.
     #[arg(long = "for", value_name = "D", value_parser = period, required_unless_present = "last")]
@@ -167,7 +166,7 @@ impl Record {
     }
 
     /// The proxies that were named, or those that the service's policy names, or the daemon's own.
-    async fn addresses(&self, context: &Context) -> anyhow::Result<Vec<ControlAddress>> {
+    async fn addresses(&self, context: &Context) -> anyhow::Result<Vec<Place>> {
         if !self.control.is_empty() {
             return Ok(self.control.clone());
         }
@@ -263,14 +262,11 @@ async fn next(metrics: &dyn MetricSource, window: Window, clock: &Clock) -> anyh
 }
 
 /// Which proxies are counted, in words; asks each once, so that a wrong address is told before an hour is over.
-async fn counted(addresses: &[ControlAddress], token: Option<&str>) -> anyhow::Result<String> {
-    let remotes: Vec<Remote> = addresses
-        .iter()
-        .map(|address| {
-            let token = matches!(address, ControlAddress::Tcp(_)).then(|| token.map(str::to_owned)).flatten();
-            Remote::api(address.clone(), token)
-        })
-        .collect();
+async fn counted(places: &[Place], token: Option<&str>) -> anyhow::Result<String> {
+    let Known { remotes, failed } = Proxies::at(places.iter().cloned(), token).now().await;
+    if let Some(why) = failed {
+        bail!(why);
+    }
     for (remote, answer) in each(&remotes, |proxy| async move { proxy.counters().await }).await {
         answer.with_context(|| format!("cannot read the counters at {}", remote.name()))?;
     }

@@ -18,13 +18,24 @@ fn taken(millis: i64, instance: &str, requests: u64) -> Taken {
     Taken { at: at(millis), counters: Arc::new(counters) }
 }
 
+fn keeping(book: Book) -> ProxyCounters {
+    let (_, rounds) = watch::channel(0);
+    let glance_age_max = READ_EVERY * GLANCE_PAUSES_MAX;
+    ProxyCounters { book: Arc::new(Mutex::new(book)), rounds, glance_age_max, _task: JoinSet::new() }
+}
+
 /// A source with the readings of one proxy and nobody who reads on.
 fn source(readings: impl IntoIterator<Item = Taken>) -> ProxyCounters {
     let mut kept = Kept::new("proxy");
     readings.into_iter().for_each(|taken| kept.take(taken));
-    let (_, rounds) = watch::channel(0);
-    let glance_age_max = READ_EVERY * GLANCE_PAUSES_MAX;
-    ProxyCounters { kept: Arc::new(Mutex::new(vec![kept])), rounds, glance_age_max, _task: JoinSet::new() }
+    let whole = kept.readings.back().map(|taken| taken.at);
+    keeping(Book { kept: vec![kept], whole, ..Book::default() })
+}
+
+fn take(source: &ProxyCounters, taken: Taken) {
+    let mut book = source.book();
+    book.whole = Some(taken.at);
+    book.kept[0].take(taken);
 }
 
 fn requests(source: &ProxyCounters, window: Window) -> u64 {
@@ -45,7 +56,7 @@ fn a_window_begins_where_the_last_one_ended() {
     let source = source((0..401).map(|n| taken(n * 250, "a", u64::try_from(n).unwrap())));
     let first = requests(&source, window(60_000, 60_400));
     for n in 401..1000 {
-        source.kept()[0].take(taken(n * 250, "a", u64::try_from(n).unwrap()));
+        take(&source, taken(n * 250, "a", u64::try_from(n).unwrap()));
     }
     let second = requests(&source, window(60_400, 240_000));
     assert_eq!(first + second, requests(&source, window(60_000, 240_000)));
@@ -82,7 +93,7 @@ fn backwards_is_unknown() {
 fn a_clock_set_back_forgets() {
     let source = source([taken(5000, "a", 10), taken(6000, "a", 20), taken(0, "a", 30), taken(1000, "a", 40)]);
     assert_eq!(requests(&source, window(0, 1000)), 10);
-    assert_eq!(source.kept()[0].readings.len(), 2);
+    assert_eq!(source.book().kept[0].readings.len(), 2);
 }
 
 /// Proves that a glance is refused when the readings are old or too short, and counts about the asked length.
@@ -99,7 +110,7 @@ fn a_glance_is_recent_or_refused() {
 #[test]
 fn readings_are_thinned() {
     let source = source((0..20_000).map(|n| taken(n * 250, "a", 0)));
-    let kept = source.kept()[0].readings.len();
+    let kept = source.book().kept[0].readings.len();
     assert!(kept < 600, "{kept} readings");
 }
 
@@ -129,12 +140,88 @@ fn what_is_known_of_a_fleet_is_used() {
     let source = source((0..9).map(|n| taken(n * 250, "a", u64::try_from(n).unwrap())));
     let mut silent = Kept::new("unix:/run/gone.sock");
     silent.error = Some("cannot reach the proxy".to_owned());
-    source.kept().push(silent);
+    source.book().kept.push(silent);
     let (now, length) = (Timestamp(2_100), Duration::from_secs(1));
     assert!(source.look(now, length).is_err(), "where all must answer, one that does not is an error");
     let (counts, window) = source.known(now, length).expect("one of them is read");
     assert_eq!((counts.requests, window.length()), (4, length));
-    source.kept().remove(0);
+    source.book().kept.remove(0);
     let why = source.known(now, length).expect_err("nobody is read").source.to_string();
     assert!(why.contains("cannot reach the proxy"), "{why}");
+}
+
+/// A round every quarter of a second: who is there at that time, with which start and how many requests.
+fn rounds(book: &mut Book, times: std::ops::Range<i64>, there: impl Fn(i64) -> Vec<(&'static str, &'static str, i64)>) {
+    for round in times {
+        let millis = round * 250;
+        let answers = there(millis).into_iter().map(|(name, instance, requests)| {
+            let counted = taken(millis, instance, u64::try_from(requests).unwrap());
+            (name.to_owned(), Ok(counted.counters))
+        });
+        book.round(at(millis), answers.collect(), None);
+    }
+}
+
+/// Proves that windows add up to what was counted while proxies come and go: one that came counts from its start on, one that
+/// went up to its last reading, and another one at the address of one that is gone is another.
+#[test]
+fn proxies_that_come_and_go_are_counted_once() {
+    let mut book = Book::default();
+    rounds(&mut book, 0..240, |millis| {
+        let mut all = vec![("stays", "a", millis)];
+        if millis < 20_000 {
+            all.push(("moves", "b", 5_000 + millis));
+        } else if millis >= 30_000 {
+            all.push(("moves", "c", 40 + (millis - 30_000)));
+        }
+        all
+    });
+    let source = keeping(book);
+    let parts: u64 = (0..11).map(|n| requests(&source, window(n * 5_000, n * 5_000 + 5_000))).sum();
+    let counted = 55_000 + 19_750 + (40 + 25_000);
+    assert_eq!(parts, counted, "a request of which proxy is lost or counted twice");
+    assert_eq!(requests(&source, window(22_000, 28_000)), 6_000);
+    assert_eq!(source.answer(window(20_000, 25_000)).unwrap().unwrap().reads.millis, 5_000);
+    let history = source.past(window(0, 60_000), Duration::from_secs(10)).unwrap();
+    assert!(history.windows(2).all(|pair| pair[0].window.to == pair[1].window.from), "{history:?}");
+    assert!(source.look(at(59_800), Duration::from_secs(2)).is_ok());
+}
+
+/// Proves that a glance reaches over the start of a proxy that has just come.
+#[test]
+fn a_newcomer_does_not_blind_a_glance() {
+    let mut book = Book::default();
+    let there = |millis: i64| {
+        let newcomer = (millis >= 9_500).then_some(("new", "b", 7));
+        [("old", "a", millis)].into_iter().chain(newcomer).collect()
+    };
+    rounds(&mut book, 0..41, there);
+    let glance = keeping(book).look(at(10_100), Duration::from_secs(2)).unwrap();
+    assert_eq!(glance.reads.source.requests, 2_000 + 7);
+}
+
+/// Proves that the time in which a proxy that ended was there and not read is missing, and that nothing is answered while nobody
+/// knows who is there.
+#[test]
+fn what_a_vanished_proxy_did_unread_is_missing() {
+    let mut book = Book::default();
+    rounds(&mut book, 0..40, |millis| vec![("stays", "a", millis), ("dies", "b", millis)]);
+    for round in 40..80 {
+        let stays = taken(round * 250, "a", 0).counters;
+        let answers = vec![("stays".to_owned(), Ok(stays)), ("dies".to_owned(), Err("no answer".to_owned()))];
+        book.round(at(round * 250), answers, None);
+    }
+    rounds(&mut book, 80..120, |millis| vec![("stays", "a", millis)]);
+    let before = book.whole;
+    book.round(
+        at(30_000),
+        vec![("stays".to_owned(), Ok(taken(30_000, "a", 30_000).counters))],
+        Some("no answer".to_owned()),
+    );
+    let source = keeping(book);
+    let error = source.answer(window(5_000, 12_000)).unwrap_err();
+    assert!(error.to_string().contains("the proxy at dies were not read"), "{error}");
+    assert_eq!(requests(&source, window(21_000, 26_000)), 5_000);
+    assert_eq!((before, source.answer(window(29_000, 30_000)).unwrap()), (Some(at(29_750)), None));
+    assert!(source.look(at(30_100), Duration::from_secs(2)).is_err());
 }

@@ -1,17 +1,19 @@
 //! What a name resolves to, and for how long answers may be kept: two questions to one resolver.
 //!
 //! The system's resolver gives addresses and keeps the time to live to itself, which is what has to pass here. So the
-//! question is asked by hand (RFC 1035, UDP, recursion desired); an answer that is cut short is an error.
+//! question is asked by hand (RFC 1035, recursion desired): over UDP, and over TCP where the answer is too long for a datagram, as
+//! that for a large fleet is. Names are whole ones: the search list of the system is not gone through.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use tokio::net::UdpSocket;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UdpSocket};
 
 /// How long an answer may take, and how often a question is asked.
 const ANSWER_MAX: Duration = Duration::from_secs(3);
-const ATTEMPTS: usize = 3;
+const ATTEMPTS: u32 = 3;
 
 /// The longest answer: what one datagram without extensions holds, and some more.
 const BYTES_MAX: usize = 4096;
@@ -49,9 +51,18 @@ pub fn system_resolver() -> Result<SocketAddr, String> {
 /// # Errors
 /// When it does not answer, or does not know the name.
 pub async fn resolve(resolver: SocketAddr, name: &str) -> Result<Resolved, String> {
+    resolve_within(resolver, name, ANSWER_MAX * ATTEMPTS).await
+}
+
+/// The same, where there is no more time than `patience` for each of the two questions, which are asked at once.
+///
+/// # Errors
+/// As [`resolve`].
+pub async fn resolve_within(resolver: SocketAddr, name: &str, patience: Duration) -> Result<Resolved, String> {
+    let each = patience / ATTEMPTS;
+    let (four, six) = tokio::join!(ask(resolver, name, A, each), ask(resolver, name, AAAA, each));
     let mut all = Resolved::default();
-    for kind in [A, AAAA] {
-        let told = ask(resolver, name, kind).await?;
+    for told in [four?, six?] {
         all.addresses.extend(told.addresses);
         all.names.extend(told.names);
         all.ttl_seconds = all.ttl_seconds.max(told.ttl_seconds);
@@ -59,7 +70,7 @@ pub async fn resolve(resolver: SocketAddr, name: &str) -> Result<Resolved, Strin
     if all.addresses.is_empty() { Err(format!("`{name}` has no address")) } else { Ok(all) }
 }
 
-async fn ask(resolver: SocketAddr, name: &str, kind: u16) -> Result<Resolved, String> {
+async fn ask(resolver: SocketAddr, name: &str, kind: u16, patience: Duration) -> Result<Resolved, String> {
     let any: IpAddr = if resolver.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let failed = |error: std::io::Error| format!("cannot ask {resolver} for `{name}`: {error}");
     let mut last = format!("{resolver} does not answer for `{name}`");
@@ -67,15 +78,60 @@ async fn ask(resolver: SocketAddr, name: &str, kind: u16) -> Result<Resolved, St
         let socket = UdpSocket::bind((any, 0)).await.map_err(failed)?;
         socket.connect(resolver).await.map_err(failed)?;
         let id = fastrand::u16(..);
-        socket.send(&question(id, name, kind)?).await.map_err(failed)?;
+        let question = question(id, name, kind)?;
+        socket.send(&question).await.map_err(failed)?;
         let mut bytes = vec![0; BYTES_MAX];
-        match tokio::time::timeout(ANSWER_MAX, socket.recv(&mut bytes)).await {
+        match tokio::time::timeout(patience, socket.recv(&mut bytes)).await {
             Err(_) => {}
             Ok(Err(error)) => last = failed(error),
-            Ok(Ok(length)) => return read(&bytes[..length], id),
+            Ok(Ok(length)) => match read(&bytes[..length], id) {
+                Err(Unread::Long) => match tokio::time::timeout(patience, over_stream(resolver, &question)).await {
+                    Err(_) => {}
+                    Ok(Err(error)) => last = failed(error),
+                    Ok(Ok(bytes)) => return read(&bytes, id).map_err(|why| why.told(name)),
+                },
+                told => return told.map_err(|why| why.told(name)),
+            },
         }
     }
     Err(last)
+}
+
+/// The whole answer to a question, over TCP (RFC 1035 4.2.2: each message behind its length).
+async fn over_stream(resolver: SocketAddr, question: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(resolver).await?;
+    let length = u16::try_from(question.len()).expect("a question is short");
+    stream.write_all(&[&length.to_be_bytes()[..], question].concat()).await?;
+    let mut bytes = vec![0; usize::from(stream.read_u16().await?)];
+    stream.read_exact(&mut bytes).await?;
+    Ok(bytes)
+}
+
+/// Why an answer says nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Unread {
+    /// It is cut short or no answer at all.
+    Broken,
+    /// It is to another question.
+    Other,
+    /// There is more of it than a datagram takes.
+    Long,
+    /// Nobody has the name.
+    Unknown,
+    /// The resolver could not find it out.
+    Failed(u16),
+}
+
+impl Unread {
+    fn told(&self, name: &str) -> String {
+        match self {
+            Self::Broken => format!("the answer for `{name}` is cut short or not from a resolver"),
+            Self::Other => format!("the answer for `{name}` is to another question"),
+            Self::Long => format!("the answer for `{name}` is too long, even for a stream"),
+            Self::Unknown => format!("there is no such name as `{name}`"),
+            Self::Failed(code) => format!("the resolver failed with code {code} for `{name}`"),
+        }
+    }
 }
 
 fn question(id: u16, name: &str, kind: u16) -> Result<Vec<u8>, String> {
@@ -119,19 +175,19 @@ fn name_at(bytes: &[u8], start: usize) -> Option<(String, usize)> {
 }
 
 /// Reads an answer to the question `id`.
-fn read(bytes: &[u8], id: u16) -> Result<Resolved, String> {
-    let broken = || "the answer is cut short or not from a resolver".to_owned();
+fn read(bytes: &[u8], id: u16) -> Result<Resolved, Unread> {
+    let broken = || Unread::Broken;
     if short(bytes, 0) != Some(id) {
-        return Err("the answer is to another question".to_owned());
+        return Err(Unread::Other);
     }
     let flags = short(bytes, 2).ok_or_else(broken)?;
     if flags & 0x0200 != 0 {
-        return Err("the answer is too long for one datagram".to_owned());
+        return Err(Unread::Long);
     }
     match flags & 0x000f {
         0 => {}
-        3 => return Err("there is no such name".to_owned()),
-        code => return Err(format!("the resolver failed with code {code}")),
+        3 => return Err(Unread::Unknown),
+        code => return Err(Unread::Failed(code)),
     }
     let (questions, answers) = (short(bytes, 4).ok_or_else(broken)?, short(bytes, 6).ok_or_else(broken)?);
     let mut at = 12;
@@ -188,7 +244,7 @@ mod tests {
         }
         assert!(read(&bytes, 8).is_err());
         bytes[3] = 0x83;
-        assert_eq!(read(&bytes, 7).unwrap_err(), "there is no such name");
+        assert_eq!(read(&bytes, 7), Err(Unread::Unknown));
         // A name that refers to itself ends.
         assert_eq!(name_at(&[0xc0, 0], 0), None);
         assert!(question(1, "a..b", A).is_err());
