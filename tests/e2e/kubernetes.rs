@@ -2,12 +2,15 @@
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader, Write as _},
+    net::TcpListener,
     process::{Command, Output},
+    sync::mpsc,
     time::Duration,
 };
 
 use serde_json::Value;
-use tidegate_tests::servers::{Process, built_binary, nginx, search::manifest_validator};
+use tidegate_tests::servers::{Process, built_binary, free_port, nginx, search::manifest_validator};
 
 use crate::{daemon::verb, support::assert_quiet};
 
@@ -75,10 +78,10 @@ fn manifests_are_valid_by_the_published_schemas() {
     };
     let output = validate("manifests.yaml");
     assert!(output.status.success(), "{}", lines(&output));
-    // Five kinds of Kubernetes' own for each of two proxies, in each version; a Certificate and a topic for the one that
-    // captures.
-    assert_eq!(lines(&output).matches(": valid in ").count(), 2 * 5 * VERSIONS.len(), "{}", lines(&output));
-    assert_eq!(lines(&output).matches(": of another project").count(), 2, "{}", lines(&output));
+    // Six objects of Kubernetes' own for each of two proxies, in each version; a Certificate, a topic and a user for the one
+    // that captures.
+    assert_eq!(lines(&output).matches(": valid in ").count(), 2 * 6 * VERSIONS.len(), "{}", lines(&output));
+    assert_eq!(lines(&output).matches(": of another project").count(), 3, "{}", lines(&output));
 
     let items = json.json().remove(0)["items"].as_array().cloned().unwrap();
     assert!(items.iter().all(|item| item["metadata"]["namespace"] == "ma"), "{items:?}");
@@ -115,19 +118,27 @@ fn a_pod_starts_with_its_arguments() {
     let items = said.json().remove(0)["items"].as_array().cloned().unwrap();
     let container = &object(&items, "Deployment", "relay")["spec"]["template"]["spec"]["containers"][0];
     let arguments = container["args"].as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned());
+    let probes = format!("127.0.0.1:{}", free_port());
+    let here = |text: String| match text.as_str() {
+        "/etc/tidegate/workflow.yaml" => file.clone(),
+        "0.0.0.0:9902" => probes.clone(),
+        _ => text,
+    };
     let mut command = Command::new(built_binary());
-    command
-        .args(arguments.map(|text| if text == "/etc/tidegate/workflow.yaml" { file.clone() } else { text }))
-        .args(["--listen", "127.0.0.1:0"])
-        .current_dir(folder.path());
+    command.args(arguments.map(here)).args(["--listen", "127.0.0.1:0"]).current_dir(folder.path());
     let mut proxy = Process::start("pod", folder.path(), command);
     let line = proxy.wait_for_line("listening on http://127.0.0.1:", START_MAX);
     let port = line.rsplit(':').next().unwrap().trim().to_owned();
-    let probe = &container["readinessProbe"]["httpGet"];
-    assert_eq!(probe["scheme"], "HTTP");
-    for (path, status) in [(probe["path"].as_str().unwrap(), "200"), ("/small", "200")] {
+    let path = |probe: &str| container[probe]["httpGet"]["path"].as_str().unwrap().to_owned();
+    let asked = [
+        (format!("{probes}{}", path("readinessProbe")), "200"),
+        (format!("{probes}{}", path("livenessProbe")), "200"),
+        (format!("127.0.0.1:{port}/_tidegate/health"), "200"),
+        (format!("127.0.0.1:{port}/small"), "200"),
+    ];
+    for (path, status) in asked {
         let mut curl = Command::new("curl");
-        curl.args(["-s", "-o", "/dev/null", "-w", "%{http_code}", &format!("http://127.0.0.1:{port}{path}")]);
+        curl.args(["-s", "-o", "/dev/null", "-w", "%{http_code}", &format!("http://{path}")]);
         let answer = curl.output().expect("curl is installed");
         assert_eq!(String::from_utf8_lossy(&answer.stdout), status, "{path}:\n{}", proxy.log());
     }
@@ -141,5 +152,121 @@ fn a_pod_starts_with_its_arguments() {
     for (arguments, code) in ways {
         let wrong = verb(arguments, &[]).expect(code);
         assert!(wrong.err.contains("workflow.yaml:3:29: `traffic.proxies.relay.rogue` is not known here"), "{wrong:?}");
+    }
+}
+
+/// The head of each request that a server on loopback got, which answers it with nothing.
+fn heads(listener: TcpListener) -> mpsc::Receiver<String> {
+    let (told, heads) = mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut reader = BufReader::new(stream.expect("a connection of the test's proxy"));
+            let mut head = String::new();
+            while reader.read_line(&mut head).expect("a head") > 2 {}
+            reader
+                .get_mut()
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                .expect("it reads");
+            if told.send(head).is_err() {
+                break;
+            }
+        }
+    });
+    heads
+}
+
+/// Proves the parts of a cutover: all of it is valid by the schemas; a policy that names other proxies is refused with what to
+/// write; the container's arguments start a proxy that awaits its weight, and of which each side gets header fields of its own,
+/// over real connections, while what is captured is the client's own bytes.
+#[test]
+fn a_policy_adds_the_cutover() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let sides = [0; 2].map(|_| TcpListener::bind("127.0.0.1:0").expect("a port of the kernel's choice"));
+    let [source, target] = [0, 1].map(|side: usize| sides[side].local_addr().unwrap().to_string());
+    let workflow = WORKFLOW.replace("127.0.0.1:SOURCE", &source);
+    fs::write(at("workflow.yaml"), workflow.replace("X-Relayed-By: relay", "X-Side: the source's")).unwrap();
+    let policy = |proxies: &str| {
+        let text = format!(
+            "service = \"relay\"\n[source]\nendpoints = [\"http://{source}\"]\n[target]\nendpoints = [\"http://{target}\"]\n\
+             headers = {{ X-Side = \"the target's\" }}\n[balancer]\nproxies = [\"{proxies}\"]\n\
+             [shift]\nsteps = [50, 100]\nwrites = \"split\"\n[tripwires.errors]\nkind = \"errors\"\nlimit = \"20 %\"\n\
+             window = \"10s\"\nrequests_min = 50\nsource_limit = \"5 %\"\n"
+        );
+        fs::write(at("relay.toml"), text).unwrap();
+    };
+    let (workflow, policy_file) = (at("workflow.yaml"), at("relay.toml"));
+    let render = |more: &[&str]| {
+        let asked =
+            ["kubernetes", "render", "--from-workflow", &workflow, "--proxy", "relay", "--policy", &policy_file];
+        verb(&[&asked[..], more].concat(), &[])
+    };
+    policy("dns://others.ma.svc.cluster.local:9901");
+    let wrong = render(&[]).expect(1);
+    assert!(wrong.err.contains("write `proxies = [\"dns://relay-pods.ma.svc.cluster.local:9901\"]`"), "{wrong:?}");
+    policy("dns://relay-pods.ma.svc.cluster.local:9901");
+    let (yaml, json) = (render(&[]).expect(0), render(&["--json"]).expect(0));
+    assert!(yaml.err.contains("create secret generic relay-control"), "{yaml:?}");
+    fs::write(at("manifests.yaml"), &yaml.out).unwrap();
+    fs::write(at("manifests.json"), &json.out).unwrap();
+    let output = manifest_validator().args([at("manifests.yaml"), at("manifests.json")]).args(VERSIONS).output();
+    let output = output.expect("tests/run has installed the validator");
+    assert!(output.status.success(), "{}", lines(&output));
+    assert_eq!(lines(&output).matches(": valid in ").count(), 10 * VERSIONS.len(), "{}", lines(&output));
+
+    let items = json.json().remove(0)["items"].as_array().cloned().unwrap();
+    let pods = &object(&items, "Service", "relay-pods")["spec"];
+    assert_eq!((&pods["clusterIP"], &pods["publishNotReadyAddresses"]), (&"None".into(), &true.into()));
+    let control = &object(&items, "NetworkPolicy", "relay")["spec"]["ingress"][1];
+    let daemon = &object(&items, "Deployment", "relay-daemon")["spec"];
+    let labels = &daemon["template"]["metadata"]["labels"];
+    let allowed = &control["from"][0]["podSelector"]["matchLabels"]["tidegate/daemon-of"];
+    assert_eq!((&control["ports"][0]["port"], allowed), (&9901.into(), &labels["tidegate/daemon-of"]));
+    let written = object(&items, "ConfigMap", "relay-policy")["data"]["relay.toml"].as_str().unwrap();
+    assert_eq!(written, fs::read_to_string(&policy_file).unwrap());
+
+    let container = &object(&items, "Deployment", "relay")["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["readinessProbe"]["httpGet"]["path"], "/ready");
+    let (probes, control) = (format!("127.0.0.1:{}", free_port()), format!("127.0.0.1:{}", free_port()));
+    let here = |text: &str| match text {
+        "/etc/tidegate/workflow.yaml" => workflow.clone(),
+        "0.0.0.0:9902" => probes.clone(),
+        "0.0.0.0:9901" => control.clone(),
+        _ => text.to_owned(),
+    };
+    let mut command = Command::new(built_binary());
+    command
+        .args(container["args"].as_array().unwrap().iter().map(|text| here(text.as_str().unwrap())))
+        .args(["--listen", "127.0.0.1:0", "--capture", "file", "--capture-dir", &at("source-log")])
+        .args(["--target-capture-dir", &at("target-log")])
+        .env("TIDEGATE_TOKEN", "a token")
+        .current_dir(folder.path());
+    let mut proxy = Process::start("pod", folder.path(), command);
+    let line = proxy.wait_for_line("listening on http://127.0.0.1:", START_MAX);
+    let client = line.split("http://").nth(1).unwrap().split(',').next().unwrap().trim().to_owned();
+    let curl = |arguments: &[&str]| {
+        let answer = Command::new("curl").args(["-s", "-w", "%{http_code}"]).args(arguments).output();
+        String::from_utf8_lossy(&answer.expect("curl is installed").stdout).into_owned()
+    };
+    assert!(curl(&[&format!("http://{probes}/ready")]).ends_with("503"), "{}", proxy.log());
+    let received = sides.map(heads);
+    for (side, share) in [("source", 0), ("target", 1000)] {
+        let body = format!("{{\"target\":{share},\"generation\":{}}}", share + 1);
+        let weight = format!("http://{control}/v1/weight");
+        let token = "Authorization: Bearer a token";
+        assert!(curl(&["-X", "PUT", "-H", token, "-d", &body, &weight]).ends_with("200"), "{}", proxy.log());
+        assert!(curl(&[&format!("http://{probes}/ready")]).ends_with("200"));
+        let asked = format!("http://{client}/to-the-{side}");
+        assert_eq!(curl(&["-H", "X-Side: the client's", &asked]), "200", "{}", proxy.log());
+        let head = received[usize::from(side == "target")].recv_timeout(START_MAX).expect("the side was asked");
+        assert!(head.contains(&format!("/to-the-{side} ")), "{head}");
+        assert!(head.contains(&format!("X-Side: the {side}'s")) && !head.contains("the client's"), "{head}");
+    }
+    proxy.signal("TERM");
+    assert!(proxy.wait(START_MAX).success());
+    assert_quiet(&proxy, &[]);
+    for side in ["source", "target"] {
+        let said = verb(&["capture", "cat", "--dir", &at(&format!("{side}-log"))], &[]).expect(0);
+        assert!(said.out.contains("X-Side: the client's") && !said.out.contains(&format!("the {side}'s")), "{said:?}");
     }
 }

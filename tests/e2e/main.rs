@@ -29,3 +29,4 @@ mod schema;
 mod share;
 mod simulate;
 mod support;
+mod verify;

@@ -12,7 +12,7 @@ import kubernetes_validate
 import yaml
 
 # cert-manager's and Strimzi's.
-OTHERS = {"Certificate", "KafkaTopic"}
+OTHERS = {"Certificate", "KafkaTopic", "KafkaUser"}
 
 with open(sys.argv[1], encoding="utf-8") as file:
     documents = list(yaml.safe_load_all(file))

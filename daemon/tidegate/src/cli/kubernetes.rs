@@ -1,14 +1,15 @@
 //! `tidegate kubernetes`: manifests for the proxies of a workflow file. It writes text and speaks to no cluster.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::{Context, Exit};
-use crate::kubernetes::{self, Options};
-use crate::workflow;
+use crate::kubernetes::{self, CutoverFiles, Options};
+use crate::{policy_files, workflow};
 
 /// The arguments of `tidegate kubernetes`.
 #[derive(Debug, clap::Args)]
@@ -35,7 +36,10 @@ struct Render {
     /// The namespace that everything goes into.
     #[arg(long, value_name = "NAME", default_value = "ma")]
     namespace: String,
-    /// The image made by `container/Dockerfile`.
+    /// The policy of a cutover by the proxy: renders its target side and the daemon as well.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// The image made by the `Dockerfile`.
     #[arg(long, value_name = "IMAGE", default_value = concat!("tidegate:", env!("CARGO_PKG_VERSION")))]
     image: String,
 }
@@ -48,6 +52,25 @@ impl Kubernetes {
     }
 }
 
+/// A policy with the files that it is made of.
+fn cutover_files(path: &Path) -> anyhow::Result<CutoverFiles> {
+    let shown = path.display();
+    let loaded = policy_files::load(path, &[]).with_context(|| format!("cannot read the policy `{shown}`"))?;
+    let Some(policy) = loaded.policy.clone().filter(|_| loaded.is_sound()) else {
+        let problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
+        bail!("the policy `{shown}` cannot be used:\n{}", problems.join("\n"));
+    };
+    let mut files = BTreeMap::new();
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the policy `{shown}`"))?;
+    files.insert(format!("{}.toml", policy.service), text);
+    let shared = path.with_file_name(policy_files::DEFAULTS);
+    if shared.is_file() {
+        let text = std::fs::read_to_string(&shared).with_context(|| format!("cannot read `{}`", shared.display()))?;
+        files.insert(policy_files::DEFAULTS.to_owned(), text);
+    }
+    Ok(CutoverFiles { policy, files })
+}
+
 impl Render {
     fn run(self, context: &Context) -> anyhow::Result<Exit> {
         let file = self.from_workflow.display().to_string();
@@ -57,11 +80,22 @@ impl Render {
         for warning in &workflow.warnings {
             context.say(&warning.to_string())?;
         }
-        let options = Options { namespace: self.namespace, image: self.image, workflow: text };
-        let proxies = match self.proxy.as_deref() {
-            Some(name) => vec![workflow.proxy(Some(name))?],
-            None => workflow.proxies.iter().collect(),
+        let cutover = self.policy.as_deref().map(cutover_files).transpose()?;
+        // A policy is one proxy's.
+        let proxies = match (self.proxy.as_deref(), &cutover) {
+            (None, None) => workflow.proxies.iter().collect(),
+            (name, _) => vec![workflow.proxy(name)?],
         };
+        if cutover.is_some() {
+            for proxy in &proxies {
+                let text = format!(
+                    "the pods wait for a Secret: kubectl -n {} create secret generic {}-control --from-literal=token=…",
+                    self.namespace, proxy.name
+                );
+                context.say(&text)?;
+            }
+        }
+        let options = Options { namespace: self.namespace, image: self.image, workflow: text, cutover };
         let mut all: Vec<Value> = Vec::new();
         for proxy in proxies {
             all.extend(kubernetes::manifests(proxy, &options)?);

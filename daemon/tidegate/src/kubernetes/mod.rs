@@ -4,19 +4,29 @@
 //! Assistant, so that its console finds what it looks for: the Service is called as the proxy, pods have `migrations/proxy`.
 //! What is better than its own: pods are replaced one after the other and never all at once, are told healthy by a question
 //! over HTTP and not by an open port, and run without root, writable files or rights. Secrets are named, never written.
+//!
+//! With a policy the proxy is one of a cutover: it has a target and a control port, and what drives it is in [`daemon`].
 
+mod daemon;
 pub mod yaml;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use cutover::Policy;
+use cutover::policy::BalancerPolicy;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::workflow::{Auth, Authority, Kafka, Proxy, ServiceType, Tls, Topic};
 
-/// The path that pods answer themselves; no index can have a name that begins so, hence no client asks for it.
+/// The path that pods answer themselves, for load balancers; no index can have a name that begins so, hence no client asks for
+/// it. The kubelet has a port of its own, where it needs no certificate and no token.
 pub const HEALTH_PATH: &str = "/_tidegate/health";
+
+/// Where the control API of each pod listens, and where probes are answered.
+pub const CONTROL_PORT: u16 = 9901;
+const PROBES_PORT: u16 = 9902;
 
 /// Where a pod finds its workflow file.
 const WORKFLOW_FILE: &str = "/etc/tidegate/workflow.yaml";
@@ -39,36 +49,70 @@ const CONFIG_BYTES_MAX: usize = 1_000_000;
 pub struct Options {
     /// Where everything goes.
     pub namespace: String,
-    /// The image of `container/Dockerfile`, wherever it was pushed.
+    /// The image of the `Dockerfile`, wherever it was pushed.
     pub image: String,
     /// The file itself, which pods read.
     pub workflow: String,
+    /// The policy of a cutover by the proxy; `None` for a proxy that has its source alone.
+    pub cutover: Option<CutoverFiles>,
+}
+
+/// A policy and the files that it is made of.
+#[derive(Clone, Debug)]
+pub struct CutoverFiles {
+    /// The policy.
+    pub policy: Policy,
+    /// Its own file and the shared defaults, by name.
+    pub files: BTreeMap<String, String>,
 }
 
 /// Why there are no manifests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "the workflow file has {bytes} bytes, and a ConfigMap takes {CONFIG_BYTES_MAX}: give its proxies a file of their own"
-)]
-pub struct TooLong {
-    bytes: usize,
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoManifests {
+    /// A file does not fit.
+    #[error(
+        "the workflow file has {bytes} bytes, and a ConfigMap takes {CONFIG_BYTES_MAX}: give its proxies a file of their own"
+    )]
+    TooLong {
+        /// How long it is.
+        bytes: usize,
+    },
+    /// The policy does not drive the pods.
+    #[error("the policy names other proxies than the pods: write `proxies = [\"{wanted}\"]` under `[balancer]`")]
+    OtherProxies {
+        /// What it must name.
+        wanted: String,
+    },
+    /// The policy says what only a file on the daemon's machine knows.
+    #[error(
+        "`target.authorization` is read where the daemon is, and pods would not have it: let them send their clients' own, or \
+         name the header in `target.headers`"
+    )]
+    Authorization,
 }
 
 /// Everything of one proxy, in the order in which it is applied.
 ///
 /// # Errors
-/// When the workflow file is too long for a `ConfigMap`.
-pub fn manifests(proxy: &Proxy, options: &Options) -> Result<Vec<Value>, TooLong> {
+/// When the workflow file is too long for a `ConfigMap`, or the policy is not about these pods.
+pub fn manifests(proxy: &Proxy, options: &Options) -> Result<Vec<Value>, NoManifests> {
     if options.workflow.len() > CONFIG_BYTES_MAX {
-        return Err(TooLong { bytes: options.workflow.len() });
+        return Err(NoManifests::TooLong { bytes: options.workflow.len() });
     }
     let render = Render { proxy, options };
-    let mut all = vec![render.config(), render.service()];
+    if let Some(cutover) = &options.cutover {
+        render.check(&cutover.policy)?;
+    }
+    let mut all = vec![render.config(), render.service(), render.pods_service()];
     all.extend(render.certificate());
     all.extend(render.topic());
+    all.extend(render.user());
     all.push(render.disruption());
     all.push(render.network());
     all.push(render.deployment());
+    if let Some(cutover) = &options.cutover {
+        all.extend(render.daemon(cutover));
+    }
     Ok(all)
 }
 
@@ -144,6 +188,56 @@ impl Render<'_> {
         })
     }
 
+    /// The name that stands for each pod by itself, whether it is ready or not: who waits for its weight must be found.
+    fn pods_service(&self) -> Value {
+        let mut ports =
+            vec![json!({ "name": "probes", "port": PROBES_PORT, "targetPort": PROBES_PORT, "protocol": "TCP" })];
+        if self.options.cutover.is_some() {
+            ports.push(
+                json!({ "name": "control", "port": CONTROL_PORT, "targetPort": CONTROL_PORT, "protocol": "TCP" }),
+            );
+        }
+        json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": self.metadata(&format!("{}-pods", self.proxy.name)),
+            "spec": {
+                "clusterIP": "None",
+                // One address each: a pod with two would be taken for two.
+                "ipFamilyPolicy": "SingleStack",
+                "publishNotReadyAddresses": true,
+                "selector": self.selector(),
+                "ports": ports,
+            },
+        })
+    }
+
+    /// Whether a policy drives these pods.
+    fn check(&self, policy: &Policy) -> Result<(), NoManifests> {
+        let within = format!("dns://{}-pods.{}.svc", self.proxy.name, self.options.namespace);
+        let ours = |place: &String| {
+            let rest = place.strip_prefix(&within).and_then(|rest| rest.strip_suffix(&format!(":{CONTROL_PORT}")));
+            rest.is_some_and(|domain| domain.is_empty() || domain.starts_with('.'))
+        };
+        match &policy.balancer {
+            BalancerPolicy::Listener { proxies, .. } if proxies.len() == 1 && proxies.iter().all(ours) => {}
+            BalancerPolicy::Listener { .. } | BalancerPolicy::Alb { .. } => {
+                return Err(NoManifests::OtherProxies { wanted: format!("{within}.cluster.local:{CONTROL_PORT}") });
+            }
+        }
+        if policy.target.authorization.is_some() { Err(NoManifests::Authorization) } else { Ok(()) }
+    }
+
+    fn control_secret(&self) -> String {
+        format!("{}-control", self.proxy.name)
+    }
+
+    /// The variable with the token for the pods' control API.
+    fn token(&self) -> Value {
+        let key = json!({ "name": self.control_secret(), "key": "token" });
+        json!({ "name": "TIDEGATE_TOKEN", "valueFrom": { "secretKeyRef": key } })
+    }
+
     fn tls_secret(&self) -> Option<String> {
         match &self.proxy.tls {
             Tls::Plaintext => None,
@@ -208,6 +302,20 @@ impl Render<'_> {
         }))
     }
 
+    /// Strimzi's user, where the workflow makes the Kafka cluster and asks for one; its password is in the Secret of its name.
+    fn user(&self) -> Option<Value> {
+        let kafka = &self.proxy.capture.as_ref()?.kafka;
+        let (Some(_), Auth::Scram { user, .. }) = (&kafka.create, &kafka.auth) else { return None };
+        let mut metadata = self.metadata(user);
+        metadata["labels"]["strimzi.io/cluster"] = kafka.name.clone().into();
+        Some(json!({
+            "apiVersion": "kafka.strimzi.io/v1beta2",
+            "kind": "KafkaUser",
+            "metadata": metadata,
+            "spec": { "authentication": { "type": "scram-sha-512" } },
+        }))
+    }
+
     fn disruption(&self) -> Value {
         let mut spec = json!({ "selector": { "matchLabels": self.selector() } });
         match self.proxy.min_pod_replicas {
@@ -222,8 +330,21 @@ impl Render<'_> {
         })
     }
 
-    /// Clients reach the one port, from anywhere; nothing else of a pod is reached.
+    /// Clients reach the one port, from anywhere, and the kubelet that of probes, which tells nothing else; the control port is
+    /// the daemon's.
     fn network(&self) -> Value {
+        let mut ingress = vec![json!({
+            "ports": [
+                { "port": self.proxy.listen_port, "protocol": "TCP" },
+                { "port": PROBES_PORT, "protocol": "TCP" },
+            ],
+        })];
+        if self.options.cutover.is_some() {
+            ingress.push(json!({
+                "from": [{ "podSelector": { "matchLabels": self.daemon_selector() } }],
+                "ports": [{ "port": CONTROL_PORT, "protocol": "TCP" }],
+            }));
+        }
         json!({
             "apiVersion": "networking.k8s.io/v1",
             "kind": "NetworkPolicy",
@@ -231,7 +352,7 @@ impl Render<'_> {
             "spec": {
                 "podSelector": { "matchLabels": self.selector() },
                 "policyTypes": ["Ingress"],
-                "ingress": [{ "ports": [{ "port": self.proxy.listen_port, "protocol": "TCP" }] }],
+                "ingress": ingress,
             },
         })
     }
@@ -300,7 +421,16 @@ impl Render<'_> {
         let mut arguments: Vec<String> =
             ["proxy", "--from-workflow", WORKFLOW_FILE, "--workflow-proxy", &self.proxy.name].map(str::to_owned).into();
         arguments.extend(["--health-path".to_owned(), HEALTH_PATH.to_owned()]);
+        arguments.extend(["--probes".to_owned(), format!("0.0.0.0:{PROBES_PORT}")]);
         arguments.extend(["--drain-timeout".to_owned(), format!("{DRAIN_SECONDS}s")]);
+        if let Some(cutover) = &self.options.cutover {
+            arguments.extend(["--control".to_owned(), format!("0.0.0.0:{CONTROL_PORT}"), "--await-weight".to_owned()]);
+            let target = &cutover.policy.target;
+            arguments.extend(["--target".to_owned(), target.endpoints.join(",")]);
+            for (name, value) in &target.headers {
+                arguments.extend(["--target-header".to_owned(), format!("{name}: {value}")]);
+            }
+        }
         if self.tls_secret().is_some() {
             arguments.extend(["--tls-cert".to_owned(), format!("{TLS_DIRECTORY}/tls.crt")]);
             arguments.extend(["--tls-key".to_owned(), format!("{TLS_DIRECTORY}/tls.key")]);
@@ -319,8 +449,6 @@ impl Render<'_> {
     }
 
     fn container(&self) -> Value {
-        let scheme = if self.proxy.tls == Tls::Plaintext { "HTTP" } else { "HTTPS" };
-        let asked = json!({ "path": HEALTH_PATH, "port": "proxy", "scheme": scheme });
         let mut env = Vec::new();
         let mut mounts = vec![
             json!({ "name": "workflow", "mountPath": "/etc/tidegate", "readOnly": true }),
@@ -337,31 +465,33 @@ impl Render<'_> {
         if self.tls_secret().is_some() {
             mounts.push(json!({ "name": "tls", "mountPath": TLS_DIRECTORY, "readOnly": true }));
         }
-        // Who must show a certificate cannot be asked over HTTP by the kubelet, which has none.
-        let probe = if self.proxy.client_auth.is_some() {
-            json!({ "tcpSocket": { "port": "proxy" } })
-        } else {
-            json!({ "httpGet": asked })
+        let mut ports = vec![
+            json!({ "name": "proxy", "containerPort": self.proxy.listen_port, "protocol": "TCP" }),
+            json!({ "name": "probes", "containerPort": PROBES_PORT, "protocol": "TCP" }),
+        ];
+        if self.options.cutover.is_some() {
+            env.push(self.token());
+            ports.push(json!({ "name": "control", "containerPort": CONTROL_PORT, "protocol": "TCP" }));
+        }
+        let probe = |path: &str, period: u32, failures: u32| {
+            json!({
+                "httpGet": { "path": path, "port": "probes" },
+                "periodSeconds": period,
+                "timeoutSeconds": 3,
+                "failureThreshold": failures,
+            })
         };
-        let probe = |failures: u32| {
-            let mut probe = probe.clone();
-            probe["periodSeconds"] = 5.into();
-            probe["timeoutSeconds"] = 3.into();
-            probe["failureThreshold"] = failures.into();
-            probe
-        };
-        // While it drains, the health path says 503: that takes it out of the Service and must not get it killed.
-        let live = json!({ "tcpSocket": { "port": "proxy" }, "periodSeconds": 10, "timeoutSeconds": 3, "failureThreshold": 6 });
         json!({
             "name": "proxy",
             "image": self.options.image,
             "args": self.arguments(),
             "env": env,
-            "ports": [{ "name": "proxy", "containerPort": self.proxy.listen_port, "protocol": "TCP" }],
+            "ports": ports,
             "resources": { "limits": self.proxy.resources.limits, "requests": self.proxy.resources.requests },
-            "startupProbe": probe(24),
-            "readinessProbe": probe(2),
-            "livenessProbe": live,
+            "startupProbe": probe("/health", 5, 24),
+            "readinessProbe": probe("/ready", 2, 2),
+            // While it drains it is not healthy either, for less long than it takes to be killed for that.
+            "livenessProbe": probe("/health", 10, 6),
             "lifecycle": { "preStop": { "sleep": { "seconds": FORGOTTEN_SECONDS } } },
             "securityContext": {
                 "allowPrivilegeEscalation": false,

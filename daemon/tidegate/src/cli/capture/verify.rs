@@ -8,19 +8,14 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{SocketAddr, ToSocketAddrs as _},
     path::PathBuf,
     time::Duration,
 };
 
 use anyhow::Context as _;
-use proxy::{
-    capture::{
-        kafka::{Options, read},
-        read::{Chunk, decode::What},
-    },
-    client::Client,
-    config::ControlAddress,
+use proxy::capture::{
+    kafka::{Options, read},
+    read::{Chunk, decode::What},
 };
 use serde::Serialize;
 
@@ -28,6 +23,7 @@ use crate::{
     cli::{Context, Exit, kafka::Reading},
     clock,
     outbound::Outbound,
+    proxies::{Known, Name, Place, Proxies, each},
     secret::{self, Secret},
     trust,
 };
@@ -66,17 +62,23 @@ pub(super) struct Verify {
     #[arg(long)]
     expect_traffic: bool,
 
-    /// The pods or tasks behind the service, by a name that stands for all of them: each is asked for --ready-path.
-    #[arg(long, value_name = "HOST:PORT")]
+    /// The pods or tasks behind the service, by a name in DNS that stands for all of them, such as a headless Service's, with
+    /// the port of --probes: each is asked for --ready-path. `dns://IP:PORT/NAME:PORT` asks that resolver.
+    #[arg(long, value_name = "NAME:PORT")]
     pods: Option<String>,
 
     /// What a pod answers with 200 when it is ready.
-    #[arg(long, value_name = "PATH", default_value = "/health")]
+    #[arg(long, value_name = "PATH", default_value = "/ready")]
     ready_path: String,
 
-    /// A proxy's control API, which says whether its capture log works; repeatable.
-    #[arg(long, value_name = "unix:PATH|HOST:PORT")]
-    proxy: Vec<ControlAddress>,
+    /// Ask pods over TLS, as for a --health-path on the port that serves clients.
+    #[arg(long, requires = "pods")]
+    pods_tls: bool,
+
+    /// A proxy's control API, which says whether its capture log works; repeatable. `dns://NAME:PORT` for all that the name
+    /// stands for.
+    #[arg(long, value_name = "unix:PATH|HOST:PORT|dns://NAME:PORT")]
+    proxy: Vec<Place>,
 
     /// A file with the token of control APIs over TCP; `TIDEGATE_TOKEN` is read where there is none.
     #[arg(long, value_name = "FILE")]
@@ -184,13 +186,16 @@ impl Verify {
     async fn ready(&self) -> anyhow::Result<Part> {
         let what = "pods ready";
         let Some(name) = &self.pods else {
-            return Ok(Part { what, ok: None, evidence: "not asked: name --pods HOST:PORT".to_owned() });
+            return Ok(Part { what, ok: None, evidence: "not asked: name --pods NAME:PORT".to_owned() });
         };
-        let mut pods: Vec<SocketAddr> =
-            name.to_socket_addrs().with_context(|| format!("`{name}` stands for no pods"))?.collect();
-        pods.sort_unstable();
-        pods.dedup();
-        let scheme = if self.url.starts_with("https://") { "https" } else { "http" };
+        let pods = Name::of(name.strip_prefix("dns://").unwrap_or(name))?.addresses().await;
+        let pods = match pods {
+            Ok(pods) => pods,
+            Err(why) => {
+                return Ok(Part { what, ok: Some(false), evidence: format!("nobody knows which there are: {why}") });
+            }
+        };
+        let scheme = if self.pods_tls { "https" } else { "http" };
         // A pod is asked by its address, for which no certificate is made.
         let outbound = Outbound::by(trust::tls(self.ca.as_deref(), None)?);
         let mut ill = Vec::new();
@@ -205,14 +210,14 @@ impl Verify {
             [] => format!("{} of {}", pods.len(), pods.len()),
             ill => format!("{} of {}; {}", pods.len() - ill.len(), pods.len(), ill.join("; ")),
         };
-        Ok(Part { what, ok: Some(!pods.is_empty() && ill.is_empty()), evidence })
+        Ok(Part { what, ok: Some(ill.is_empty()), evidence })
     }
 
     /// Asks each proxy how its capture goes.
     async fn components(&self) -> anyhow::Result<Part> {
         let what = "components healthy";
         if self.proxy.is_empty() {
-            return Ok(Part { what, ok: None, evidence: "not asked: name --proxy unix:PATH or HOST:PORT".to_owned() });
+            return Ok(Part { what, ok: None, evidence: "not asked: name --proxy, a control address".to_owned() });
         }
         let token = match &self.token_file {
             Some(path) => Some(
@@ -222,10 +227,13 @@ impl Verify {
             None => std::env::var("TIDEGATE_TOKEN").ok(),
         };
         let token = token.map(|token| token.trim().to_owned());
-        let (mut ill, mut losses) = (Vec::new(), 0);
-        for address in &self.proxy {
-            match Client::new(address.clone(), token.clone(), ANSWER_MAX).status().await {
-                Err(error) => ill.push(error.to_string()),
+        let Known { remotes, failed } = Proxies::at(self.proxy.iter().cloned(), token.as_deref()).now().await;
+        let mut ill: Vec<String> = failed.into_iter().collect();
+        let mut losses = 0;
+        for (remote, answer) in each(&remotes, |proxy| async move { proxy.status().await }).await {
+            let address = remote.name();
+            match answer {
+                Err(error) => ill.push(error.why),
                 Ok(status) if status.capture.is_empty() => ill.push(format!("{address} captures nothing")),
                 Ok(status) => {
                     losses += status.capture.iter().map(|capture| capture.losses).max().unwrap_or(0);
@@ -239,7 +247,7 @@ impl Verify {
         if losses > 0 {
             ill.push(format!("{losses} requests were not captured since capture began: see the list of losses"));
         }
-        let evidence = if ill.is_empty() { format!("{} proxies, no loss", self.proxy.len()) } else { ill.join("; ") };
+        let evidence = if ill.is_empty() { format!("{} proxies, no loss", remotes.len()) } else { ill.join("; ") };
         Ok(Part { what, ok: Some(ill.is_empty()), evidence })
     }
 }

@@ -1,7 +1,7 @@
 # The image of Tidegate: its one program on a base with glibc, OpenSSL and the public authorities, and nothing else. There is
 # no shell and no package manager in it, so nothing can be installed into a running one; `kubectl debug` brings tools of its own.
 #
-#   docker build -f container/Dockerfile -t REGISTRY/tidegate:VERSION .
+#   docker build -t REGISTRY/tidegate:VERSION .
 #
 # Pin both bases by digest where you build for production. Features: --build-arg FEATURES=--no-default-features leaves out AWS.
 ARG RUST=1.95
