@@ -17,8 +17,8 @@ use tidegate_tests::servers::resolver::Resolver;
 
 const TOKEN: &str = "a token of the test's";
 const NAME: &str = "pods.example.com";
-const TEN: Share = Share::both(Weight::new(100).unwrap());
-const HALF: Share = Share::both(Weight::new(500).unwrap());
+const TEN: Share = Share::both(Weight::new(100).expect("it is at most 1000"));
+const HALF: Share = Share::both(Weight::new(500).expect("it is at most 1000"));
 const START: Timestamp = Timestamp(1_800_000_000_000);
 
 fn address(pod: u8) -> Ipv4Addr {
@@ -27,19 +27,19 @@ fn address(pod: u8) -> Ipv4Addr {
 
 /// A proxy on an address of its own.
 fn pod(number: u8, port: u16) -> Handle {
-    let nowhere: Upstream = "http://127.0.0.1:9".parse().unwrap();
-    let mut config = Config::new("127.0.0.1:0".parse().unwrap(), Side::new(vec![nowhere.clone()]));
+    let nowhere: Upstream = "http://127.0.0.1:9".parse().expect("it is a URL");
+    let mut config = Config::new("127.0.0.1:0".parse().expect("it is an address"), Side::new(vec![nowhere.clone()]));
     config.target = Some(Side::new(vec![nowhere]));
     config.workers = NonZeroUsize::new(1);
     config.await_weight = true;
     config.control = Some(Control::Tcp { address: (address(number), port).into(), token: TOKEN.to_owned() });
-    Proxy::start(config).unwrap()
+    Proxy::start(config).expect("it starts")
 }
 
 /// A resolver, the port of the pods' control API, and all that stand behind the name.
 fn behind() -> (Resolver, u16, Proxies) {
     let (resolver, port) = (Resolver::start(NAME), free_port());
-    let place = format!("dns://{}/{NAME}:{port}", resolver.address()).parse().unwrap();
+    let place = format!("dns://{}/{NAME}:{port}", resolver.address()).parse().expect("it is a place");
     (resolver, port, Proxies::at([place], Some(TOKEN)))
 }
 

@@ -43,7 +43,7 @@ pub enum Place {
 pub struct Name {
     /// Who is asked; `None` is this machine's own resolver.
     resolver: Option<SocketAddr>,
-    name: String,
+    host: String,
     /// Where each listens for its control API.
     port: u16,
 }
@@ -60,7 +60,7 @@ impl FromStr for Place {
         };
         let (name, port) = behind.rsplit_once(':').filter(|(name, _)| !name.is_empty()).ok_or_else(wrong)?;
         let port = port.parse().map_err(|_| wrong())?;
-        Ok(Self::Behind(Name { resolver, name: name.to_owned(), port }))
+        Ok(Self::Behind(Name { resolver, host: name.to_owned(), port }))
     }
 }
 
@@ -79,7 +79,7 @@ impl fmt::Display for Name {
         if let Some(resolver) = self.resolver {
             write!(f, "{resolver}/")?;
         }
-        write!(f, "{}:{}", self.name, self.port)
+        write!(f, "{}:{}", self.host, self.port)
     }
 }
 
@@ -100,15 +100,14 @@ impl Name {
     /// # Errors
     /// When the resolver does not answer, or with none.
     pub async fn addresses(&self) -> Result<Vec<SocketAddr>, String> {
-        let addresses: Vec<IpAddr> = match self.name.parse() {
-            Ok(address) => vec![address],
-            Err(_) => {
-                let resolver = self.resolver.map_or_else(dns::system_resolver, Ok)?;
-                dns::resolve_within(resolver, &self.name, RESOLVE_MAX).await?.addresses.into_iter().collect()
-            }
+        let addresses: Vec<IpAddr> = if let Ok(address) = self.host.parse() {
+            vec![address]
+        } else {
+            let resolver = self.resolver.map_or_else(dns::system_resolver, Ok)?;
+            dns::resolve_within(resolver, &self.host, RESOLVE_MAX).await?.addresses.into_iter().collect()
         };
         if addresses.len() > BEHIND_MAX {
-            return Err(format!("`{}` has {} addresses, and {BEHIND_MAX} are looked at", self.name, addresses.len()));
+            return Err(format!("`{}` has {} addresses, and {BEHIND_MAX} are looked at", self.host, addresses.len()));
         }
         Ok(addresses.into_iter().map(|address| SocketAddr::new(address, self.port)).collect())
     }
@@ -208,7 +207,7 @@ impl Proxies {
                 Stand::Behind(behind) => {
                     // One question at a time: who waits here is given the same answer.
                     let mut last = behind.last.lock().await;
-                    if !last.at.is_some_and(|at| clock::instant().saturating_duration_since(at) < age_max) {
+                    if last.at.is_none_or(|at| clock::instant().saturating_duration_since(at) >= age_max) {
                         behind.look(&mut last).await;
                     }
                     known.remotes.extend(last.remotes.iter().cloned());
