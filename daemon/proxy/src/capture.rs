@@ -32,6 +32,7 @@ pub mod loss;
 mod outlet;
 pub mod read;
 pub mod record;
+mod released;
 pub mod side;
 mod sink;
 pub mod stream;

@@ -4,6 +4,7 @@
 //! only looks whether it lives and is ready, as the kubelet, has a port of its own where it needs none.
 
 use std::{
+    collections::BTreeMap,
     convert::Infallible,
     fs, io,
     net::SocketAddr,
@@ -232,7 +233,11 @@ fn health(state: &State) -> Answer {
     if state.draining() {
         Err((StatusCode::SERVICE_UNAVAILABLE, "it drains".to_owned()))
     } else {
-        Ok(json(&serde_json::json!({ "status": "ok" })))
+        // Traffic is served, whatever becomes of its capture; who wants to know that reads on.
+        let failing = state.capture().into_iter().filter(|capture| !capture.works);
+        let failing: BTreeMap<String, Option<String>> =
+            failing.map(|capture| (capture.side, capture.failed_why)).collect();
+        Ok(json(&serde_json::json!({ "status": "ok", "not_captured": failing })))
     }
 }
 

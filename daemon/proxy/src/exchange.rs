@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     answer,
-    capture::tap::Recorded,
+    capture::{Why, tap::Recorded},
     class::{Class, repeatable},
     clock,
     config::{self, Retry, Sticky},
@@ -115,6 +115,9 @@ pub(crate) async fn exchange(worker: &Worker, guest: &mut Guest, head_bytes: usi
     let side = split::split(weight, sticky(config, guest, bytes), &mut worker.chance.borrow_mut());
 
     let next = attempt(worker, guest, &request, &mut kept, side, weight).await;
+    for tap in guest.taps.iter_mut().flatten() {
+        tap.over(Why::GivenUp);
+    }
     worker.keep_held(kept);
     next
 }

@@ -104,6 +104,20 @@ impl Guest {
         }
     }
 
+    /// The same for an exchange that is under way.
+    pub(crate) fn due_under_way(&self) -> Option<Instant> {
+        self.taps.iter().flatten().filter_map(|tap| tap.due_under_way()).min()
+    }
+
+    /// The same for an exchange that is under way.
+    pub(crate) fn flush_under_way(&mut self, now: Instant) {
+        for tap in self.taps.iter_mut().flatten() {
+            if tap.due_under_way().is_some_and(|due| due <= now) {
+                tap.flush();
+            }
+        }
+    }
+
     /// Reads more into the buffer; 0 is the end of what the client sends. Pending too when the buffer is full: then the
     /// caller has something to do first.
     pub(crate) fn poll_read(&mut self, cx: &mut Context<'_>, buffers: &Buffers) -> Poll<io::Result<usize>> {

@@ -16,12 +16,7 @@ use tokio::sync::oneshot;
 
 use crate::{
     buffer::Buffer,
-    capture::{
-        Lengths, Lost, Why,
-        loss::Loss,
-        side::OnFailure,
-        tap::{Recorded, Tap},
-    },
+    capture::{Lengths, Lost, Why, side::OnFailure, tap::Recorded},
     class::Class,
     clock,
     count::Failure,
@@ -144,17 +139,7 @@ pub(crate) struct Relay<'a> {
     pub(crate) close: bool,
     unchunk: bool,
     tunnel: bool,
-    over: bool,
     capture: Option<Capturing<'a>>,
-}
-
-impl Drop for Relay<'_> {
-    fn drop(&mut self) {
-        // Cut off by the end of the process.
-        if !self.over {
-            self.list_phantom(Why::Ending);
-        }
-    }
 }
 
 impl<'a> Relay<'a> {
@@ -187,7 +172,6 @@ impl<'a> Relay<'a> {
             close: false,
             unchunk: false,
             tunnel: false,
-            over: false,
             capture: None,
         }
     }
@@ -204,12 +188,6 @@ impl<'a> Relay<'a> {
 
     /// Moves what can be moved. Ready when the exchange is over, one way or the other.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Finish> {
-        let finish = self.poll_both(cx);
-        self.over = finish.is_ready();
-        finish
-    }
-
-    fn poll_both(&mut self, cx: &mut Context<'_>) -> Poll<Finish> {
         // Each goes on until it has to wait, and neither waits for the other.
         let stays = self.upload(cx).and_then(|()| self.download(cx)).and_then(|()| self.watch_client(cx));
         if let Err(finish) = stays {
@@ -218,30 +196,25 @@ impl<'a> Relay<'a> {
         if self.stirred {
             self.moved_now();
         }
-        let (deadline, finish) = self.deadline();
-        ready!(self.guest.timer.poll_until(cx, deadline));
-        if matches!(finish, Finish::Uncaptured) {
-            self.list_phantom(Why::TimedOut);
+        loop {
+            let (deadline, finish) = self.deadline();
+            if let Some(due) = self.guest.due_under_way().filter(|due| *due < deadline) {
+                ready!(self.guest.timer.poll_until(cx, due));
+                self.guest.flush_under_way(due);
+                continue;
+            }
+            ready!(self.guest.timer.poll_until(cx, deadline));
+            if let (Finish::Uncaptured, Some(tap)) = (&finish, &mut self.guest.taps[self.upstream.side as usize]) {
+                tap.over(Why::TimedOut);
+            }
+            return Poll::Ready(finish);
         }
-        Poll::Ready(finish)
-    }
-
-    /// Lists a write that the log may have whole, or get yet, and that is not forwarded any more.
-    fn list_phantom(&self, why: Why) {
-        let Some(Capturing { recorded: Recorded { ended: true, waits: true, listed: false, .. }, .. }) = self.capture
-        else {
-            return;
-        };
-        let lost = Lost::perhaps(why, "it was given up before the log answered");
-        drop(self.list(&lost, false));
     }
 
     /// Lists the request as lost to capture.
     fn list(&self, lost: &Lost, forwarded: bool) -> Listing {
         let tap = self.guest.taps[self.upstream.side as usize].as_ref().expect("a captured request has a tap");
-        let (head, bytes) = (self.guest.reader.head(), &self.held.bytes[..self.held.head_bytes]);
-        let texts = [head.method_part, head.target].map(|part| part.of(bytes));
-        tap.captured().losses.note(loss(tap, lost, texts, forwarded))
+        tap.captured().losses.note(tap.write().loss(lost, forwarded))
     }
 
     /// Reads the clock, on behalf of all that has moved until now.
@@ -582,21 +555,5 @@ impl<'a> Relay<'a> {
             }
         }
         (deadline, finish)
-    }
-}
-
-/// What the list of losses says of a request.
-fn loss(tap: &Tap, lost: &Lost, [method, target]: [&[u8]; 2], forwarded: bool) -> Loss {
-    let (number, bytes) = tap.request();
-    Loss {
-        at_millis: clock::unix_millis(),
-        connection: tap.connection().to_owned(),
-        request: u64::from(number),
-        method: String::from_utf8_lossy(method).into_owned(),
-        target: String::from_utf8_lossy(target).into_owned(),
-        bytes,
-        why: lost.why.word().to_owned(),
-        forwarded,
-        perhaps_there: lost.perhaps_there,
     }
 }

@@ -43,7 +43,14 @@ fn launch(folder: &Path, ports: [u16; 5], settings: &[String], start: usize) -> 
 /// # Panics
 /// If it does not get ready; the message has its log.
 pub fn broker(folder: &Path, settings: &[&str]) -> Broker {
-    let ports = std::array::from_fn(|_| free_port());
+    broker_at(folder, std::array::from_fn(|_| free_port()), settings)
+}
+
+/// The same at ports that the caller chose: PLAINTEXT, its own controller, SSL, `SASL_PLAINTEXT`, `SASL_SSL`.
+///
+/// # Panics
+/// As [`broker`].
+pub fn broker_at(folder: &Path, ports: [u16; 5], settings: &[&str]) -> Broker {
     let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
     let process = launch(folder, ports, &settings, 1);
     Broker { process, folder: folder.to_owned(), ports, settings, starts: 1 }

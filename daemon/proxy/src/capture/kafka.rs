@@ -5,16 +5,18 @@
 //! and keys go to the partitions that the reference's producer would choose.
 //!
 //! The watch is there because acknowledgements do not tell everything. A topic that was deleted and made anew (brokers
-//! make topics by themselves unless told otherwise) acknowledges as if nothing had happened, and what it had is gone. So
-//! the ends of its partitions are looked at: an end below what was acknowledged or seen before, or an acknowledged offset
-//! that does not rise, begins a new *life* of the log. Streams that began in the old one are broken, which their senders
-//! learn at their next record, and the acknowledged records are counted as vanished. Reading an end twice before
-//! believing it costs a second and keeps a changing leader from raising a false alarm.
+//! make topics by themselves unless told otherwise) acknowledges as if nothing had happened, and what it had is gone. Any of
+//! three things that are looked at begins a new *life* of the log: another id of the topic, an end of a partition below what
+//! was acknowledged or seen before, an acknowledged offset that does not rise. Streams that began in the old one are broken,
+//! which their senders learn at their next record, the acknowledged records are counted as vanished, and the breaker opens
+//! until the new topic was looked at. Reading an end twice before believing it costs a second and keeps a changing leader
+//! from raising a false alarm.
 //!
 //! The watch also closes the breaker: it asks the brokers, so that no client's request has to find out by waiting. And
 //! where neither questions nor records are answered it opens it, which is sooner than the first record runs out of time.
 //!
-//! Not known here: the topic's id, which librdkafka has and its Rust binding does not show.
+//! Brokers that do not answer at the start are waited for: the breaker is open until they have answered and the topic was
+//! held against what capture needs, so that a proxy which restarts in an outage serves all the same.
 
 mod client;
 mod properties;
@@ -56,6 +58,9 @@ const POLL: Duration = Duration::from_millis(100);
 /// How often a log that fails is looked at.
 const WATCH_WHILE_OPEN: Duration = Duration::from_millis(250);
 
+/// How long the check of the topic may wait for brokers that did not answer at the start, each time.
+const CHECK_LATE: Duration = Duration::from_millis(500);
+
 /// Looks in a row without an answer, and without an acknowledgement meanwhile, after which the brokers count as gone.
 const SILENT_LOOKS_MAX: u32 = 3;
 
@@ -64,7 +69,6 @@ type Producer = BaseProducer<Hooks>;
 /// See the module.
 pub struct Kafka {
     shared: Arc<Shared>,
-    topic: Topic,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -74,6 +78,8 @@ struct Shared {
     breaker: Arc<Breaker>,
     /// Replaced when librdkafka gives one up for good; `None` after the end.
     producer: RwLock<Option<Arc<Producer>>>,
+    /// What the topic was when it was first looked at; `None` until then.
+    topic: Mutex<Option<Topic>>,
     ended: AtomicBool,
     end: Mutex<bool>,
     ending: Condvar,
@@ -81,17 +87,19 @@ struct Shared {
 
 impl Kafka {
     /// Connects, holds the topic against what capture needs (or makes it), and starts the threads. Blocks for at most
-    /// [`Options::start_timeout`] while the brokers do not answer.
+    /// [`Options::start_timeout`] while the brokers do not answer; then the log begins with its breaker open, and all of
+    /// this is done when they do.
     ///
     /// # Errors
-    /// Options that make no client, brokers that do not answer or refuse us, a topic that is missing or unfit.
+    /// What waiting does not cure: options that make no client, brokers that refuse us, a topic that is missing or unfit.
     pub fn start(options: Options, breaker: Arc<Breaker>) -> Result<Self, StartError> {
         for name in options.properties.passed_over() {
             tracing::info!(name, "a setting of the properties file means nothing to this producer");
         }
-        let log = Arc::<Log>::default();
+        let log = Arc::new(Log::new(Arc::clone(&breaker), clock::now()));
         let shared = Arc::new(Shared {
             producer: RwLock::new(None),
+            topic: Mutex::new(None),
             log,
             breaker,
             options,
@@ -101,26 +109,27 @@ impl Kafka {
         });
         let producer = shared.connect().map_err(|error| StartError::Client(error.to_string()))?;
         *shared.producer.write().expect("nobody panics while holding it") = Some(Arc::clone(&producer));
-        let mut kafka = Self {
-            topic: Topic { name: String::new(), partitions: 0, replicas: 0, settings: None },
-            threads: Mutex::default(),
-            shared: Arc::clone(&shared),
-        };
+        let kafka = Self { threads: Mutex::default(), shared: Arc::clone(&shared) };
         // Before the check, since tokens and complaints come by polling.
         let theirs = Arc::clone(&shared);
         kafka.spawn("capture-kafka", move || theirs.poll())?;
         // On a thread of its own, since whoever starts may be inside a runtime, and the check runs one.
-        kafka.topic = std::thread::scope(|scope| {
-            let check = scope.spawn(|| topic::check(&shared.options, &producer, &shared.log));
+        let checked = std::thread::scope(|scope| {
+            let check = scope.spawn(|| shared.check(&producer, shared.options.start_timeout));
             check.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })?;
-        drop(producer);
-        let (theirs, partitions) = (Arc::clone(&shared), kafka.topic.partitions);
-        if let Some(producer) = shared.producer()
-            && let Ok(ends) = topic::ends(&shared.options, &producer, partitions)
-        {
-            shared.log.seen(ends);
+        });
+        match checked {
+            Ok(partitions) => {
+                let looked = clock::now();
+                if let Ok(ends) = topic::ends(&shared.options, &producer, partitions) {
+                    shared.log.seen(ends, looked);
+                }
+            }
+            Err(error @ StartError::Unreachable { .. }) => shared.fail(&error.to_string()),
+            Err(error) => return Err(error),
         }
+        drop(producer);
+        let theirs = Arc::clone(&shared);
         kafka.spawn("capture-watch", move || theirs.watch())?;
         Ok(kafka)
     }
@@ -132,14 +141,14 @@ impl Kafka {
         Ok(())
     }
 
-    /// What the topic was at start.
-    pub fn topic(&self) -> &Topic {
-        &self.topic
+    /// What the topic was when it was first looked at; `None` while no broker has answered.
+    pub fn topic(&self) -> Option<Topic> {
+        self.shared.topic().clone()
     }
 
-    /// Records that were acknowledged and are gone, since the topic was deleted and made anew; and how that was seen.
-    pub fn vanished(&self) -> (u64, Option<String>) {
-        self.shared.log.vanished()
+    /// How it was seen that the topic was deleted and made anew, the last time.
+    pub fn replaced_why(&self) -> Option<String> {
+        self.shared.log.vanished().1
     }
 }
 
@@ -165,6 +174,14 @@ impl Sink for Kafka {
 
     fn life(&self) -> u64 {
         self.shared.log.life()
+    }
+
+    fn sound_until(&self) -> Option<Instant> {
+        Some(self.shared.log.sound_until())
+    }
+
+    fn vanished(&self) -> u64 {
+        self.shared.log.vanished().0
     }
 
     fn end(&self, _deadline: Instant) {
@@ -194,8 +211,18 @@ impl Shared {
         self.producer.read().expect("nobody panics while holding it").clone()
     }
 
+    fn topic(&self) -> MutexGuard<'_, Option<Topic>> {
+        self.topic.lock().expect("nobody panics while holding it")
+    }
+
+    /// Holds the topic against what capture needs, or makes it; answers how many partitions it has.
+    fn check(&self, producer: &Producer, within: Duration) -> Result<usize, StartError> {
+        let topic = topic::check(&self.options, producer, &self.log, within)?;
+        Ok(self.topic().insert(topic).partitions)
+    }
+
     fn connect(&self) -> Result<Arc<Producer>, KafkaError> {
-        let hooks = Hooks { log: Arc::clone(&self.log), tokens: self.options.tokens() };
+        let hooks = Hooks::new(Arc::clone(&self.log), self.options.tokens(), &self.options.topic);
         Ok(Arc::new(self.options.client_config().create_with_context(hooks)?))
     }
 
@@ -251,6 +278,21 @@ impl Shared {
     }
 
     fn look(&self, producer: &Producer, watch: &mut Watch) {
+        let looked = clock::now();
+        if self.topic().is_none() {
+            match self.check(producer, CHECK_LATE) {
+                Ok(partitions) => tracing::info!(topic = self.options.topic, partitions, "the capture topic is there"),
+                Err(error) => {
+                    // Said again only when it is something else: it is tried several times a second.
+                    let kind = std::mem::discriminant(&error);
+                    if !matches!(error, StartError::Unreachable { .. }) && watch.said != Some(kind) {
+                        watch.said = Some(kind);
+                        tracing::error!(%error, "cannot capture");
+                    }
+                    return self.fail(&error.to_string());
+                }
+            }
+        }
         let acknowledged = self.log.acknowledged();
         let expected = self.log.expected();
         let seen = match topic::find(&self.options, producer) {
@@ -284,7 +326,7 @@ impl Shared {
         match short {
             None => {
                 watch.short = false;
-                self.log.seen(ends);
+                self.log.seen(ends, looked);
                 self.breaker.ready();
             }
             // Once more, at once: a leader that has just changed may not know yet.
@@ -295,7 +337,6 @@ impl Shared {
             Some(why) => {
                 watch.short = false;
                 self.log.replaced(&why);
-                self.fail(&format!("the topic was deleted and made anew: {why}"));
             }
         }
     }
@@ -312,4 +353,6 @@ struct Watch {
     silent: u32,
     /// Whether the last look found less than was expected.
     short: bool,
+    /// What kind of problem was said that a late check of the topic found.
+    said: Option<std::mem::Discriminant<StartError>>,
 }

@@ -57,6 +57,15 @@ pub struct Loss {
     pub forwarded: bool,
     /// Whether the log may have it: a refused one of these is a phantom that a replay would send.
     pub perhaps_there: bool,
+    /// How many records that were safe are gone with their topic; such a line is of the log, and of no request. 0 for a
+    /// request.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub records: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A loss as it is in the file.
@@ -344,6 +353,7 @@ mod tests {
             why: "timed-out".to_owned(),
             forwarded: true,
             perhaps_there: true,
+            records: 0,
         }
     }
 

@@ -34,6 +34,8 @@ struct Shared {
     budget: Arc<Budget>,
     ending: AtomicBool,
     tally: Tally,
+    /// The life of the log whose beginning was told.
+    life_told: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -77,7 +79,8 @@ impl Capture {
     pub fn new(sink: Arc<dyn Sink>, breaker: Arc<Breaker>, budget_bytes: usize) -> Self {
         let budget = Budget::new(budget_bytes);
         let (ending, tally) = (AtomicBool::new(false), Tally::default());
-        Self { shared: Arc::new(Shared { sink, breaker, budget, ending, tally }) }
+        let life_told = AtomicU64::new(sink.life());
+        Self { shared: Arc::new(Shared { sink, breaker, budget, ending, tally, life_told }) }
     }
 
     /// The way in for one thread; the space of records goes back to `home` once nobody needs it.
@@ -175,7 +178,7 @@ impl Outlet {
     }
 
     fn admit(&self, key: &Arc<str>, life: u64, value_bytes: usize, now: Instant) -> Result<(u64, Charge), Refused> {
-        let Shared { sink, breaker, budget, ending, tally } = &*self.shared;
+        let Shared { sink, breaker, budget, ending, tally, .. } = &*self.shared;
         if value_bytes > VALUE_BYTES_MAX {
             return Err(Refused::TooLarge);
         }
@@ -282,6 +285,17 @@ impl Outlet {
     /// Which life of the log this is: what the records of a stream that begins now are sent with.
     pub fn life(&self) -> u64 {
         self.shared.sink.life()
+    }
+
+    /// Up to when what was acknowledged is known to have been there afterwards; see [`Sink::sound_until`].
+    pub(super) fn sound_until(&self) -> Option<Instant> {
+        self.shared.sink.sound_until()
+    }
+
+    /// How many records vanished with earlier lives of the log, said once for each beginning of a new one.
+    pub(super) fn vanished(&self) -> Option<u64> {
+        let life = self.life();
+        (self.shared.life_told.fetch_max(life, Ordering::AcqRel) < life).then(|| self.shared.sink.vanished())
     }
 
     /// Whether the log is known to fail: a write need not wait for its outcome then, and `refuse` answers 503 at once.

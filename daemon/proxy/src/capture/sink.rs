@@ -112,6 +112,8 @@ pub enum Why {
     Follows,
     /// The process ended before the answer.
     Ending,
+    /// The request was over before the answer: its side failed, or its client left.
+    GivenUp,
 }
 
 impl Why {
@@ -127,6 +129,7 @@ impl Why {
             Self::TopicReplaced => "topic-replaced",
             Self::Follows => "follows",
             Self::Ending => "ending",
+            Self::GivenUp => "given-up",
         }
     }
 
@@ -139,7 +142,8 @@ impl Why {
             | Self::Unfit
             | Self::TopicReplaced
             | Self::Follows
-            | Self::Ending => false,
+            | Self::Ending
+            | Self::GivenUp => false,
         }
     }
 }
@@ -186,6 +190,17 @@ pub trait Sink: Send + Sync {
     /// Which life of the log this is. It changes when the log turns out to have lost what it acknowledged; streams that
     /// began in an earlier life have a hole.
     fn life(&self) -> u64 {
+        0
+    }
+
+    /// Everything that was acknowledged before this was still there when the log was looked at. `None` for a log that
+    /// stays what it is.
+    fn sound_until(&self) -> Option<Instant> {
+        None
+    }
+
+    /// How many records it acknowledged and has not any more.
+    fn vanished(&self) -> u64 {
         0
     }
 

@@ -19,13 +19,20 @@ use std::{
 
 use super::{
     Ending, Entry, Lengths, Lost, Outcome, Outlet, Pieces, Record, Recorder, Refused, Returned, Stream, Timestamp,
-    Verdict, Why, side::Captured,
+    Verdict, Why,
+    loss::Loss,
+    released::{Released, Write},
+    side::Captured,
 };
 use crate::{class::Class, clock};
 
 /// How long what was observed may stay with us before it is given away: well below the second in which the last record
 /// of a closed connection is promised.
 pub(crate) const FLUSH_AFTER: Duration = Duration::from_millis(250);
+
+/// The same while an exchange is under way: a response that is long in coming is seen, and a search of half a second costs
+/// no record more.
+const FLUSH_UNDER_WAY_AFTER: Duration = Duration::from_secs(1);
 
 /// How much of one connection's write may be under way before no more of it is read, in bytes: so that one large bulk
 /// request does not spend the budget of all.
@@ -42,6 +49,7 @@ pub(crate) struct Desk {
     /// Records between a stream and the outlet.
     sealed: RefCell<Vec<Record>>,
     outcomes: RefCell<Vec<Outcome>>,
+    released: RefCell<Released>,
 }
 
 #[derive(Default)]
@@ -88,12 +96,23 @@ impl Desk {
             anchor: Cell::new((clock::now(), clock::since_epoch())),
             sealed: RefCell::default(),
             outcomes: RefCell::default(),
+            released: RefCell::default(),
         }
     }
 
-    /// Reads the wall clock, which may have been set; often enough that no record is far off.
+    /// Reads the wall clock, which may have been set; often enough that no record is far off. And lists what the log turns
+    /// out to have lost.
     pub(crate) fn tick(&self) {
         self.anchor.set((clock::now(), clock::since_epoch()));
+        let outlet = self.outlet.borrow();
+        let Some(sound_until) = outlet.sound_until() else { return };
+        let (gone, losses) = (self.released.borrow_mut().gone(outlet.life(), sound_until), &self.captured.losses);
+        for write in gone {
+            drop(losses.note(write.loss(&Lost::perhaps(Why::TopicReplaced, "its topic is gone"), true)));
+        }
+        if let Some(records) = outlet.vanished() {
+            drop(losses.note(Loss::of_log(Why::TopicReplaced, records)));
+        }
     }
 
     /// Delivers answers to the connections that wait for them, until there are none.
@@ -176,10 +195,20 @@ pub(crate) struct Tap {
     kept_since: Option<Instant>,
     /// Whether a write is being read.
     writing: bool,
+    /// Whether the end of a write was recorded and is held back.
+    held: bool,
     /// The number of the request under way in its connection, from 0, and the bytes of it that were shown.
     number: u32,
     bytes: u64,
+    /// Method and target of the write under way.
+    line: Vec<u8>,
 }
+
+/// How much of a write's method and target is kept, in bytes: what a list of losses has room for.
+const LINE_BYTES_MAX: usize = 4 * 1024 + 64;
+
+/// What of it may stay between requests, in bytes.
+const LINE_BYTES_KEPT: usize = 256;
 
 impl Tap {
     /// The tap of a connection of which something goes to the side for the first time.
@@ -202,8 +231,10 @@ impl Tap {
             parked: VecDeque::new(),
             kept_since: None,
             writing: false,
+            held: false,
             number: 0,
             bytes: 0,
+            line: Vec::new(),
         })
     }
 
@@ -212,14 +243,28 @@ impl Tap {
         &self.desk.captured
     }
 
-    /// The name it is recorded under now.
-    pub(crate) fn connection(&self) -> &str {
-        &self.key
+    /// The write under way, as a list of losses names it.
+    pub(crate) fn write(&self) -> Write {
+        Write {
+            at_millis: clock::unix_millis(),
+            key: Arc::clone(&self.key),
+            number: self.number,
+            bytes: self.bytes,
+            line: self.line.as_slice().into(),
+        }
     }
 
-    /// The number of the request under way in its connection, from 0, and how many bytes of it were shown.
-    pub(crate) fn request(&self) -> (u32, u64) {
-        (self.number, self.bytes)
+    /// The request is over for us. Where the end of a write was held back until now, the log may have it whole, or get it
+    /// yet, and no cluster does: a replay would send what never was, so it is listed.
+    pub(crate) fn over(&mut self, why: Why) {
+        if !std::mem::take(&mut self.held) {
+            return;
+        }
+        let lost = self.desk.slots.borrow().slots[self.slot].lost.clone();
+        let lost = lost.unwrap_or_else(|| Lost::perhaps(why, "it was given up before the log answered"));
+        if lost.perhaps_there {
+            drop(self.desk.captured.losses.note(self.write().loss(&lost, false)));
+        }
     }
 
     fn with(&mut self, now: Instant, show: impl FnOnce(&mut Stream, &Recorder, Timestamp, &mut Vec<Record>)) {
@@ -300,6 +345,13 @@ impl Tap {
         }
         drop(sealed);
         self.writing = class == Class::Write;
+        self.line.clear();
+        if self.writing {
+            let parts = pieces[0].splitn(3, |byte| *byte == b' ').take(2);
+            let line_bytes = parts.map(|part| part.len() + 1).sum::<usize>().saturating_sub(1);
+            self.line.extend_from_slice(&pieces[0][..line_bytes.min(pieces[0].len()).min(LINE_BYTES_MAX)]);
+        }
+        self.line.shrink_to(LINE_BYTES_KEPT);
         self.number = self.stream.requests();
         self.bytes = (pieces[0].len() + pieces[1].len()) as u64;
         // What was sealed meanwhile, if anything, has the new name.
@@ -331,6 +383,7 @@ impl Tap {
             Ending::Unrecorded => self.writing && self.is_lost(),
         };
         self.writing &= held;
+        self.held = held;
         held
     }
 
@@ -360,6 +413,11 @@ impl Tap {
     /// When it is time to [`Self::flush`].
     pub(crate) fn due(&self) -> Option<Instant> {
         self.kept_since.map(|since| since + FLUSH_AFTER)
+    }
+
+    /// The same while an exchange is under way.
+    pub(crate) fn due_under_way(&self) -> Option<Instant> {
+        self.kept_since.map(|since| since + FLUSH_UNDER_WAY_AFTER)
     }
 
     /// Gives the log what it had no room for; whether nothing is left.
@@ -399,10 +457,15 @@ impl Tap {
         let mut slots = self.desk.slots.borrow_mut();
         let slot = &mut slots.slots[self.slot];
         if let Some(lost) = &slot.lost {
+            self.held = false;
             return Poll::Ready(Err(lost.clone()));
         }
         if room && slot.under_way.is_empty() {
             self.writing = false;
+            if std::mem::take(&mut self.held) && self.desk.outlet.borrow().sound_until().is_some() {
+                let write = self.write();
+                self.desk.released.borrow_mut().add(clock::now(), self.life, write);
+            }
             return Poll::Ready(Ok(()));
         }
         slot.waker = Some(cx.waker().clone());
@@ -412,6 +475,8 @@ impl Tap {
 
 impl Drop for Tap {
     fn drop(&mut self) {
+        // Only the end of the process cuts off what holds a write.
+        self.over(Why::Ending);
         self.writing = false;
         let now = clock::now();
         // A write that is over does not wait for room any more.

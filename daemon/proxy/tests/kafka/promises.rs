@@ -1,16 +1,16 @@
 //! What the port promises, with a healthy broker: order, sizes, one wake-up a batch, the flush.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use proxy::capture::{
-    Refused, VALUE_BYTES_MAX,
+    Position, Refused, VALUE_BYTES_MAX,
     kafka::{Compression, Options, StartError},
 };
 
 use crate::{
     client::{Client, PATIENCE, missing, options, read, timed},
     clock,
-    servers::kafka::broker,
+    servers::kafka::{broker, broker_at},
 };
 
 /// Proves that records are in the topic in the order of their key, over several partitions, with and without
@@ -23,8 +23,9 @@ fn records_are_in_the_topic_in_order() {
         let topic = format!("order-{}", compression.word());
         let asked = Options { compression: Some(compression), ..options(&broker.plaintext(), &topic, 3) };
         let mut client = Client::start(asked).unwrap();
-        assert_eq!((client.kafka.topic().partitions, client.kafka.topic().replicas), (3, 1));
-        assert_eq!(client.kafka.topic().settings.as_ref().unwrap().batch_bytes_max, 1_048_588);
+        let there = client.kafka.topic().unwrap();
+        assert_eq!((there.partitions, there.replicas), (3, 1));
+        assert_eq!(there.settings.unwrap().batch_bytes_max, 1_048_588);
         let mut sent = BTreeMap::new();
         for number in 0..100 {
             for key in 0..20 {
@@ -72,13 +73,29 @@ fn flushed(brokers: &str) {
     assert_eq!((client.safe(), client.send("late", 0, 0)), (50, Err(Refused::Ending)));
 }
 
-/// Proves that a broker that is not there is an error in words within the time it was given.
+/// Proves that brokers that are not there at the start are waited for so long and no longer, that the log begins with its
+/// breaker open then and says why, and that capture begins by itself once they answer: the topic made as was asked.
 #[test]
-fn no_broker_is_told_at_start() {
-    let port = crate::servers::free_port();
-    let mut asked = options(&format!("127.0.0.1:{port}"), "t", 1);
-    asked.start_timeout = std::time::Duration::from_secs(2);
-    let (started, took) = timed(|| Client::start(asked).err().unwrap());
-    assert!(started.to_string().starts_with(&format!("no broker at 127.0.0.1:{port} answered within")), "{started}");
-    assert!(took < PATIENCE / 2, "{took:?}");
+fn a_start_without_brokers_waits_for_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let ports: [u16; 5] = std::array::from_fn(|_| crate::servers::free_port());
+    let brokers = format!("127.0.0.1:{}", ports[0]);
+    let asked = |topic: &str| Options { start_timeout: Duration::from_secs(1), ..options(&brokers, topic, 2) };
+    let (client, took) = timed(|| Client::start(asked("late")));
+    let mut client = client.unwrap();
+    assert!(took < Duration::from_secs(5), "{took:?}");
+    assert_eq!((client.breaker.position(), client.kafka.topic()), (Position::Open, None));
+    let why = client.capture.figures().opened_why.unwrap();
+    assert!(why.starts_with(&format!("no broker at {brokers} answered within")), "{why}");
+    assert_eq!(client.one("refused"), Err(Refused::BreakerOpen));
+    // The same, with a topic that nobody makes.
+    let nowhere = Client::start(Options { create: None, ..asked("nowhere") }).unwrap();
+    let _broker = broker_at(folder.path(), ports, &["auto.create.topics.enable=false"]);
+    client.until_safe("there");
+    assert_eq!(client.kafka.topic().unwrap().partitions, 2);
+    assert_eq!(read(&brokers, "late").len(), client.safe());
+    nowhere.until("it is known that the topic is not there", |client| {
+        client.capture.figures().opened_why.is_some_and(|why| why.starts_with("there is no topic `nowhere`"))
+    });
+    assert_eq!(nowhere.breaker.position(), Position::Open);
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use proxy::capture::{Refused, Verdict};
+use proxy::capture::{Position, Refused, Sink as _, Verdict, kafka::Options};
 
 use crate::{
     client::{Client, delete, options, timed},
@@ -32,7 +32,7 @@ fn a_topic_made_anew_is_a_capture_failure() {
     // Somebody else does, who asks for the topic with Kafka's own defaults.
     drop(Client::start(options(&broker.plaintext(), "anew", 1)).unwrap());
     let ((), anew) = timed(|| client.until("the new topic is seen", |client| client.capture.figures().life > 0));
-    let (vanished, why) = client.kafka.vanished();
+    let (vanished, why) = (client.kafka.vanished(), client.kafka.replaced_why());
     println!("made anew: seen after {anew:?}, {vanished} acknowledged records vanished, {why:?}");
     assert!((500..=501).contains(&vanished), "{vanished}");
     assert!(anew < Duration::from_secs(5), "{anew:?}");
@@ -65,5 +65,30 @@ fn an_offset_that_does_not_rise_is_seen_at_once() {
     }
     assert_eq!(client.capture.figures().life, 1, "{outcome:?} {:?}", client.capture.figures());
     assert!(!matches!(outcome, Ok(Verdict::Safe)), "the record that showed it is not said to be safe");
-    println!("without a look: {:?}", client.kafka.vanished());
+    println!("without a look: {:?}", client.kafka.replaced_why());
+    assert_eq!(client.breaker.position(), Position::Open, "it is a failure of capture");
+}
+
+/// Proves that a topic which was made anew and has more in it than the old one by the time it is looked at is seen by its
+/// id alone: no end is below what it was, and nothing was acknowledged meanwhile.
+#[test]
+fn a_topic_that_outgrew_the_old_one_is_seen_by_its_id() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = broker(folder.path(), &[]);
+    let watch = Duration::from_secs(3);
+    let mut client = Client::start(Options { watch, ..options(&broker.plaintext(), "young", 1) }).unwrap();
+    assert_eq!(client.one("before"), Ok(Verdict::Safe));
+    let ((), took) = timed(|| {
+        delete(&broker.plaintext(), "young");
+        let mut others = Client::start(options(&broker.plaintext(), "young", 1)).unwrap();
+        for number in 0..20 {
+            assert_eq!(others.one(&format!("other-{number}")), Ok(Verdict::Safe));
+        }
+    });
+    println!("deleted, made anew and outgrown within {took:?}");
+    let ((), seen) = timed(|| client.until("it is seen", |client| client.capture.figures().life > 0));
+    println!("seen after {seen:?}: {:?}", client.kafka.replaced_why());
+    assert!(client.kafka.replaced_why().unwrap().starts_with("its id is "), "{:?}", client.kafka.replaced_why());
+    assert_eq!((client.kafka.vanished(), client.capture.figures().opened_times), (1, 1));
+    client.until_safe("fresh");
 }

@@ -41,6 +41,8 @@ pub(crate) struct Kept {
     inner: Mutex<Inner>,
     changed: Condvar,
     life: AtomicU64,
+    /// Up to when it says that everything was there later; a log that says nothing of it keeps its word.
+    sound_until: Mutex<Option<Instant>>,
     /// Whether it forgets names that say much, and does not check them: for tests that send what is not worth keeping.
     forgets: bool,
 }
@@ -128,6 +130,14 @@ impl Sink for Kept {
         self.life.load(Ordering::SeqCst)
     }
 
+    fn sound_until(&self) -> Option<Instant> {
+        *self.sound_until.lock().unwrap()
+    }
+
+    fn vanished(&self) -> u64 {
+        self.inner().given.len() as u64
+    }
+
     fn end(&self, _deadline: Instant) {}
 }
 
@@ -200,6 +210,11 @@ impl Kept {
     /// Turns out to have lost what it had.
     pub(crate) fn begin_anew(&self) {
         self.life.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Says that everything is there that it has acknowledged by now, and that it may turn out to lose what comes.
+    pub(crate) fn looked_at(&self) {
+        *self.sound_until.lock().unwrap() = Some(clock::now());
     }
 
     /// Looks at what it was given.

@@ -1,6 +1,10 @@
 //! What becomes of requests when the log does not take their records.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    io::Read as _,
+    sync::{Arc, Mutex, mpsc},
+    time::Duration,
+};
 
 use proxy::capture::{Lost, Position, Reopen, Verdict, Why, side::OnFailure};
 
@@ -8,7 +12,7 @@ use crate::{
     clock,
     kept::Answer,
     rig::{CONTINUE, OK, Rig, Setup, Source, a_while},
-    support::{counted, get, post},
+    support::{counted, get, post, upstream},
 };
 
 const DELETE: &str = "DELETE /i HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -283,4 +287,80 @@ fn trailers_that_never_come_are_the_clients_fault() {
     assert_eq!(client.ask(format!("{head}2\r\nhi\r\n0\r\nX-Sum: ")).status(), 408);
     let counters = counted(&rig.handle, |counters| counters.we.refused.get(&408) == Some(&1));
     assert_eq!((counters.source.failed_timeout, source.whole()), (0, 0));
+}
+
+/// Proves that a held write whose source dies, or answers before its end, is listed as a phantom at once: the log has it
+/// whole, no cluster has; with either policy, and with what is known of it. One that the log certainly lost is not listed.
+#[test]
+fn a_held_write_that_its_source_gave_up_is_a_phantom() {
+    let chunked = "PUT /c?q HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n";
+    for on_failure in [OnFailure::Refuse, OnFailure::Forward] {
+        for early in [false, true] {
+            let (recorded, gate) = mpsc::channel::<()>();
+            let gate = Mutex::new(gate);
+            let source = upstream(move |mut peer| {
+                let mut got = Vec::new();
+                while !got.ends_with(b"hello\r\n") {
+                    let mut piece = [0; 64];
+                    let count = peer.stream.read(&mut piece).unwrap();
+                    got.extend_from_slice(&piece[..count]);
+                }
+                gate.lock().unwrap().recv().unwrap();
+                if early {
+                    peer.send("HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n");
+                }
+            });
+            let rig = Rig::with(source, Setup { on_failure, ..Setup::default() }, |_| ());
+            rig.log.pause();
+            let mut client = rig.client();
+            let (begin, end) = chunked.split_at(chunked.len() - 5);
+            client.send(begin);
+            a_while();
+            client.send(end);
+            rig.log.wait("its end", |log| log.ends() == 1);
+            recorded.send(()).unwrap();
+            assert_eq!(client.response().status(), if early { 413 } else { 502 });
+            let listed = rig.behind.listed(1);
+            let loss = &listed[0].loss;
+            assert_eq!((loss.method.as_str(), loss.target.as_str()), ("PUT", "/c?q"));
+            assert_eq!((loss.why.as_str(), loss.bytes), ("given-up", chunked.len() as u64));
+            assert!(!loss.forwarded && loss.perhaps_there, "{loss:?}");
+            rig.log.resume();
+            drop(client);
+            rig.log.wait_closed(1);
+            let there = rig.log.exchanges();
+            assert!(there[0].complete && there[0].request == chunked.as_bytes(), "it is a phantom");
+            assert_eq!(rig.behind.losses.losses(), 1);
+        }
+    }
+}
+
+/// Proves that the writes which a log acknowledged since it was last found whole are listed by name when it turns out to have
+/// begun anew, whichever connection they came on, beside a line that counts everything it had; and that those from before
+/// and after are not.
+#[test]
+fn what_went_out_on_the_word_of_a_log_that_broke_it_is_listed() {
+    for on_failure in [OnFailure::Refuse, OnFailure::Forward] {
+        let source = Source::ok();
+        let rig = Rig::with(source.address, Setup { on_failure, ..Setup::default() }, |_| ());
+        rig.log.looked_at();
+        let (mut first, mut second) = (rig.client(), rig.client());
+        assert_eq!(first.ask(post("/there", "x")).status(), 200);
+        rig.log.looked_at();
+        for client in [&mut first, &mut second] {
+            assert_eq!(client.ask(post("/gone", "x")).status(), 200);
+            assert_eq!(client.ask(get("/read")).status(), 200);
+        }
+        let given = rig.log.look(|log| log.given.len() as u64);
+        rig.log.begin_anew();
+        let listed = rig.behind.listed(3);
+        let mut lost: Vec<_> = listed.iter().map(|line| (line.loss.target.as_str(), line.loss.records)).collect();
+        lost.sort_unstable();
+        assert!(lost[0].0.is_empty() && lost[0].1 >= given, "{lost:?}");
+        assert_eq!(lost[1..], [("/gone", 0), ("/gone", 0)]);
+        assert!(listed.iter().all(|line| line.loss.why == "topic-replaced" && line.loss.forwarded));
+        assert_eq!(first.ask(post("/after", "x")).status(), 200);
+        a_while();
+        assert_eq!(rig.behind.losses.losses(), 3);
+    }
 }

@@ -3,7 +3,7 @@
 use std::{
     io::Write as _,
     net::Shutdown,
-    sync::Arc,
+    sync::{Arc, Mutex, mpsc},
     thread,
     time::{Duration, Instant},
 };
@@ -15,6 +15,7 @@ use proxy::capture::{
 
 use crate::{
     clock,
+    kept::Inner,
     rig::{OK, Rig, Source, a_while},
     support::{Peer, get, post, upstream},
 };
@@ -316,4 +317,44 @@ fn what_was_said_is_soon_in_the_log() {
     let left = clock::now();
     drop(client);
     assert!(given_at("close") - left < SOON, "the close");
+}
+
+/// Proves that a response which is long in coming is in the log as far as it came, before it ends: one that pauses and one
+/// that goes on and on; and that in the end it is there whole.
+#[test]
+fn a_long_response_is_seen_before_its_end() {
+    const PARTS: usize = 30;
+    for pauses in [true, false] {
+        let (open, gate) = mpsc::channel::<()>();
+        let gate = Mutex::new(gate);
+        let source = upstream(move |mut peer| {
+            let Some(_) = peer.request() else { return };
+            peer.send(format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", PARTS * 4));
+            for part in 0..PARTS {
+                if pauses && part == 1 {
+                    gate.lock().unwrap().recv().unwrap();
+                } else if !pauses {
+                    thread::sleep(Duration::from_millis(100));
+                }
+                peer.send("part");
+            }
+        });
+        let rig = Rig::new(source);
+        let mut client = rig.client();
+        client.send(get("/long"));
+        // What was said until then is there, and the response is not over.
+        rig.log.wait("its beginning", |log| log.given.iter().any(|given| given.words().contains(&"write")));
+        assert_eq!(rig.log.look(Inner::closed), 0);
+        let sofar = rig.log.exchanges();
+        let response = sofar[0].response.as_ref().unwrap();
+        assert!(sofar[0].request == get("/long").as_bytes() && response.len() < 4 * PARTS, "{sofar:?}");
+        if pauses {
+            open.send(()).unwrap();
+        }
+        assert_eq!(client.response().body, "part".repeat(PARTS).as_bytes());
+        drop(client);
+        rig.log.wait_closed(1);
+        let whole = rig.log.exchanges();
+        assert!(whole.len() == 1 && whole[0].response.as_ref().unwrap().ends_with("part".repeat(PARTS).as_bytes()));
+    }
 }

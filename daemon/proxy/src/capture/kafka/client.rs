@@ -1,5 +1,9 @@
 //! What librdkafka calls back: acknowledgements, complaints, requests for a token.
 //!
+//! The topic's id comes in a line of librdkafka's own log, since its Rust binding has no call for it and this house has no
+//! unsafe code: `Topic T changed id from A to B`, said at each look that finds another than the look before. The line is
+//! part of the version that the lock file pins, and `a_topic_that_outgrew_the_old_one_is_seen_by_its_id` holds it.
+//!
 //! Acknowledgements come on the polling thread, one call a record. The first of a batch wakes the serving thread that sent
 //! it; by the time that thread looks, the rest of the batch has been added (see `sink`).
 
@@ -10,6 +14,7 @@ use std::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
+    time::Instant,
 };
 
 use rdkafka::{
@@ -21,13 +26,18 @@ use rdkafka::{
 };
 
 use super::{
-    super::sink::{Lost, Receipt, Verdict, Why},
+    super::{
+        breaker::Breaker,
+        sink::{Lost, Receipt, Verdict, Why},
+    },
     settings::TokenProvider,
 };
+use crate::clock;
 
 /// What is known of the topic from acknowledgements and looks, and in which life of it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Log {
+    breaker: Arc<Breaker>,
     life: AtomicU64,
     /// Acknowledgements since the start, for the watch: a broker that acknowledges is not dead.
     acknowledged: AtomicU64,
@@ -35,8 +45,12 @@ pub(super) struct Log {
     complaint: Mutex<Option<(RDKafkaErrorCode, String)>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Ends {
+    /// The topic's id, once it is known.
+    id: Option<String>,
+    /// When the last look began that found everything there.
+    sound_until: Instant,
     /// One past the last offset that was acknowledged to us, a partition.
     acknowledged: BTreeMap<i32, i64>,
     /// The highest end that a look has shown, a partition.
@@ -49,6 +63,17 @@ struct Ends {
 }
 
 impl Log {
+    /// Nothing is known of the topic at `now`.
+    pub(super) fn new(breaker: Arc<Breaker>, now: Instant) -> Self {
+        Self {
+            breaker,
+            life: AtomicU64::new(0),
+            acknowledged: AtomicU64::new(0),
+            ends: Mutex::new(Ends::new(now, 0, None)),
+            complaint: Mutex::default(),
+        }
+    }
+
     pub(super) fn life(&self) -> u64 {
         self.life.load(Ordering::Acquire)
     }
@@ -61,6 +86,11 @@ impl Log {
     pub(super) fn vanished(&self) -> (u64, Option<String>) {
         let ends = self.ends();
         (ends.vanished, ends.why.clone())
+    }
+
+    /// When the last look began that found everything there.
+    pub(super) fn sound_until(&self) -> Instant {
+        self.ends().sound_until
     }
 
     /// What librdkafka complained of last, and forgets it.
@@ -77,7 +107,8 @@ impl Log {
     fn acknowledge(&self, sent: u64, partition: i32, offset: i64) -> Verdict {
         self.acknowledged.fetch_add(1, Ordering::Relaxed);
         let mut ends = self.ends();
-        if offset >= 0 {
+        // What a stream of the old topic has in the new one says nothing about its end.
+        if offset >= 0 && sent == self.life() {
             let end = ends.acknowledged.get(&partition).copied().unwrap_or(0);
             if offset < end {
                 self.begin_anew(
@@ -105,9 +136,20 @@ impl Log {
         expected
     }
 
-    /// A look showed these ends; what was `expected` was asked for before it.
-    pub(super) fn seen(&self, ends: BTreeMap<i32, i64>) {
-        self.ends().seen = ends;
+    /// A look that began at `looked` showed these ends, no less than was [`Self::expected`] by then.
+    pub(super) fn seen(&self, seen: BTreeMap<i32, i64>, looked: Instant) {
+        let mut ends = self.ends();
+        ends.seen = seen;
+        ends.sound_until = looked;
+    }
+
+    /// The topic has this id.
+    fn identified(&self, id: &str) {
+        let mut ends = self.ends();
+        if let Some(known) = ends.id.replace(id.to_owned()).filter(|known| known != id) {
+            self.begin_anew(&mut ends, &format!("its id is {id}, and was {known}"));
+            ends.id = Some(id.to_owned());
+        }
     }
 
     /// The topic lost what it had acknowledged.
@@ -117,16 +159,33 @@ impl Log {
 
     fn begin_anew(&self, ends: &mut Ends, why: &str) {
         let vanished = ends.records;
-        *ends = Ends { vanished: ends.vanished + vanished, why: Some(why.to_owned()), ..Ends::default() };
+        // Its id is not known any more, unless that is what showed it.
+        *ends = Ends::new(ends.sound_until, ends.vanished + vanished, Some(why.to_owned()));
         self.life.fetch_add(1, Ordering::AcqRel);
         tracing::error!(vanished, why, "the capture topic was deleted and made anew: what it had acknowledged is gone");
+        self.breaker.open(clock::now(), &format!("the topic was deleted and made anew: {why}").into());
+    }
+}
+
+impl Ends {
+    fn new(sound_until: Instant, vanished: u64, why: Option<String>) -> Self {
+        let (acknowledged, seen) = (BTreeMap::new(), BTreeMap::new());
+        Self { id: None, sound_until, acknowledged, seen, records: 0, vanished, why }
     }
 }
 
 /// What one client of librdkafka is given.
 pub(super) struct Hooks {
-    pub(super) log: Arc<Log>,
-    pub(super) tokens: Option<Arc<dyn TokenProvider>>,
+    log: Arc<Log>,
+    tokens: Option<Arc<dyn TokenProvider>>,
+    /// What the line that tells the topic's id says before the ids.
+    id_changed: String,
+}
+
+impl Hooks {
+    pub(super) fn new(log: Arc<Log>, tokens: Option<Arc<dyn TokenProvider>>, topic: &str) -> Self {
+        Self { log, tokens, id_changed: format!("Topic {topic} changed id from ") }
+    }
 }
 
 impl ClientContext for Hooks {
@@ -135,6 +194,11 @@ impl ClientContext for Hooks {
     /// What librdkafka says at each attempt is for us; what an operator must know is said once, by the breaker.
     fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!(facility, message, "librdkafka");
+        if let Some((_, ids)) = message.split_once(&self.id_changed)
+            && let Some((_, id)) = ids.split_once(" to ")
+        {
+            self.log.identified(id.trim_end());
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -198,12 +262,13 @@ pub(super) fn lost(error: &KafkaError) -> Lost {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capture::breaker::{Position, Reopen};
 
     /// Proves that an acknowledged offset that does not rise begins a new life: its record and all of the old life are
     /// not safe, those of the new one are.
     #[test]
     fn an_offset_that_does_not_rise_is_a_new_topic() {
-        let log = Log::default();
+        let log = log();
         assert_eq!(log.acknowledge(0, 0, 10), Verdict::Safe);
         assert_eq!(log.acknowledge(0, 1, 3), Verdict::Safe);
         assert_eq!(log.acknowledge(0, 0, 11), Verdict::Safe);
@@ -216,13 +281,38 @@ mod tests {
         assert_eq!(log.acknowledge(1, 1, 1), Verdict::Safe);
     }
 
+    fn log() -> Log {
+        Log::new(Arc::new(Breaker::new(Reopen::WhenReady)), clock::now())
+    }
+
+    /// Proves that another id of the topic begins a new life, once, whichever client was told it, that the line of another
+    /// topic does not, and that the breaker is open after it.
+    #[test]
+    fn another_id_is_a_new_topic() {
+        let log = Arc::new(log());
+        let hooks = |topic: &str| Hooks::new(Arc::clone(&log), None, topic);
+        let said = |hooks: &Hooks, line: &str| ClientContext::log(hooks, RDKafkaLogLevel::Debug, "METADATA", line);
+        said(&hooks("t"), "[thrd:main]: Topic t changed id from AAAAAAAAAAAAAAAAAAAAAA to one");
+        assert_eq!(log.acknowledge(0, 0, 3), Verdict::Safe);
+        said(&hooks("t"), "[thrd:main]: Topic t changed id from AAAAAAAAAAAAAAAAAAAAAA to one");
+        said(&hooks("other"), "[thrd:main]: Topic other-t changed id from one to two");
+        assert_eq!((log.life(), log.breaker.position()), (0, Position::Closed));
+        said(&hooks("t"), "[thrd:main]: Topic t changed id from one to two");
+        said(&hooks("t"), "[thrd:main]: Topic t changed id from AAAAAAAAAAAAAAAAAAAAAA to two");
+        assert_eq!((log.life(), log.breaker.position()), (1, Position::Open));
+        assert_eq!(log.vanished(), (1, Some("its id is two, and was one".to_owned())));
+        assert!(matches!(log.acknowledge(0, 0, 50), Verdict::Lost(_)), "sent before");
+        assert_eq!(log.acknowledge(1, 0, 4), Verdict::Safe);
+        assert_eq!(log.life(), 1);
+    }
+
     /// Proves that other writers' records, which a look shows, raise what is expected and yet do not make our own
     /// acknowledgements look late.
     #[test]
     fn other_writers_are_no_replacement() {
-        let log = Log::default();
+        let log = log();
         assert_eq!(log.acknowledge(0, 0, 5), Verdict::Safe);
-        log.seen(BTreeMap::from([(0, 100), (1, 7)]));
+        log.seen(BTreeMap::from([(0, 100), (1, 7)]), clock::now());
         assert_eq!(log.acknowledge(0, 0, 50), Verdict::Safe);
         assert_eq!(log.expected(), BTreeMap::from([(0, 100), (1, 7)]));
     }

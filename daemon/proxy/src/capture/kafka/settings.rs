@@ -6,7 +6,7 @@
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use rdkafka::ClientConfig;
+use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
 
 use super::properties::Properties;
 
@@ -235,6 +235,8 @@ impl Options {
             config.set("message.timeout.ms", millis(timeout));
         }
         self.secure(&mut config);
+        // For the one line that tells the topic's id; see `client.rs`.
+        config.set("debug", "topic").set_log_level(RDKafkaLogLevel::Debug);
         config.set("acks", "all");
         config.set("enable.idempotence", "true");
         // A producer that asks for a deleted topic would make it anew, empty, and go on as if nothing had happened.

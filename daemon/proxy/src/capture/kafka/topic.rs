@@ -1,4 +1,5 @@
-//! The topic at start: is it there, can it hold our records, for how long; and making it, when that was asked for.
+//! The topic at start, or once its brokers answer: is it there, can it hold our records, for how long; and making it, when
+//! that was asked for.
 //!
 //! What the topic is set to is asked for by a second, short-lived client. With bearer tokens that client is not able to
 //! show one, so settings are not checked there and a topic is not made; both are said.
@@ -97,9 +98,14 @@ pub enum StartError {
 }
 
 /// Finds the topic, makes it if that was asked for, and holds it against what capture needs.
-pub(super) fn check(options: &Options, producer: &BaseProducer<Hooks>, log: &Log) -> Result<Topic, StartError> {
+pub(super) fn check(
+    options: &Options,
+    producer: &BaseProducer<Hooks>,
+    log: &Log,
+    within: Duration,
+) -> Result<Topic, StartError> {
     let start = clock::now();
-    let deadline = start + options.start_timeout;
+    let deadline = start + within;
     let mut admin = None;
     let found = loop {
         match find(options, producer)? {
@@ -116,7 +122,7 @@ pub(super) fn check(options: &Options, producer: &BaseProducer<Hooks>, log: &Log
             Found::Later(why) => {
                 let complaint = log.take_complaint();
                 if let Some((code, reason)) = &complaint
-                    && is_final(*code)
+                    && is_final(*code, reason)
                 {
                     return Err(StartError::Credentials { brokers: options.brokers.clone(), why: reason.clone() });
                 }
@@ -211,15 +217,18 @@ pub(super) fn find(options: &Options, producer: &BaseProducer<Hooks>) -> Result<
     Ok(Found::Topic(Topic { name: name.clone(), partitions: partitions.len(), replicas, settings: None }))
 }
 
-/// Whether a complaint is an answer that another try will not change.
-fn is_final(code: RDKafkaErrorCode) -> bool {
-    matches!(
-        code,
-        RDKafkaErrorCode::Authentication
-            | RDKafkaErrorCode::SaslAuthenticationFailed
-            | RDKafkaErrorCode::SSL
-            | RDKafkaErrorCode::UnsupportedSASLMechanism
-    )
+/// Whether a complaint is an answer that another try will not change. A connection that is lost under a handshake is none,
+/// though librdkafka has the same codes for it: a load balancer before dead brokers does that.
+fn is_final(code: RDKafkaErrorCode, reason: &str) -> bool {
+    let cut = ["isconnected", "onnection reset", "roken pipe", "imed out"];
+    !cut.iter().any(|cut| reason.contains(cut))
+        && matches!(
+            code,
+            RDKafkaErrorCode::Authentication
+                | RDKafkaErrorCode::SaslAuthenticationFailed
+                | RDKafkaErrorCode::SSL
+                | RDKafkaErrorCode::UnsupportedSASLMechanism
+        )
 }
 
 /// A client that asks for settings and makes topics.
@@ -311,6 +320,17 @@ pub(super) fn ends(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Proves that a refusal is told from a connection that was lost while it was asked for.
+    #[test]
+    fn a_cut_handshake_is_no_refusal() {
+        use RDKafkaErrorCode as Code;
+        assert!(is_final(Code::SaslAuthenticationFailed, "SASL authentication error: invalid credentials"));
+        assert!(is_final(Code::SSL, "SSL handshake failed: certificate verify failed"));
+        assert!(!is_final(Code::SSL, "SSL handshake failed: Disconnected: connecting to a PLAINTEXT broker listener?"));
+        assert!(!is_final(Code::Authentication, "SASL read failed: Connection reset by peer"));
+        assert!(!is_final(Code::BrokerTransportFailure, "Connect to 127.0.0.1:1 failed: Connection refused"));
+    }
 
     /// Proves that a topic which could not hold what capture writes is refused at start, with what to change.
     #[test]

@@ -12,6 +12,9 @@ use proxy::capture::{
 use super::{capture::Log, duration};
 use crate::cli::brokers::Brokers;
 
+/// How long the start waits for the brokers; without them the proxy serves all the same, and capture begins when they answer.
+const START_WAIT: Duration = Duration::from_secs(5);
+
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Kafka")]
 pub(super) struct KafkaArgs {
@@ -91,6 +94,7 @@ impl KafkaArgs {
             }),
             message_timeout: self.kafka_timeout,
             create: self.create_topic,
+            start_timeout: START_WAIT,
             ..self.brokers.options(topic)?
         })
     }
