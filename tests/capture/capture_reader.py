@@ -2,6 +2,8 @@
 
 usage: capture_reader.py TOPIC                       say what is in a topic, an object a request
        capture_reader.py TOPIC --client FILE         compare it with what a client sent and got
+       capture_reader.py TOPIC --clients FILE        compare it with what many clients sent and got, whose requests have
+                                                     names; say which are not there, an object
        capture_reader.py TOPIC --cat FILE            compare it with what `tidegate capture cat --json` said
        capture_reader.py TOPIC --strict              check every rule that a writer must keep
 
@@ -15,9 +17,11 @@ that is not as it should be.
 import base64
 import gzip
 import json
+import re
 import sys
 
 TIMEOUT_SECONDS = 360
+NAMED = re.compile(rb"filter_path=-(id_\w+)")
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 CAPTURES = {
     2: "bind",
@@ -310,6 +314,114 @@ def client(found, path):
     print(f"{octets} bytes are what the client sent and got")
 
 
+def message(data, place, begins, to_head=False):
+    """A message of HTTP at a place: its first line and where it ends; no end if it is cut off."""
+    head_end = data.find(b"\r\n\r\n", place)
+    if head_end < 0:
+        return None, None
+    head = data[place:head_end].split(b"\r\n")
+    line, place = head[0], head_end + 4
+    names = {name.strip().lower(): value.strip() for name, _, value in (field.partition(b":") for field in head[1:])}
+    if begins == b"HTTP/" and (to_head or line[9:12] in (b"204", b"304") or line[9:10] == b"1"):
+        return line, place
+    if names.get(b"transfer-encoding", b"").lower() == b"chunked":
+        while True:
+            size_end = data.find(b"\r\n", place)
+            if size_end < 0:
+                return line, None
+            size, place = int(data[place:size_end].split(b";")[0], 16), size_end + 2
+            if size == 0:
+                while (end := data.find(b"\r\n", place)) != place:
+                    if end < 0:
+                        return line, None
+                    place = end + 2
+                return line, place + 2
+            place += size + 2
+    place += int(names.get(b"content-length", b"0"))
+    return line, place if place <= len(data) else None
+
+
+def said(told):
+    """What one client connection sent and got, request by request: (name, line, request, response or None, when)."""
+    sent, received = (base64.b64decode(told[way]) for way in ("sent", "received"))
+    moments = iter(told["moments"])
+    upto, when = next(moments, (0, 0))
+    out = inn = 0
+    while out < len(sent):
+        line, end = message(sent, out, b"")
+        if end is None:
+            return
+        while upto < end:
+            upto, when = next(moments)
+        response = b""
+        while True:
+            status, response_end = message(received, inn, b"HTTP/", line.startswith(b"HEAD "))
+            if response_end is None:
+                response = None
+                break
+            if status[9:10] != b"1":
+                response = received[inn:response_end]
+            inn = response_end
+            if response:
+                break
+        name = NAMED.search(line)
+        yield name and name[1].decode(), line, sent[out:end], response, when
+        out = end
+
+
+def clients(found, path):
+    """What clients with named requests sent and got. What is there must be as it was, once and in order."""
+    known, connections = {}, 0
+    for connection, line in enumerate(lines(path)):
+        connections += 1
+        for place, one in enumerate(said(json.loads(line))):
+            if one[0] is None:
+                continue
+            if one[0] in known:
+                fail(f"two requests have the name {one[0]}")
+            known[one[0]] = (connection, place, *one[1:])
+    there, cut, at, octets = set(), [], {}, 0
+    for one in found:
+        line = one["request"].split(b"\r\n")[0]
+        name = NAMED.search(line)
+        if not one["complete"] or name is None:
+            continue
+        name = name[1].decode()
+        if name in there:
+            fail(f"{name} is there twice")
+        there.add(name)
+        connection, place, line, request, response, when = known.get(name) or fail(f"{name} was sent by no client")
+        where = f"{one['connection']}, {name}"
+        if one["request"] != request:
+            fail(f"{where}: the request is another")
+        before = at.get(one["connection"])
+        if before is not None and before != (connection, place - 1):
+            fail(f"{where}: it is not the next of its connection")
+        at[one["connection"]] = (connection, place)
+        if response is not None and one["response"] != response:
+            if not response.startswith(one["response"] or b""):
+                fail(f"{where}: the response is another")
+            cut.append({"name": name, "when": when})
+        octets += len(request) + len(response or b"")
+    missing = []
+    for name, (_, _, line, _, response, when) in known.items():
+        if name not in there and response is not None:
+            missing.append({"name": name, "line": line.decode(), "status": int(response[9:12]), "when": when})
+    print(
+        json.dumps(
+            {
+                "connections": connections,
+                "requests": len(known),
+                "there": len(there),
+                "octets": octets,
+                "answered": sum(one[4] is not None for one in known.values()),
+                "cut": cut,
+                "missing": missing,
+            }
+        )
+    )
+
+
 def cat(found, path):
     """What `tidegate capture cat --json` said of the same topic."""
     ours = [json.loads(line) for line in lines(path)]
@@ -345,6 +457,9 @@ def main():
             return
         case ["--client", path]:
             client(found, path)
+        case ["--clients", path]:
+            clients(found, path)
+            return
         case ["--cat", path]:
             cat(found, path)
         case _:

@@ -1,5 +1,13 @@
 //! Capture with the built program: a real broker that is killed and started again, and a real search engine that says what
-//! reached it.
+//! reached it. Everything else that can go wrong with a broker is in `faults.rs`, and real clients under chaos in
+//! `tests/chaos`.
+
+#[path = "../chaos/run.rs"]
+mod chaos;
+mod cluster;
+mod faults;
+#[path = "../chaos/topic.rs"]
+mod topic;
 
 use std::{
     collections::BTreeSet,
@@ -142,7 +150,7 @@ fn told(folder: &Path, broker: &mut Broker, node: &Node, port: u16) -> Told {
     Told {
         acknowledged,
         stored: stored(node),
-        captured: captured(&broker.plaintext()),
+        captured: captured(&broker.plaintext(), TOPIC),
         listed: listed(&folder.join("losses.jsonl")),
     }
 }
@@ -169,8 +177,8 @@ fn stored(node: &Node) -> BTreeSet<String> {
 }
 
 /// The ids of the whole requests in the topic, as our reader finds them.
-fn captured(brokers: &str) -> BTreeSet<String> {
-    let said = verb(&["capture", "cat", "--kafka", brokers, "--topic", TOPIC, "--json"], &[]).expect(0);
+fn captured(brokers: &str, topic: &str) -> BTreeSet<String> {
+    let said = verb(&["capture", "cat", "--kafka", brokers, "--topic", topic, "--json"], &[]).expect(0);
     let mut ids = BTreeSet::new();
     for exchange in said.json() {
         let request = STANDARD.decode(exchange["request"].as_str().expect("base64")).expect("base64");
@@ -256,4 +264,12 @@ fn no_write_is_stored_without_being_captured_or_listed() {
         assert!(proxy.wait(START_MAX).success(), "{}", proxy.log());
         assert_quiet(&proxy, &["the capture log fails", "rdkafka", "librdkafka", "capture"]);
     }
+}
+
+/// Proves, for half a minute of real clients, a real search engine and a broker that is slow, cut off, silent, stopped and
+/// killed: every request and response is in the topic, in order, byte for byte, as a reader without our code finds it, but
+/// writes that are listed and reads that were asked while capture was known to fail.
+#[test]
+fn chaos_loses_nothing_without_a_reason() {
+    chaos::run(Duration::from_secs(30));
 }
