@@ -19,12 +19,14 @@
 //! held against what capture needs, so that a proxy which restarts in an outage serves all the same.
 
 mod client;
+mod lanes;
 mod properties;
 pub mod read;
 mod settings;
 mod topic;
 
 use std::{
+    collections::VecDeque,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, RwLock,
         atomic::{AtomicBool, Ordering},
@@ -43,12 +45,13 @@ pub use settings::{CLIENT_ID, Compression, Create, Options, Scram, Secret, Secur
 pub use topic::{Settings, StartError, Topic};
 
 use self::{
-    client::{Hooks, Log},
+    client::{Hooks, Log, Sent},
+    lanes::Lanes,
     topic::Found,
 };
 use super::{
     breaker::{Breaker, Position},
-    sink::{Parcel, Sink, Verdict},
+    sink::{Lost, Parcel, Sink, Verdict, Why},
 };
 use crate::clock;
 
@@ -76,6 +79,7 @@ struct Shared {
     options: Options,
     log: Arc<Log>,
     breaker: Arc<Breaker>,
+    lanes: Lanes,
     /// Replaced when librdkafka gives one up for good; `None` after the end.
     producer: RwLock<Option<Arc<Producer>>>,
     /// What the topic was when it was first looked at; `None` until then.
@@ -100,6 +104,7 @@ impl Kafka {
         let shared = Arc::new(Shared {
             producer: RwLock::new(None),
             topic: Mutex::new(None),
+            lanes: Lanes::default(),
             log,
             breaker,
             options,
@@ -158,18 +163,13 @@ impl Sink for Kafka {
     }
 
     fn take(&self, parcel: Parcel) -> Option<Vec<u8>> {
-        let Parcel { key, value, receipt } = parcel;
-        let Some(producer) = self.shared.producer() else {
-            drop(receipt);
-            return Some(value);
-        };
-        let record =
-            BaseRecord::with_opaque_to(&self.shared.options.topic, Box::new(receipt)).key(&*key).payload(&*value);
-        if let Err((error, record)) = producer.send(record) {
-            record.delivery_opaque.answer(Verdict::Lost(client::lost(&error)));
+        let lane = self.shared.lanes.of(&parcel.key);
+        let parcel = self.shared.lanes.admit(lane, parcel)?;
+        let (space, sent) = self.shared.send(lane, parcel);
+        if sent.is_err() {
+            self.shared.answered(lane, true);
         }
-        // librdkafka has copied it.
-        Some(value)
+        Some(space)
     }
 
     fn life(&self) -> u64 {
@@ -191,8 +191,12 @@ impl Sink for Kafka {
         for thread in std::mem::take(&mut *self.threads.lock().expect("nobody panics while holding it")) {
             drop(thread.join());
         }
-        // The last to go: dropped, it gives up what is under way, and answers for it.
-        self.shared.producer.write().expect("nobody panics while holding it").take();
+        for parcel in self.shared.lanes.empty() {
+            parcel.receipt.answer(Verdict::Lost(Lost::new(Why::Ending, "the process ended before it was sent")));
+        }
+        let last = self.shared.producer.write().expect("nobody panics while holding it").take();
+        // Dropped outside of the lock: it gives up what is under way, and answers for it.
+        drop(last);
     }
 }
 
@@ -218,11 +222,45 @@ impl Shared {
     /// Holds the topic against what capture needs, or makes it; answers how many partitions it has.
     fn check(&self, producer: &Producer, within: Duration) -> Result<usize, StartError> {
         let topic = topic::check(&self.options, producer, &self.log, within)?;
+        self.lanes.split(topic.partitions);
         Ok(self.topic().insert(topic).partitions)
     }
 
-    fn connect(&self) -> Result<Arc<Producer>, KafkaError> {
-        let hooks = Hooks::new(Arc::clone(&self.log), self.options.tokens(), &self.options.topic);
+    /// Hands a record to librdkafka, which copies it: the space is free again.
+    fn send(&self, lane: usize, parcel: Parcel) -> (Vec<u8>, Result<(), ()>) {
+        let Parcel { key, value, receipt } = parcel;
+        let Some(producer) = self.producer() else {
+            drop(receipt);
+            return (value, Err(()));
+        };
+        let sent = Box::new(Sent { lane, receipt });
+        let record = BaseRecord::with_opaque_to(&self.options.topic, sent).key(&*key).payload(&*value);
+        let taken = producer.send(record).map_err(|(error, record)| {
+            record.delivery_opaque.receipt.answer(Verdict::Lost(client::lost(&error)));
+        });
+        (value, taken)
+    }
+
+    /// A record of the lane was answered: sends what waited for that. After a failure what waits is lost, since it would
+    /// only be lost later, and its clients wait.
+    fn answered(&self, lane: usize, failed: bool) {
+        if failed {
+            for parcel in self.lanes.give_up(lane) {
+                let why = "the log failed while the record waited for its turn";
+                parcel.receipt.answer(Verdict::Lost(Lost::new(Why::BreakerOpen, why)));
+            }
+        }
+        let mut next = VecDeque::from(self.lanes.answered(lane));
+        while let Some(parcel) = next.pop_front() {
+            if self.send(lane, parcel).1.is_err() {
+                next.extend(self.lanes.answered(lane));
+            }
+        }
+    }
+
+    fn connect(self: &Arc<Self>) -> Result<Arc<Producer>, KafkaError> {
+        let sender = Arc::downgrade(self);
+        let hooks = Hooks::new(Arc::clone(&self.log), self.options.tokens(), &self.options.topic, sender);
         Ok(Arc::new(self.options.client_config().create_with_context(hooks)?))
     }
 
@@ -235,7 +273,7 @@ impl Shared {
         }
     }
 
-    fn watch(&self) {
+    fn watch(self: &Arc<Self>) {
         let mut watch = Watch::default();
         loop {
             let pause = match self.breaker.position() {
@@ -265,7 +303,7 @@ impl Shared {
     }
 
     /// librdkafka gives a producer up when it can no longer promise order; a new one begins a new sequence.
-    fn replace(&self, why: &str) {
+    fn replace(self: &Arc<Self>, why: &str) {
         match self.connect() {
             Ok(producer) => {
                 tracing::warn!(why, "the Kafka producer gave up; began a new one");
@@ -296,7 +334,10 @@ impl Shared {
         let acknowledged = self.log.acknowledged();
         let expected = self.log.expected();
         let seen = match topic::find(&self.options, producer) {
-            Ok(Found::Topic(topic)) => topic::ends(&self.options, producer, topic.partitions),
+            Ok(Found::Topic(topic)) => {
+                self.lanes.split(topic.partitions);
+                topic::ends(&self.options, producer, topic.partitions)
+            }
             Ok(Found::Missing) => {
                 watch.silent = 0;
                 return self.fail(&format!("there is no topic `{}`", self.options.topic));

@@ -11,7 +11,7 @@ use std::{
     collections::BTreeMap,
     error::Error,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Mutex, MutexGuard, Weak,
         atomic::{AtomicU64, Ordering},
     },
     time::Instant,
@@ -30,6 +30,7 @@ use super::{
         breaker::Breaker,
         sink::{Lost, Receipt, Verdict, Why},
     },
+    Shared,
     settings::TokenProvider,
 };
 use crate::clock;
@@ -178,13 +179,20 @@ impl Ends {
 pub(super) struct Hooks {
     log: Arc<Log>,
     tokens: Option<Arc<dyn TokenProvider>>,
+    /// Who sends what waited for an answer; gone where nobody does.
+    sender: Weak<Shared>,
     /// What the line that tells the topic's id says before the ids.
     id_changed: String,
 }
 
 impl Hooks {
-    pub(super) fn new(log: Arc<Log>, tokens: Option<Arc<dyn TokenProvider>>, topic: &str) -> Self {
-        Self { log, tokens, id_changed: format!("Topic {topic} changed id from ") }
+    pub(super) fn new(
+        log: Arc<Log>,
+        tokens: Option<Arc<dyn TokenProvider>>,
+        topic: &str,
+        sender: Weak<Shared>,
+    ) -> Self {
+        Self { log, tokens, sender, id_changed: format!("Topic {topic} changed id from ") }
     }
 }
 
@@ -219,15 +227,26 @@ impl ClientContext for Hooks {
     }
 }
 
-impl ProducerContext for Hooks {
-    type DeliveryOpaque = Box<Receipt>;
+/// A record that librdkafka has.
+pub(super) struct Sent {
+    pub(super) lane: usize,
+    pub(super) receipt: Receipt,
+}
 
-    fn delivery(&self, result: &DeliveryResult<'_>, receipt: Box<Receipt>) {
+impl ProducerContext for Hooks {
+    type DeliveryOpaque = Box<Sent>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, sent: Box<Sent>) {
+        let Sent { lane, receipt } = *sent;
         let verdict = match result {
             Ok(message) => self.log.acknowledge(receipt.life(), message.partition(), message.offset()),
             Err((error, _)) => Verdict::Lost(lost(error)),
         };
+        let failed = matches!(&verdict, Verdict::Lost(lost) if lost.why.is_of_the_log());
         receipt.answer(verdict);
+        if let Some(sender) = self.sender.upgrade() {
+            sender.answered(lane, failed);
+        }
     }
 }
 
@@ -290,7 +309,7 @@ mod tests {
     #[test]
     fn another_id_is_a_new_topic() {
         let log = Arc::new(log());
-        let hooks = |topic: &str| Hooks::new(Arc::clone(&log), None, topic);
+        let hooks = |topic: &str| Hooks::new(Arc::clone(&log), None, topic, Weak::new());
         let said = |hooks: &Hooks, line: &str| ClientContext::log(hooks, RDKafkaLogLevel::Debug, "METADATA", line);
         said(&hooks("t"), "[thrd:main]: Topic t changed id from AAAAAAAAAAAAAAAAAAAAAA to one");
         assert_eq!(log.acknowledge(0, 0, 3), Verdict::Safe);
