@@ -418,6 +418,9 @@ pub struct Budgets {
     /// Time at a stretch for which something has been unknown.
     #[serde(with = "millis")]
     pub unknown: Duration,
+    /// Time at a stretch for which capture has not been known to be without loss.
+    #[serde(default, with = "millis")]
+    pub uncaptured: Duration,
     /// Time this step baked while its evidence was not sufficient, pauses left out. Against `shift.bake_max`.
     #[serde(with = "millis")]
     pub bake: Duration,
@@ -471,6 +474,8 @@ pub enum BlockerKind {
     Journal,
     /// A check fails or could not be made. Spends the hold budget.
     Checks,
+    /// Capture is not known to be without loss, and the cutover relies on it.
+    Capture,
     /// The balancer could not be read lately, or does not say what we want. Spends the hold budget.
     Configured,
     /// No interval was counted lately. Spends the hold budget.

@@ -196,13 +196,40 @@ pub struct Check {
     pub evidence: String,
     /// What to do about it; empty when nothing is to be done.
     pub fix: String,
+    /// What it is about, which says what it stops.
+    #[serde(default, skip_serializing_if = "About::is_fleet")]
+    pub about: About,
 }
 
 impl Check {
     /// A check that came out so. What to do is kept unless it passed.
     pub fn new(name: impl Into<String>, outcome: CheckOutcome, evidence: impl Into<String>, fix: &str) -> Self {
         let fix = if outcome == CheckOutcome::Pass { String::new() } else { fix.to_owned() };
-        Self { name: name.into(), outcome, evidence: evidence.into(), fix }
+        Self { name: name.into(), outcome, evidence: evidence.into(), fix, about: About::Fleet }
+    }
+
+    /// The same about capture.
+    pub fn of_capture(name: impl Into<String>, outcome: CheckOutcome, evidence: impl Into<String>, fix: &str) -> Self {
+        Self { about: About::Capture, ..Self::new(name, outcome, evidence, fix) }
+    }
+}
+
+/// What a check is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum About {
+    /// The sides and the way to them: while it fails nothing starts and nothing rises.
+    #[default]
+    Fleet,
+    /// Whether what clients write is captured without loss: while it fails nothing starts and no writes are moved.
+    Capture,
+}
+
+impl About {
+    /// Whether it is about the sides, as most checks are.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+    const fn is_fleet(&self) -> bool {
+        matches!(self, Self::Fleet)
     }
 }
 

@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     fn check(name: &str, outcome: CheckOutcome) -> Check {
-        Check { name: name.to_owned(), outcome, evidence: format!("{name} was seen"), fix: String::new() }
+        Check::new(name, outcome, format!("{name} was seen"), "")
     }
 
     #[test]

@@ -4,11 +4,12 @@
 //! manifest is the proof. The daemon journals what [`decide()`] answers and then carries it out.
 //!
 //! Reading order: [`units`], [`policy`] (what the operator wants), [`cutover`] (where one run of it is), [`evidence`]
-//! (what the counts prove), [`lever`] (what else is moved), [`lag`] (why a share lags), [`event`] (what can happen), [`command`] (what can be asked for), [`reason`] (why),
+//! (what the counts prove), [`lever`] (what else is moved), [`lag`] (why a share lags), [`captured`] (how capture goes), [`event`] (what can happen), [`command`] (what can be asked for), [`reason`] (why),
 //! [`mod@decide`] (what follows); beside them [`baseline`] (a record of the source that is kept), [`windows`] (when
 //! traffic may rise) and [`price()`] (what a revert costs).
 
 pub mod baseline;
+pub mod captured;
 pub mod command;
 pub mod cutover;
 pub mod decide;

@@ -12,7 +12,7 @@ pub(crate) fn policy(service: &str) -> Policy {
         "balancer": { "kind": "listener", "proxies": [], "retry": "reads", "sticky": null },
         "source": { "endpoints": ["http://127.0.0.1:1"], "headers": {}, "authorization": null },
         "target": { "endpoints": ["http://127.0.0.1:2"], "headers": {}, "authorization": null },
-        "capture": "not-needed",
+        "capture": { "need": "not-needed", "losses_accepted": 0, "lag_max": 10000, "replay_max": 0 },
         "baseline": { "record": 2000, "intervals_min": 60 },
         "shift": {
             "steps": [{ "reads": 100, "writes": 100 }, { "reads": 1000, "writes": 1000 }],

@@ -5,7 +5,7 @@
 
 use std::cell::Cell;
 
-use cutover::event::{CheckOutcome, CommandKind};
+use cutover::event::{About, CheckOutcome, CommandKind};
 use cutover::{Command, Cutover, Decision, Event, Phase, Timestamp, decide};
 use judge::{Block, Counts};
 use serde_json::Value;
@@ -144,7 +144,7 @@ pub fn answer(mutant: Option<Mutant>, cutover: &Cutover, event: &Event, now: Tim
         Some(Mutant::Lossy) => {
             let mut event = event.clone();
             if let Event::Checked { checks, .. } = &mut event {
-                for check in checks.iter_mut().filter(|check| check.name.starts_with("capture")) {
+                for check in checks.iter_mut().filter(|check| check.about == About::Capture) {
                     check.outcome = CheckOutcome::Pass;
                 }
             }

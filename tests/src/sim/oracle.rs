@@ -24,6 +24,8 @@ use super::service::Health;
 const MINUTE: i64 = 60_000;
 /// Within how long of its last sight of the weight a rise must follow.
 const SIGHT_MAX: Duration = Duration::from_mins(30);
+/// How long ago the look at capture may have begun on which writes are moved: it may have been on its way for a while.
+const LOOK_MAX: i64 = MINUTE;
 /// How many commands one decision may hold.
 const COMMANDS_MAX: usize = 24;
 /// How long a revert may go on before a human is called, beyond the policy's own deadline.
@@ -407,6 +409,9 @@ impl Oracle {
             }
             let closed = before.closed.is_some() && matches!(command, Command::Write { .. } | Command::Restore { .. });
             self.insist(!closed, "orders", || "a closed cutover moves traffic".to_owned());
+        }
+        if before.phase == Phase::Preflight && after.phase == Phase::Baseline {
+            self.begun();
         }
         self.wanted(after);
         self.fights(before, after);

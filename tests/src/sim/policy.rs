@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cutover::policy::{
-    BalancerPolicy, BaselinePolicy, CaptureNeed, ChangeWindow, ClientsPolicy, DrainPolicy, DrainTimeout, DriftPolicy,
-    FleetPolicy, Gate, GateBefore, GateKind, GateTimeout, GuardPolicy, MetricsPolicy, OnBaselineDrift, OnTimeout,
-    OnUnknown, Policy, ProxyRetry, RevertPolicy, ShiftPolicy, SidePolicy, Tripwire, TripwireKind, UnknownPolicy,
-    WeightedStart, WindowPolicy, Writes,
+    BalancerPolicy, BaselinePolicy, CaptureNeed, CapturePolicy, ChangeWindow, ClientsPolicy, DrainPolicy, DrainTimeout,
+    DriftPolicy, FleetPolicy, Gate, GateBefore, GateKind, GateTimeout, GuardPolicy, MetricsPolicy, OnBaselineDrift,
+    OnTimeout, OnUnknown, Policy, ProxyRetry, RevertPolicy, ShiftPolicy, SidePolicy, Tripwire, TripwireKind,
+    UnknownPolicy, WeightedStart, WindowPolicy, Writes,
 };
 use cutover::{Share, Weight};
 use fastrand::Rng;
@@ -49,7 +49,10 @@ pub fn draw(rng: &mut Rng, faults: &Faults) -> Policy {
         lease: None,
         source: side(1),
         target: side(2),
-        capture: if rng.bool() { CaptureNeed::Required } else { CaptureNeed::NotNeeded },
+        capture: CapturePolicy {
+            need: if rng.bool() { CaptureNeed::Required } else { CaptureNeed::NotNeeded },
+            ..CapturePolicy::default()
+        },
         baseline: BaselinePolicy {
             record: 5 * MINUTE,
             intervals_min: 4,

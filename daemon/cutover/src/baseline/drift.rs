@@ -93,7 +93,7 @@ pub fn drift(given: &Given, now: &Block, at: Timestamp, on_drift: OnBaselineDrif
     let figures = format!("{}: {}; now, over {:.0} s: {now}{thin}", expected.what, usual(&expected), minutes * 60.0);
     let name = DRIFT_CHECK.to_owned();
     if drifted.is_empty() {
-        return Check { name, outcome: CheckOutcome::Pass, evidence: figures, fix: String::new() };
+        return Check::new(name, CheckOutcome::Pass, figures, "");
     }
     let outcome = match on_drift {
         OnBaselineDrift::Warn => CheckOutcome::Warn,
@@ -102,7 +102,7 @@ pub fn drift(given: &Given, now: &Block, at: Timestamp, on_drift: OnBaselineDrif
     let fix = "find out what changed at the source; if that is how it is now, record a new baseline with `tidegate \
                baseline record`"
         .to_owned();
-    Check { name, outcome, evidence: format!("{}; {figures}", drifted.join(", ")), fix }
+    Check::new(name, outcome, format!("{}; {figures}", drifted.join(", ")), &fix)
 }
 
 fn rate(expected: &Expected, requests: f64, minutes: f64) -> Option<String> {

@@ -6,8 +6,10 @@
 use std::time::Duration;
 
 use super::turn::Turn;
+use super::{bake, capture, preflight};
 use crate::command::{Alert, Command, Episode, Severity};
 use crate::cutover::{BlockerKind, Cutover, GateState, HaltKind, OpenEpisode, Phase};
+use crate::event::CheckOutcome;
 use crate::policy::GateKind;
 
 /// For how long something must have been unknown before people are told: a single late answer is not news.
@@ -95,6 +97,9 @@ fn conditions(cutover: &Cutover) -> Vec<Condition> {
     }) {
         add("unknown", Severity::Warning, "holding: something is unknown".to_owned(), &blocker.text);
     }
+    if let Some((title, text)) = uncaptured(cutover) {
+        add("capture", Severity::Critical, title, &text);
+    }
     let levers = &cutover.levers;
     let matters = levers.failures >= LEVER_FAILURES && (!cutover.ended() || !levers.pulled.is_empty());
     if let Some(error) = levers.failed.as_ref().filter(|_| matters) {
@@ -115,6 +120,24 @@ fn conditions(cutover: &Cutover) -> Vec<Condition> {
         add("policy", Severity::Info, "the policy file was changed; the cutover keeps its own".to_owned(), change);
     }
     list
+}
+
+/// What is wrong with the capture that a cutover relies on, while it is looked at. What could not be found out is no news at
+/// once; a preflight that does not pass is told as that.
+fn uncaptured(cutover: &Cutover) -> Option<(String, String)> {
+    let looked_at = preflight::checks(&cutover.phase) && cutover.phase != Phase::Preflight;
+    if !looked_at || !capture::relies(cutover) {
+        return None;
+    }
+    let lasts = cutover.budgets.uncaptured >= UNKNOWN_GRACE;
+    let wrong: Vec<_> = capture::wrong(cutover).collect();
+    if !lasts && wrong.iter().all(|check| check.outcome != CheckOutcome::Fail) {
+        return None;
+    }
+    let names: Vec<&str> = wrong.iter().map(|check| check.name.as_str()).collect();
+    let texts: Vec<String> = wrong.iter().map(|check| bake::told(check)).collect();
+    let title = format!("capture is not whole, so no writes are moved: {}", names.join(", "));
+    (!wrong.is_empty()).then(|| (title, texts.join("; ")))
 }
 
 /// Sends what changed.

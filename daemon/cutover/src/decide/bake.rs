@@ -8,9 +8,9 @@ use std::time::Duration;
 use judge::{Act, AlarmKind, Verdict};
 
 use super::turn::Turn;
-use super::{drain, gate, lever, preflight, revert, shift};
+use super::{capture, drain, gate, lever, preflight, revert, shift};
 use crate::cutover::{Blocker, BlockerKind, Cutover, HaltKind, Phase, StandingKind};
-use crate::event::CheckOutcome;
+use crate::event::{About, Check, CheckOutcome};
 use crate::lag;
 use crate::policy::{BalancerPolicy, OnTimeout, OnUnknown};
 use crate::units::{Share, Timestamp};
@@ -66,6 +66,7 @@ pub(super) fn blockers(cutover: &Cutover, now: Timestamp) -> Vec<Blocker> {
         Phase::Preflight => {
             blockers.extend(stays(cutover));
             checks(cutover, &mut blockers);
+            capture::blockers(cutover, &mut blockers);
             lever::blockers(cutover, &mut blockers);
             configured(cutover, None, &mut blockers);
         }
@@ -80,6 +81,7 @@ pub(super) fn blockers(cutover: &Cutover, now: Timestamp) -> Vec<Blocker> {
             blockers.extend(withheld(cutover, now));
             blockers.extend(gate::blockers(cutover, step));
             checks(cutover, &mut blockers);
+            capture::blockers(cutover, &mut blockers);
             lever::blockers(cutover, &mut blockers);
             configured(cutover, Some(cutover.desired), &mut blockers);
             data(cutover, &mut blockers);
@@ -87,6 +89,10 @@ pub(super) fn blockers(cutover: &Cutover, now: Timestamp) -> Vec<Blocker> {
                 proven(cutover, &mut blockers);
             } else {
                 last_interval(cutover, &mut blockers);
+            }
+            if blockers.is_empty() && capture::stale(cutover) {
+                blockers
+                    .push(blocker(BlockerKind::Capture, "capture is being looked at afresh, before writes are moved"));
             }
             if blockers.is_empty() && shift::unarmed(cutover, cutover.step_share(step)) {
                 blockers.push(blocker(BlockerKind::Armed, "the proxies do not hold the armed revert yet"));
@@ -96,6 +102,7 @@ pub(super) fn blockers(cutover: &Cutover, now: Timestamp) -> Vec<Blocker> {
             if shift::raises(cutover, cutover.desired) {
                 blockers.extend(withheld(cutover, now));
                 checks(cutover, &mut blockers);
+                capture::blockers(cutover, &mut blockers);
             } else {
                 blockers.extend(stays(cutover));
             }
@@ -135,10 +142,11 @@ pub(super) fn blocker(kind: BlockerKind, text: impl Into<String>) -> Blocker {
 pub(super) fn checks_pass(cutover: &Cutover) -> bool {
     let mut blockers = Vec::new();
     checks(cutover, &mut blockers);
+    capture::blockers(cutover, &mut blockers);
     blockers.is_empty()
 }
 
-/// The checks: passed, and not long ago.
+/// The checks, but for those on capture: passed, and not long ago.
 fn checks(cutover: &Cutover, blockers: &mut Vec<Blocker>) {
     if cutover.checks.is_empty() {
         blockers.push(blocker(BlockerKind::Checks, "the checks have not been made yet"));
@@ -148,15 +156,17 @@ fn checks(cutover: &Cutover, blockers: &mut Vec<Blocker>) {
         let text = format!("the last checks are {} s old", cutover.budgets.unchecked.as_secs());
         blockers.push(blocker(BlockerKind::Checks, text));
     }
-    for check in &cutover.checks {
-        let what = match check.outcome {
-            CheckOutcome::Pass | CheckOutcome::Warn => continue,
-            CheckOutcome::Fail => "fails",
-            CheckOutcome::Unknown => "could not be made",
-        };
-        let fix = if check.fix.is_empty() { String::new() } else { format!("; {}", check.fix) };
-        blockers.push(blocker(BlockerKind::Checks, format!("check `{}` {what}: {}{fix}", check.name, check.evidence)));
+    let stops = |check: &&Check| matches!(check.outcome, CheckOutcome::Fail | CheckOutcome::Unknown);
+    for check in cutover.checks.iter().filter(|check| check.about == About::Fleet).filter(stops) {
+        blockers.push(blocker(BlockerKind::Checks, told(check)));
     }
+}
+
+/// What a check says that stands in the way.
+pub(super) fn told(check: &Check) -> String {
+    let what = if check.outcome == CheckOutcome::Unknown { "could not be made" } else { "fails" };
+    let fix = if check.fix.is_empty() { String::new() } else { format!("; {}", check.fix) };
+    format!("check `{}` {what}: {}{fix}", check.name, check.evidence)
 }
 
 /// The balancer: read lately, by all of its parts, and as we want it.

@@ -2,9 +2,9 @@
 //!
 //! [`decide`] is total and pure. Each decision is made in the same four moves: time passes ([`time`]), the event is
 //! taken in by the concern it belongs to, what follows by itself is followed to its end, and people are told. The
-//! concerns, each readable on its own: `order` (what people want), `preflight` (checks and baseline), `gate`, `shift`
-//! (write and read back), `count` (intervals and the judge), `bake` (what stands between now and the next rise),
-//! `drain`, `drift`, `lever` (settings beside the weights), `tripwire`, `revert`, `alert`, `outlook`, `wake`.
+//! concerns, each readable on its own: `order` (what people want), `preflight` (checks and baseline), `capture` (whether
+//! writes may move), `gate`, `shift` (write and read back), `count` (intervals and the judge), `bake` (what stands between
+//! now and the next rise), `drain`, `drift`, `lever` (settings beside the weights), `tripwire`, `revert`, `alert`, `outlook`, `wake`.
 //!
 //! For tests that must prove that they would catch a broken core, [`Core`] is the type of `decide`: a simulator runs any
 //! function of that type, and a mutant is one that changes what goes into `decide` or what comes out (a read that
@@ -12,6 +12,7 @@
 
 mod alert;
 mod bake;
+mod capture;
 mod count;
 mod drain;
 mod drift;

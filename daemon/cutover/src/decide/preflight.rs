@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::turn::Turn;
-use super::{bake, count};
+use super::{bake, capture, count};
 use crate::command::Command;
 use crate::cutover::{HaltKind, Phase};
 use crate::event::{Check, CheckOutcome};
@@ -63,7 +63,7 @@ pub(super) fn ask(turn: &mut Turn) {
     let waited = turn.next.budgets.check;
     let due = match turn.next.check_asked {
         Some(_) => waited >= CHECK_PATIENCE,
-        None => waited >= check_every(&turn.next.phase),
+        None => waited >= check_every(&turn.next.phase) || capture::awaited(&turn.next, turn.now),
     };
     if due {
         ask_checks(turn);

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::capture;
 use super::turn::Turn;
 use crate::cutover::{Armed, BlockerKind, GateState, Phase, StandingKind};
 use crate::event::Event;
@@ -39,6 +40,7 @@ pub(super) fn pass(turn: &mut Turn, event: &Event) {
     );
     let asked = turn.next.gates.values().any(|gate| matches!(gate, GateState::Asked { .. } | GateState::Later { .. }));
 
+    let uncaptured = capture::wrong(&turn.next).next().is_some();
     let budgets = &mut turn.next.budgets;
     for always in [
         &mut budgets.silence,
@@ -53,6 +55,7 @@ pub(super) fn pass(turn: &mut Turn, event: &Event) {
         *always = always.saturating_add(gap);
     }
     budgets.unknown = if unknown { budgets.unknown.saturating_add(gap) } else { Duration::ZERO };
+    budgets.uncaptured = if uncaptured { budgets.uncaptured.saturating_add(gap) } else { Duration::ZERO };
     if paused {
         return;
     }

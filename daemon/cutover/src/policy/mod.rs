@@ -82,8 +82,9 @@ pub struct Policy {
     /// By what only one daemon drives the listener; `None` where a second one is noticed by what it writes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<LeasePolicy>,
-    /// Whether the cutover relies on captured traffic.
-    pub capture: CaptureNeed,
+    /// Whether the cutover relies on captured traffic, and what it asks of it then.
+    #[serde(default)]
+    pub capture: CapturePolicy,
     /// How the source is recorded before the shift.
     pub baseline: BaselinePolicy,
     /// The ladder.
@@ -225,13 +226,30 @@ pub struct SidePolicy {
     pub proxies: Vec<String>,
 }
 
+/// What a cutover asks of captured traffic.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CapturePolicy {
+    /// Whether it relies on it at all; without that nothing of the rest is asked.
+    pub need: CaptureNeed,
+    /// How many losses of all proxies together somebody has looked at and taken care of; one more stops it.
+    pub losses_accepted: u64,
+    /// For how long the oldest record may wait for the log.
+    #[serde(with = "millis")]
+    pub lag_max: Duration,
+    /// How long the replay may still take: the log must keep what it has from the start of capture until then. Zero where
+    /// nobody asks how long it keeps it.
+    #[serde(with = "millis")]
+    pub replay_max: Duration,
+}
+
 /// Whether the cutover relies on captured traffic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum CaptureNeed {
     /// Preflight and every step that moves writes ask for capture without loss.
     Required,
     /// Nothing asks.
+    #[default]
     NotNeeded,
 }
 

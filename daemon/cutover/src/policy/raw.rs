@@ -231,12 +231,19 @@ pub struct Clients {
     pub rps_tolerance: Option<formats::Percent>,
 }
 
-/// Whether the cutover relies on captured traffic.
+/// Whether the cutover relies on captured traffic, and what it asks of it then.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Capture {
-    /// Whether steps that move writes need capture without loss.
+    /// Whether the start, and steps that move writes, need capture without loss.
     pub need: Option<CaptureNeed>,
+    /// How many losses of all proxies together were looked at and taken care of: so many may be on their lists.
+    pub losses_accepted: Option<u64>,
+    /// For how long the oldest record may wait for the log.
+    pub lag_max: Option<formats::Period>,
+    /// How long the replay may still take: the log must keep everything from the start of capture until then. `0s` where
+    /// it is not to be asked how long it keeps anything.
+    pub replay_max: Option<formats::Period>,
 }
 
 /// How the source is recorded before the first step.

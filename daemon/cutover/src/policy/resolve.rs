@@ -5,6 +5,7 @@
 
 mod balancer;
 mod baseline;
+mod capture;
 mod clients;
 mod evidence;
 mod people;
@@ -164,8 +165,8 @@ impl Resolver<'_> {
             "the service's name",
             "write `service = \"NAME\"` at the top of the file",
         );
-        let capture = document.capture.need.unwrap_or(CaptureNeed::NotNeeded);
-        let shift = self.shift(&document.shift, capture);
+        let capture = capture::capture(&document.capture);
+        let shift = self.shift(&document.shift, capture.need);
         let moves = shift.as_ref().is_none_or(|shift| !shift.steps.is_empty());
         // An ALB reaches its targets by itself.
         let ours = document.balancer.kind.unwrap_or(BalancerKind::Listener) == BalancerKind::Listener;
@@ -217,6 +218,7 @@ impl Resolver<'_> {
             shift,
         };
         self.fast_signals(&policy);
+        self.captured(&policy);
         Some(policy)
     }
 

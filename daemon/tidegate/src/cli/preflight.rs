@@ -70,7 +70,7 @@ fn is_clear(checks: &[Check]) -> bool {
 pub(super) fn told(service: &str, checks: &[Check]) -> String {
     let mut text = format!("{service}: preflight\n\n");
     let width = checks.iter().map(|check| check.name.chars().count()).max().unwrap_or_default();
-    for Check { name, outcome, evidence, fix } in checks {
+    for Check { name, outcome, evidence, fix, .. } in checks {
         let word = match outcome {
             CheckOutcome::Pass => "ok",
             CheckOutcome::Warn => "look",

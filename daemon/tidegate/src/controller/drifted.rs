@@ -47,12 +47,9 @@ impl Drifted {
         }
         let never = why.as_ref().is_some_and(|error| error.retry == Retry::Never);
         let why = why.map(|error| in_one_line(&error)).unwrap_or_default();
-        Check {
-            name: DRIFT_CHECK.to_owned(),
-            // A source of numbers that has no fast ones cannot be waited for.
-            outcome: if never { CheckOutcome::Warn } else { CheckOutcome::Unknown },
-            evidence: format!("the source as it is now is not known: {why}"),
-            fix: format!("{} s of counts are needed; the check is made again", LOOK_MIN.as_secs()),
-        }
+        // A source of numbers that has no fast ones cannot be waited for.
+        let outcome = if never { CheckOutcome::Warn } else { CheckOutcome::Unknown };
+        let fix = format!("{} s of counts are needed; the check is made again", LOOK_MIN.as_secs());
+        Check::new(DRIFT_CHECK, outcome, format!("the source as it is now is not known: {why}"), &fix)
     }
 }

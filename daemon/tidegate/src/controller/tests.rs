@@ -165,12 +165,7 @@ struct Healthy;
 
 impl Fleet for Healthy {
     fn check(&self) -> Answer<'_, Vec<Check>> {
-        let check = Check {
-            name: "target healthy".to_owned(),
-            outcome: CheckOutcome::Pass,
-            evidence: "1 of 1".to_owned(),
-            fix: String::new(),
-        };
+        let check = Check::new("target healthy", CheckOutcome::Pass, "1 of 1", "");
         Box::pin(async move { Ok(vec![check]) })
     }
 }

@@ -54,12 +54,7 @@ fn judgement(target_errors: f64, evidence: f64) -> Judgement {
 /// A journal of a cutover that shifts, drains and is done, with a sample for each of its 60 seconds.
 fn journal(hostile: &str) -> (Vec<Entry>, Vec<Sample>) {
     let mut cutover = cutover("search");
-    cutover.checks = vec![Check {
-        name: "target healthy".to_owned(),
-        outcome: CheckOutcome::Pass,
-        evidence: format!("it said {hostile}"),
-        fix: String::new(),
-    }];
+    cutover.checks = vec![Check::new("target healthy", CheckOutcome::Pass, format!("it said {hostile}"), "")];
     let mut entries: Vec<Entry> = Vec::new();
     let mut samples = Vec::new();
     let mut enter = |cutover: &Cutover, second: i64, event: Event, reason: Reason, commands: Vec<Command>| {

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use cutover::event::{Check, CheckOutcome};
+use cutover::event::{About, Check, CheckOutcome};
 use cutover::policy::{CaptureNeed, DriftPolicy, GateBefore, GateKind, GateTimeout};
 use cutover::{Cutover, Generation, Share, Timestamp, Weight};
 
-use super::{BROKEN, MINUTE, Oracle, SIGHT_MAX, WORSE, WORSE_REQUESTS};
+use super::{BROKEN, LOOK_MAX, MINUTE, Oracle, SIGHT_MAX, WORSE, WORSE_REQUESTS};
 
 impl Oracle {
     /// A share goes out.
@@ -95,6 +95,7 @@ impl Oracle {
         self.insist(rung <= next, "evidence", || format!("from {from} to {share} skips a step"));
         self.insist(!self.standing, "orders", || format!("a rise to {share} while held"));
         self.standing_checks(share);
+        self.captured(share, from);
         self.change_window(share, now);
         self.gates(share, rung, after);
         let sight = self.last_read.clone();
@@ -140,13 +141,33 @@ impl Oracle {
             .filter(|check| matches!(check.outcome, CheckOutcome::Fail | CheckOutcome::Unknown))
             .cloned()
             .collect();
-        let capture = bad.iter().any(|check| check.name.starts_with("capture"));
-        if capture {
-            let relies = self.policy.capture == CaptureNeed::Required || !share.writes.eq(&Weight::NONE);
-            self.insist(!relies, "capture", || format!("a rise to {share} while capture is not known to be whole"));
-        }
-        let other = bad.iter().any(|check| !check.name.starts_with("capture"));
+        let other = bad.iter().any(|check| check.about == About::Fleet);
         self.insist(!other, "evidence", || format!("a rise to {share} against the checks"));
+    }
+
+    /// Whether the last checks found capture whole.
+    fn capture_is_whole(&self) -> bool {
+        let mut seen = self.checks.iter().filter(|check| check.about == About::Capture).peekable();
+        seen.peek().is_some() && seen.all(|check| matches!(check.outcome, CheckOutcome::Pass | CheckOutcome::Warn))
+    }
+
+    /// Where the policy relies on capture, writes are moved only while it is known to be whole, by a look of just before.
+    fn captured(&mut self, share: Share, from: Share) {
+        if self.policy.capture.need != CaptureNeed::Required || share.writes <= from.writes {
+            return;
+        }
+        let whole = self.capture_is_whole();
+        self.insist(whole, "capture", || format!("a rise to {share} while capture is not known to be whole"));
+        let age = self.now - self.checks_begun;
+        self.insist(age <= LOOK_MAX || !self.steady_clock, "capture", || {
+            format!("a rise to {share} on a look at capture {} s ago", age / 1000)
+        });
+    }
+
+    /// Preflight is over: where the policy relies on capture, only while that is known to be whole.
+    pub(super) fn begun(&mut self) {
+        let whole = self.policy.capture.need != CaptureNeed::Required || self.capture_is_whole();
+        self.insist(whole, "capture", || "a start while capture is not known to be whole".to_owned());
     }
 
     /// The worlds' change window is 8:00 to 9:00 in Berlin, in winter: 7:00 to 8:00 UTC.

@@ -215,15 +215,10 @@ impl World<'_> {
         };
         let capture = self.rng.bool();
         let unknown = self.rng.bool();
-        let check = |name: &str, outcome| Check {
-            name: name.to_owned(),
-            outcome,
-            evidence: "seen by the world".to_owned(),
-            fix: String::new(),
-        };
+        let seen = "seen by the world";
         vec![
-            check("target healthy", outcome(!capture, unknown)),
-            check("capture without loss", outcome(capture, unknown)),
+            Check::new("target healthy", outcome(!capture, unknown), seen, ""),
+            Check::of_capture("capture without loss", outcome(capture, unknown), seen, ""),
         ]
     }
 

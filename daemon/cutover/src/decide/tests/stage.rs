@@ -14,7 +14,7 @@ use crate::event::{
 };
 use crate::lever::{Lever, Stands};
 use crate::policy::{
-    BalancerPolicy, BaselinePolicy, CaptureNeed, ClientsPolicy, DrainPolicy, DrainTimeout, DriftPolicy, FleetPolicy,
+    BalancerPolicy, BaselinePolicy, CapturePolicy, ClientsPolicy, DrainPolicy, DrainTimeout, DriftPolicy, FleetPolicy,
     Gate, GateBefore, GateKind, GateTimeout, GuardPolicy, MetricsPolicy, OnBaselineDrift, OnTimeout, OnUnknown, Policy,
     ProxyRetry, RevertPolicy, ShiftPolicy, SidePolicy, Tripwire, TripwireKind, UnknownPolicy, WeightedStart,
     WindowPolicy, Writes,
@@ -66,7 +66,7 @@ pub(super) fn policy() -> Policy {
         lease: None,
         source: side(1),
         target: side(2),
-        capture: CaptureNeed::NotNeeded,
+        capture: CapturePolicy::default(),
         baseline: BaselinePolicy {
             record: 2 * minute,
             intervals_min: 5,
@@ -138,6 +138,8 @@ pub(super) struct Stage {
     pub(super) refuse: Option<Retry>,
     /// Whether a check fails.
     pub(super) unhealthy: bool,
+    /// What the check on capture says; nothing where nobody looks.
+    pub(super) capture: Option<CheckOutcome>,
     pub(super) gate: GateAnswer,
     /// How the levers of the fleet stand.
     pub(super) stands: Stands,
@@ -190,6 +192,7 @@ impl Stage {
             mute: BTreeSet::new(),
             refuse: None,
             unhealthy: false,
+            capture: None,
             gate: GateAnswer::Yes,
             stands: Stands::default(),
             moved: Vec::new(),
@@ -306,7 +309,9 @@ impl Stage {
 
     pub(super) fn checks(&self) -> Vec<Check> {
         let outcome = if self.unhealthy { CheckOutcome::Fail } else { CheckOutcome::Pass };
-        vec![Check { name: "target healthy".to_owned(), outcome, evidence: "6 of 6".to_owned(), fix: String::new() }]
+        let capture =
+            self.capture.iter().map(|outcome| Check::of_capture("capture losses", *outcome, "0 of 0", "look"));
+        [Check::new("target healthy", outcome, "6 of 6", "")].into_iter().chain(capture).collect()
     }
 
     /// What a window held.

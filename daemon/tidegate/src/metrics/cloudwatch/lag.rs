@@ -40,7 +40,7 @@ fn kept(open: f64, new: f64, requests: f64) -> Option<Check> {
             "let clients reconnect: `keep_alive = \"60s\"` under `[shift]` has the load balancer end old connections";
         (PINNED, evidence, fix)
     };
-    Some(Check { name: name.to_owned(), outcome: CheckOutcome::Warn, evidence, fix: fix.to_owned() })
+    Some(Check::new(name, CheckOutcome::Warn, evidence, fix))
 }
 
 impl Cloudwatch {
