@@ -95,6 +95,30 @@ pub struct CaptureStatus {
     pub losses: u64,
     /// Losses of this process that could not be listed.
     pub losses_unlisted: u64,
+    /// What holds the records: a topic, a folder.
+    #[serde(default)]
+    pub place: String,
+    /// When capture began, in milliseconds since 1970: with the first process that had this list of losses.
+    #[serde(default)]
+    pub began_millis: i64,
+    /// Where the list of losses is, on the proxy's machine.
+    #[serde(default)]
+    pub loss_log: String,
+    /// For how many milliseconds the oldest record has waited for the log; 0 when none waits.
+    #[serde(default)]
+    pub oldest_millis: u64,
+    /// How long the log keeps what it has; `None` where that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keeps: Option<Keeping>,
+}
+
+/// How long a log keeps what it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Keeping {
+    /// For how many milliseconds; `None` is for ever.
+    pub millis: Option<u64>,
+    /// How many bytes, of each partition in Kafka; the oldest beyond go. `None` is any number.
+    pub bytes: Option<u64>,
 }
 
 /// One endpoint of a side.

@@ -28,6 +28,7 @@ pub mod file;
 pub mod identity;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+mod lag;
 pub mod loss;
 mod outlet;
 pub mod read;
@@ -49,8 +50,8 @@ pub use identity::{ConnectionId, ConnectionIds, NodeId};
 pub use outlet::{Capture, Figures, Outlet};
 pub use record::Record;
 pub use sink::{
-    BUDGET_BYTES, Batch, Entry, Lost, Nowhere, Outcome, Parcel, Receipt, Refused, Returned, Sink, VALUE_BYTES_MAX,
-    Verdict, Why,
+    BUDGET_BYTES, Batch, Entry, Keeps, Lost, Nowhere, Outcome, Parcel, Receipt, Refused, Returned, Sink,
+    VALUE_BYTES_MAX, Verdict, Why,
 };
 pub use stream::{Ending, Lengths, Recorder, Stream};
 pub use time::Timestamp;

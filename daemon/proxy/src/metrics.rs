@@ -33,7 +33,7 @@ const ANSWERS: [Counted; 4] = [
 /// A figure of capture: its name, what it is, of which kind, and its value.
 type OfCapture = (&'static str, &'static str, &'static str, fn(&CaptureStatus) -> u64);
 
-const CAPTURE: [OfCapture; 7] = [
+const CAPTURE: [OfCapture; 8] = [
     ("capture_works", "Whether the capture log takes records", "gauge", |capture| u64::from(capture.works)),
     ("capture_safe_total", "Records the capture log has", "counter", |capture| capture.safe),
     ("capture_lost_total", "Records the capture log lost", "counter", |capture| capture.lost),
@@ -41,6 +41,9 @@ const CAPTURE: [OfCapture; 7] = [
         capture.not_given
     }),
     ("capture_under_way_bytes", "Bytes that wait for the capture log", "gauge", |capture| capture.under_way_bytes),
+    ("capture_oldest_milliseconds", "How long the oldest record waits for the capture log", "gauge", |capture| {
+        capture.oldest_millis
+    }),
     ("capture_life", "Times the capture log lost what it had acknowledged", "gauge", |capture| capture.life),
     ("capture_losses_total", "Requests not captured since capture began, both sides", "counter", |capture| {
         capture.losses

@@ -33,7 +33,7 @@ pub use frame::Kept;
 pub use read::{Reader, export, read};
 pub use segments::Retention;
 
-use super::sink::{Batch, Lost, Parcel, Sink, Verdict, Why};
+use super::sink::{Batch, Keeps, Lost, Parcel, Sink, Verdict, Why};
 use crate::clock;
 
 /// Frames are gathered up to so many bytes for one write.
@@ -94,6 +94,8 @@ pub struct Found {
 /// See the module.
 pub struct Files {
     shared: Arc<Shared>,
+    dir: PathBuf,
+    keeps: Keeps,
     found: Found,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -163,11 +165,12 @@ impl Files {
         let theirs = Arc::clone(&shared);
         let write =
             std::thread::Builder::new().name("capture-file".to_owned()).spawn(move || theirs.write(&mut writer))?;
-        let (dir, retention) = (dir.clone(), options.retention);
+        let keeps = Keeps { time: options.retention.age_max, bytes: options.retention.bytes_max };
+        let (place, dir, retention) = (dir.clone(), dir.clone(), options.retention);
         let archive = std::thread::Builder::new()
             .name("capture-seal".to_owned())
             .spawn(move || archive(&dir, retention, &sealing))?;
-        Ok(Self { shared, found, threads: Mutex::new(vec![write, archive]) })
+        Ok(Self { shared, dir: place, keeps, found, threads: Mutex::new(vec![write, archive]) })
     }
 
     /// What the folder held at start.
@@ -205,6 +208,14 @@ fn lock(dir: &Path) -> io::Result<Lock> {
 impl Sink for Files {
     fn name(&self) -> &'static str {
         "file"
+    }
+
+    fn place(&self) -> String {
+        self.dir.display().to_string()
+    }
+
+    fn keeps(&self) -> Option<Keeps> {
+        Some(self.keeps)
     }
 
     fn take(&self, parcel: Parcel) -> Option<Vec<u8>> {

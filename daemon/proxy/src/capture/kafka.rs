@@ -51,7 +51,7 @@ use self::{
 };
 use super::{
     breaker::{Breaker, Position},
-    sink::{Lost, Parcel, Sink, Verdict, Why},
+    sink::{Keeps, Lost, Parcel, Sink, Verdict, Why},
 };
 use crate::clock;
 
@@ -63,6 +63,9 @@ const WATCH_WHILE_OPEN: Duration = Duration::from_millis(250);
 
 /// How long the check of the topic may wait for brokers that did not answer at the start, each time.
 const CHECK_LATE: Duration = Duration::from_millis(500);
+
+/// How often it is asked how long the topic keeps records.
+const KEEPS_EVERY: Duration = Duration::from_secs(20);
 
 /// Looks in a row without an answer, and without an acknowledgement meanwhile, after which the brokers count as gone.
 const SILENT_LOOKS_MAX: u32 = 3;
@@ -80,6 +83,8 @@ struct Shared {
     log: Arc<Log>,
     breaker: Arc<Breaker>,
     lanes: Lanes,
+    /// How long the topic keeps records, as it was set when last asked.
+    keeps: Mutex<Option<Keeps>>,
     /// Replaced when librdkafka gives one up for good; `None` after the end.
     producer: RwLock<Option<Arc<Producer>>>,
     /// What the topic was when it was first looked at; `None` until then.
@@ -108,6 +113,7 @@ impl Kafka {
             log,
             breaker,
             options,
+            keeps: Mutex::default(),
             ended: AtomicBool::new(false),
             end: Mutex::new(false),
             ending: Condvar::new(),
@@ -184,6 +190,14 @@ impl Sink for Kafka {
         self.shared.log.vanished().0
     }
 
+    fn place(&self) -> String {
+        format!("topic {}", self.shared.options.topic)
+    }
+
+    fn keeps(&self) -> Option<Keeps> {
+        *self.shared.keeps()
+    }
+
     fn end(&self, _deadline: Instant) {
         self.shared.ended.store(true, Ordering::Relaxed);
         *self.shared.end() = true;
@@ -211,6 +225,23 @@ impl Shared {
         self.end.lock().expect("nobody panics while holding it")
     }
 
+    fn keeps(&self) -> MutexGuard<'_, Option<Keeps>> {
+        self.keeps.lock().expect("nobody panics while holding it")
+    }
+
+    /// Asks again how long the topic keeps records, now and then: somebody may have changed that. Not while the log fails,
+    /// since whoever waits here does not look whether it is back.
+    fn ask_keeps(&self, watch: &mut Watch) {
+        let now = clock::now();
+        let due = watch.keeps_asked.is_none_or(|asked| now.saturating_duration_since(asked) >= KEEPS_EVERY);
+        if due && self.breaker.position() == Position::Closed {
+            watch.keeps_asked = Some(now);
+            if let Some(settings) = topic::settings(&self.options) {
+                *self.keeps() = Some(settings.keeps());
+            }
+        }
+    }
+
     fn producer(&self) -> Option<Arc<Producer>> {
         self.producer.read().expect("nobody panics while holding it").clone()
     }
@@ -223,6 +254,7 @@ impl Shared {
     fn check(&self, producer: &Producer, within: Duration) -> Result<usize, StartError> {
         let topic = topic::check(&self.options, producer, &self.log, within)?;
         self.lanes.split(topic.partitions);
+        *self.keeps() = topic.settings.as_ref().map(Settings::keeps);
         Ok(self.topic().insert(topic).partitions)
     }
 
@@ -299,6 +331,8 @@ impl Shared {
                 continue;
             }
             self.look(&producer, &mut watch);
+            drop(producer);
+            self.ask_keeps(&mut watch);
         }
     }
 
@@ -396,4 +430,6 @@ struct Watch {
     short: bool,
     /// What kind of problem was said that a late check of the topic found.
     said: Option<std::mem::Discriminant<StartError>>,
+    /// When it was last asked how long the topic keeps records.
+    keeps_asked: Option<Instant>,
 }

@@ -24,6 +24,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use crate::clock;
+
 /// A file that has grown to so many bytes is put aside: some three million losses.
 const FILE_BYTES_MAX: u64 = 1 << 30;
 
@@ -90,6 +92,8 @@ pub struct Found {
 /// See the module. Dropped, it writes what is queued and ends its thread.
 pub struct LossLog {
     shared: Arc<Shared>,
+    path: PathBuf,
+    began_millis: i64,
     found: Found,
     thread: Option<JoinHandle<()>>,
 }
@@ -118,6 +122,7 @@ impl LossLog {
 
     fn open_with(path: &Path, bytes_max: u64) -> io::Result<Self> {
         let (file, found) = recover(path)?;
+        let began_millis = began(path)?;
         if found.torn_bytes > 0 {
             tracing::warn!(path = %path.display(), bytes = found.torn_bytes, "cut a torn line off the loss log");
         }
@@ -131,7 +136,17 @@ impl LossLog {
         let theirs = Arc::clone(&shared);
         let thread =
             std::thread::Builder::new().name("capture-loss".to_owned()).spawn(move || theirs.write(&mut writer))?;
-        Ok(Self { shared, found, thread: Some(thread) })
+        Ok(Self { shared, path: path.to_owned(), began_millis, found, thread: Some(thread) })
+    }
+
+    /// Where the list is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// When capture began, in milliseconds since 1970: with the first process that had this list.
+    pub fn began_millis(&self) -> i64 {
+        self.began_millis
     }
 
     /// What the file held at start.
@@ -235,6 +250,36 @@ fn recover(path: &Path) -> io::Result<(File, Found)> {
     }
     sync_parent(path)?;
     Ok((file, Found { losses, torn_bytes: bytes - whole }))
+}
+
+/// When capture began, which is written down at the first start, beside the list. A list that is older than that file says
+/// it by its first loss.
+fn began(path: &Path) -> io::Result<i64> {
+    let mut name = path.to_owned().into_os_string();
+    name.push(".began");
+    match fs::read_to_string(&name) {
+        Ok(text) => {
+            if let Ok(millis) = text.trim().parse() {
+                return Ok(millis);
+            }
+            tracing::warn!(path = %Path::new(&name).display(), "the time when capture began is not readable, so it is now");
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let now = clock::unix_millis();
+    let mut first = Vec::new();
+    BufReader::new(File::open(path)?).read_until(b'\n', &mut first)?;
+    let began = serde_json::from_slice::<Listed>(&first).map_or(now, |first| first.loss.at_millis.min(now));
+    // Whole or not there: half a number would be another time.
+    let mut fresh = name.clone();
+    fresh.push(".new");
+    let mut file = File::create(&fresh)?;
+    writeln!(file, "{began}")?;
+    file.sync_all()?;
+    fs::rename(&fresh, &name)?;
+    sync_parent(path)?;
+    Ok(began)
 }
 
 /// The number of the last whole line of a file that was put aside.
@@ -370,9 +415,12 @@ mod tests {
         note(&log, 0);
         note(&log, 1);
         assert_eq!(read(&path).unwrap().len(), 2);
+        let began = log.began_millis();
+        assert!((clock::unix_millis() - began).abs() < 60_000);
         drop(log);
         let log = LossLog::open(&path).unwrap();
         assert_eq!(log.found(), Found { losses: 2, torn_bytes: 0 });
+        assert_eq!(log.began_millis(), began);
         note(&log, 2);
         assert_eq!(log.losses(), 3);
         assert_eq!(read(&path).unwrap()[2], Listed { number: 3, loss: loss(2) });
@@ -411,6 +459,7 @@ mod tests {
         drop(log);
         assert_eq!(aside(&path).unwrap().len(), ASIDE_MAX);
         fs::remove_file(&path).unwrap();
+        fs::remove_file(dir.path().join("losses.jsonl.began")).unwrap();
         let log = LossLog::open(&path).unwrap();
         assert!(log.losses() >= 57, "the lines of one file are gone with it, the count of the others is not");
     }

@@ -12,15 +12,17 @@ use std::{
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{
     Buffers,
     breaker::{Breaker, Position},
-    sink::{Answer, Budget, Charge, Entry, Lost, Mailbox, Outcome, Parcel, Receipt, Refused, Returned, Sink},
+    lag::Lag,
+    sink::{Answer, Budget, Charge, Entry, Keeps, Lost, Mailbox, Outcome, Parcel, Receipt, Refused, Returned, Sink},
     sink::{VALUE_BYTES_MAX, Verdict, Why, unanswered},
 };
+use crate::clock;
 
 /// A capture log in use: the sink, and what all threads share on the way to it.
 #[derive(Clone)]
@@ -36,6 +38,7 @@ struct Shared {
     tally: Tally,
     /// The life of the log whose beginning was told.
     life_told: AtomicU64,
+    lag: Lag,
 }
 
 #[derive(Debug, Default)]
@@ -72,15 +75,21 @@ pub struct Figures {
     pub opened_why: Option<Arc<str>>,
     /// Which life of the log this is; anything but 0 means that it lost what it had acknowledged.
     pub life: u64,
+    /// How long the oldest record has waited for the log, a quarter of a second more at most; `None` when none waits.
+    pub oldest: Option<Duration>,
+    /// What holds the records: a topic, a folder.
+    pub place: String,
+    /// How long the log keeps what it has; `None` where that is not known.
+    pub keeps: Option<Keeps>,
 }
 
 impl Capture {
     /// Puts a sink to use. `budget_bytes` bounds what all unacknowledged records take together.
     pub fn new(sink: Arc<dyn Sink>, breaker: Arc<Breaker>, budget_bytes: usize) -> Self {
         let budget = Budget::new(budget_bytes);
-        let (ending, tally) = (AtomicBool::new(false), Tally::default());
+        let (ending, tally, lag) = (AtomicBool::new(false), Tally::default(), Lag::new(clock::now()));
         let life_told = AtomicU64::new(sink.life());
-        Self { shared: Arc::new(Shared { sink, breaker, budget, ending, tally, life_told }) }
+        Self { shared: Arc::new(Shared { sink, breaker, budget, ending, tally, life_told, lag }) }
     }
 
     /// The way in for one thread; the space of records goes back to `home` once nobody needs it.
@@ -97,9 +106,10 @@ impl Capture {
 
     /// What was done so far.
     pub fn figures(&self) -> Figures {
-        let Shared { sink, breaker, budget, tally, .. } = &*self.shared;
+        let Shared { sink, breaker, budget, tally, lag, .. } = &*self.shared;
         let (opened_times, opened_why) = breaker.opened_times();
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let answered = count(&tally.safe) + count(&tally.lost);
         Figures {
             sink: sink.name(),
             safe: count(&tally.safe),
@@ -112,6 +122,9 @@ impl Capture {
             opened_times,
             opened_why,
             life: sink.life(),
+            oldest: lag.oldest(answered, clock::now()),
+            place: sink.place(),
+            keeps: sink.keeps(),
         }
     }
 
@@ -162,6 +175,7 @@ impl Outlet {
     pub fn send(&mut self, entry: Entry, now: Instant) -> Result<(), Returned> {
         match self.admit(&entry.key, entry.life, entry.value.len(), now) {
             Ok((generation, charge)) => {
+                self.shared.lag.sent(now);
                 let Entry { key, life, value, tag } = entry;
                 let chain = self.chains.entry(Arc::clone(&key)).or_default();
                 let next = Waiting { value, tag, generation, charge };

@@ -6,7 +6,11 @@ use std::{fmt, sync::Arc};
 use regex::bytes::{Regex, RegexBuilder};
 
 use super::{Capture, Position, loss::LossLog};
-use crate::{api::CaptureStatus, count::SideName, wire::RequestHead};
+use crate::{
+    api::{CaptureStatus, Keeping},
+    count::SideName,
+    wire::RequestHead,
+};
 
 /// What happens to a write that could not be captured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,6 +80,14 @@ impl Captured {
             life: figures.life,
             losses: self.losses.losses(),
             losses_unlisted: self.losses.unlisted(),
+            place: figures.place,
+            began_millis: self.losses.began_millis(),
+            loss_log: self.losses.path().display().to_string(),
+            oldest_millis: figures.oldest.map_or(0, |oldest| oldest.as_millis() as u64),
+            keeps: figures.keeps.map(|keeps| Keeping {
+                millis: keeps.time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+                bytes: keeps.bytes,
+            }),
         }
     }
 

@@ -17,7 +17,7 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     task::{Context, Poll, Waker},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use crate::clock;
@@ -204,8 +204,27 @@ pub trait Sink: Send + Sync {
         0
     }
 
+    /// What of it holds the records: a topic, a folder.
+    fn place(&self) -> String {
+        String::new()
+    }
+
+    /// How long what it has stays there; `None` where that is not known.
+    fn keeps(&self) -> Option<Keeps> {
+        None
+    }
+
     /// Answers whatever is still unanswered at `deadline` as lost, after which it takes nothing more. Blocks.
     fn end(&self, deadline: Instant);
+}
+
+/// How long a log keeps what it has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Keeps {
+    /// For how long; `None` is for ever.
+    pub time: Option<Duration>,
+    /// How many bytes of a partition, or of all, beyond which the oldest go; `None` is any number.
+    pub bytes: Option<u64>,
 }
 
 /// A record as a sink gets it.

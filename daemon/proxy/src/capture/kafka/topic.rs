@@ -15,6 +15,7 @@ use rdkafka::{
 };
 
 use super::{
+    super::sink::Keeps,
     client::{Hooks, Log},
     settings::{Create, Options},
 };
@@ -22,6 +23,9 @@ use crate::clock;
 
 /// How long one question may take before complaints are looked at.
 const SLICE: Duration = Duration::from_millis(500);
+
+/// How long an answer on its settings is waited for while the log is in use.
+const SETTINGS_MAX: Duration = Duration::from_secs(2);
 
 /// What a topic must take: a full record with key and overhead.
 const RECORD_BYTES: u64 = 1_048_588;
@@ -52,6 +56,13 @@ pub struct Settings {
     pub retention_bytes: Option<u64>,
     /// Whether it keeps only the last record of a key.
     pub compacted: bool,
+}
+
+impl Settings {
+    /// How long it keeps records.
+    pub(super) fn keeps(&self) -> Keeps {
+        Keeps { time: self.retention, bytes: self.retention_bytes }
+    }
 }
 
 /// Why the Kafka log cannot be used.
@@ -229,6 +240,12 @@ fn is_final(code: RDKafkaErrorCode, reason: &str) -> bool {
                 | RDKafkaErrorCode::SSL
                 | RDKafkaErrorCode::UnsupportedSASLMechanism
         )
+}
+
+/// What the topic is set to now; `None` where we may not or cannot ask, or nobody answers soon.
+pub(super) fn settings(options: &Options) -> Option<Settings> {
+    let quick = Options { start_timeout: SETTINGS_MAX, ..options.clone() };
+    Admin::new(&quick).ok()?.settings(&quick.topic)
 }
 
 /// A client that asks for settings and makes topics.
