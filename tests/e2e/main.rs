@@ -13,6 +13,7 @@ mod demo;
 mod faults;
 mod fleet;
 mod gates;
+mod guarantee;
 mod journal;
 mod kubernetes;
 mod load;

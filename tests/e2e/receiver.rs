@@ -126,6 +126,11 @@ impl Pager {
         pager
     }
 
+    /// The program and its argument.
+    pub(crate) fn argv(&self) -> [String; 2] {
+        [&self.program, &self.kept].map(|path| path.display().to_string())
+    }
+
     /// Alerts to this program, in the words of a policy.
     pub(crate) fn alerts(&self) -> String {
         let (program, kept) = (self.program.display(), self.kept.display());
@@ -134,6 +139,11 @@ impl Pager {
 
     /// Waits until a message says `title: change`, and returns what all messages say.
     pub(crate) fn wait_for(&self, wanted: &str) -> Vec<String> {
+        self.wait_until(wanted, |alert| alert == wanted)
+    }
+
+    /// Waits until a message is as `wanted`, which `what` says in words, and returns what all messages say.
+    pub(crate) fn wait_until(&self, what: &str, wanted: impl Fn(&str) -> bool) -> Vec<String> {
         let start = clock::now();
         loop {
             let text = fs::read_to_string(&self.kept).unwrap_or_default();
@@ -142,10 +152,10 @@ impl Pager {
             let messages: Vec<Value> =
                 whole.lines().map(|line| serde_json::from_str(line).expect("alerts are JSON")).collect();
             let told = said(&messages);
-            if told.iter().any(|alert| alert == wanted) {
+            if told.iter().any(|alert| wanted(alert)) {
                 return told;
             }
-            assert!(start.elapsed() < MESSAGE_MAX, "no alert says `{wanted}`: {told:#?}");
+            assert!(start.elapsed() < MESSAGE_MAX, "no alert says `{what}`: {told:#?}");
             thread::sleep(Duration::from_millis(50));
         }
     }

@@ -29,7 +29,8 @@ impl Proxy {
         let control = folder.join("proxy.sock");
         let mut command = Command::new(built_binary());
         command
-            .args(["proxy", "--listen", "127.0.0.1:0", "--plaintext", "--no-capture"])
+            .args(["proxy", "--listen", "127.0.0.1:0", "--plaintext"])
+            .args((!more.contains(&"--capture")).then_some("--no-capture"))
             .args([
                 "--source",
                 &format!("http://127.0.0.1:{source}"),

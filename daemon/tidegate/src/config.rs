@@ -12,6 +12,8 @@ use cutover::policy::{Problem, Severity};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::cli::capture_flags as flags;
+
 /// A value with its place in the file.
 type Item<'a> = Spanned<DeValue<'a>>;
 
@@ -75,6 +77,8 @@ pub struct OwnProxy {
     pub drain_timeout: Duration,
     /// Threads; `None` is one for each core.
     pub workers: Option<NonZeroUsize>,
+    /// How its traffic is captured, as flags of `tidegate proxy`; empty where nothing is.
+    pub capture: Vec<String>,
 }
 
 /// How TLS is spoken to clients.
@@ -292,7 +296,10 @@ impl Reader<'_> {
 
     fn proxy(&mut self, table: &DeTable<'_>, span: std::ops::Range<usize>) -> Option<OwnProxy> {
         let keys = ["service", "listen", "plaintext", "tls_cert", "tls_key", "client_ca", "drain_timeout", "workers"];
-        self.known(table, &keys, "proxy");
+        let of_capture = flags::known();
+        let of_capture: Vec<&str> = of_capture.iter().map(String::as_str).collect();
+        self.known(table, &[&keys[..], &of_capture].concat(), "proxy");
+        let capture = self.capture(table, &of_capture);
         for key in ["service", "listen"] {
             if table.get(key).is_none() {
                 self.problem(span.clone(), format!("`[proxy]` without `{key}`"), &format!("add `{key} = \"…\"`"));
@@ -337,7 +344,40 @@ impl Reader<'_> {
             }
             number
         });
-        Some(OwnProxy { service: service?, listen: listen?, tls, drain_timeout, workers })
+        Some(OwnProxy { service: service?, listen: listen?, tls, drain_timeout, workers, capture })
+    }
+
+    /// The keys about capture, which are the flags of `tidegate proxy` with `_` for `-`, as those flags.
+    fn capture(&mut self, table: &DeTable<'_>, known: &[&str]) -> Vec<String> {
+        let mut given = Vec::new();
+        let mut place = None;
+        for key in known {
+            let Some(item) = table.get(*key) else { continue };
+            place = place.or(Some(item.span()));
+            if ["capture_dir", "target_capture_dir", "loss_log"].contains(key) && self.path(table, key).is_none() {
+                continue;
+            }
+            let flag = format!("--{}", key.replace('_', "-"));
+            let values = match item.get_ref() {
+                DeValue::Array(values) => values.iter().map(|value| (value.get_ref(), value.span())).collect(),
+                one => vec![(one, item.span())],
+            };
+            for (value, span) in values {
+                match (value.as_bool(), value.as_integer(), value.as_str()) {
+                    (Some(true), ..) => given.push(flag.clone()),
+                    (Some(false), ..) => {}
+                    (_, Some(number), _) => given.push(format!("{flag}={}", number.as_str())),
+                    (.., Some(text)) => given.push(format!("{flag}={text}")),
+                    _ => self.problem(span, format!("`{key}` is no text and no number"), "write it in quotes"),
+                }
+            }
+        }
+        if let Some(place) = place
+            && let Err(why) = flags::check(&given)
+        {
+            self.problem(place, why, "the keys on capture are the flags of `tidegate proxy --help`");
+        }
+        given
     }
 
     /// A duration as `30s`, `500ms` or `2m`.
@@ -404,6 +444,31 @@ mod tests {
                 tidegate.toml:9:17: `plaintext` and certificates contradict each other (hint: take one of them out)
                 tidegate.toml:13:33: `drain_timeout` is no duration (hint: write a number and a unit, such as "30s")"#]],
         );
+    }
+
+    /// Proves that the keys on capture are the flags of `tidegate proxy`, and that what those refuse is refused with its place.
+    #[test]
+    fn the_own_proxy_captures_by_the_flags() {
+        let of = |keys: &str| {
+            let text = format!("[proxy]\nservice = \"a\"\nlisten = \"127.0.0.1:9200\"\n{keys}");
+            match parse(&text, "tidegate.toml") {
+                Ok(config) => config.proxy.expect("it is there").capture.join(" "),
+                Err(problems) => problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"),
+            }
+        };
+        assert_eq!(of(""), "");
+        assert_eq!(
+            of("capture = \"file\"\ncapture_keep_bytes = 100\nsuppress_method = [\"HEAD\", \"PUT\"]"),
+            "--capture=file --suppress-method=HEAD --suppress-method=PUT --capture-keep-bytes=100"
+        );
+        for (keys, why) in [
+            ("capture = \"files\"", "tidegate.toml:4:11: invalid value 'files' for '--capture <WHERE>'"),
+            ("capture_dir = \"here\"", "`capture_dir` is a relative path"),
+            ("capture = \"file\"\ncapture_keep = \"soon\"", "invalid value 'soon' for '--capture-keep <D>'"),
+            ("captur = \"file\"", "unknown key `captur` in `[proxy]`"),
+        ] {
+            assert!(of(keys).contains(why), "{keys}: {}", of(keys));
+        }
     }
 
     /// Proves that an empty file is a sound one.

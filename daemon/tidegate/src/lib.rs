@@ -10,6 +10,7 @@ pub mod alert;
 pub mod aws;
 pub mod balancer;
 pub mod baselines;
+pub mod capture_alerts;
 pub mod cli;
 pub mod client;
 pub mod clock;

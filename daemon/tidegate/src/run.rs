@@ -9,24 +9,29 @@ mod prometheus;
 #[cfg(feature = "aws")]
 pub use self::aws::reroute;
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cutover::cutover::Armed;
-use cutover::policy::{BalancerPolicy, ProxyRetry, SidePolicy, Sticky};
+use cutover::policy::{AlertPolicy, BalancerPolicy, ProxyRetry, SidePolicy, Sticky};
 use cutover::{Cutover, Event, Generation, Phase, Policy, Share, Timestamp};
 use proxy::Handle;
 use proxy::config::{Certificate, ConfigError, ServerTls, Side, Upstream};
 use tokio::task::JoinSet;
 
+use crate::alert::direct::Direct;
 use crate::alert::outbox::{Deliverer, Outbox, outbox};
 use crate::alert::{command, webhook};
 use crate::balancer::Balancer;
 use crate::balancer::listener::Listener;
+use crate::capture_alerts;
+use crate::cli::capture_flags;
 use crate::clock::Clock;
 use crate::config::{self, OwnProxy, Tls};
 use crate::controller::{Controller, Ports, Running};
 use crate::fleet::Fleet;
+use crate::fleet::captured::WithCapture;
 use crate::fleet::endpoints::Endpoints;
 use crate::gate::ByKind;
 use crate::metrics::MetricSource;
@@ -190,10 +195,11 @@ fn of_proxies(
     standing: Standing,
 ) -> Result<Adapters, RunError> {
     let (source, target) = (policy.source.endpoints.clone(), policy.target.endpoints.clone());
+    let fleet = Arc::new(Endpoints::new(proxies.clone(), source, target));
     Ok(Adapters {
         balancer: Arc::new(Listener::new(proxies.clone(), started).after(standing)),
         metrics: counters(policy, proxies.clone(), clock)?,
-        fleet: Arc::new(Endpoints::new(proxies, source, target)),
+        fleet: Arc::new(WithCapture::new(fleet, vec![proxies], clock.clone())),
     })
 }
 
@@ -367,6 +373,19 @@ pub async fn own_proxy(own: &OwnProxy, config: &config::Config, shared: &Shared)
     };
     let mut proxy = proxy::Config::new(own.listen, side(&policy.source)?);
     proxy.target = Some(side(&policy.target)?).filter(|target| !target.endpoints.is_empty());
+    if !own.capture.is_empty() {
+        let listen = own.listen.to_string();
+        let logs = capture_flags::open_in(&config.state_dir, &own.capture, &listen);
+        let [source, target] = logs.map_err(|why| refused(format!("{why:#}")))?;
+        match (&mut proxy.target, target) {
+            (Some(side), log) => side.capture = log,
+            (None, Some(_)) => {
+                return Err(refused("the target's traffic is to be captured, and its policy has no target".to_owned()));
+            }
+            (None, None) => {}
+        }
+        proxy.source.capture = source;
+    }
     (proxy.reads, proxy.writes) = (share.reads.per_mille(), share.writes.per_mille());
     proxy.workers = own.workers;
     proxy.retry = match retry {
@@ -390,6 +409,26 @@ pub async fn own_proxy(own: &OwnProxy, config: &config::Config, shared: &Shared)
     let handle = proxy::Proxy::start(proxy).map_err(|error| refused(crate::port::in_one_line(&error)))?;
     tracing::info!(service = own.service, address = %handle.local_addr(), share = %share, "the own proxy serves");
     Ok(handle)
+}
+
+/// Tells `receivers` when the capture of a proxy in this process fails, and when it is sound again, until the future is
+/// dropped; `name` is what the proxy is called for people. Nobody to tell, or nothing to tell of, makes it wait for ever.
+///
+/// # Errors
+/// When outgoing connections cannot be set up.
+pub async fn tell_of_capture(
+    name: &str,
+    proxy: &Handle,
+    receivers: &[AlertPolicy],
+    clock: &Clock,
+) -> Result<Infallible, RunError> {
+    if receivers.is_empty() || proxy.status().capture.is_empty() {
+        return Ok(std::future::pending().await);
+    }
+    let outbound = Outbound::new().map_err(RunError::Outbound)?;
+    let mut tasks = JoinSet::new();
+    let direct = Direct::new(receivers, &outbound, clock, &mut tasks);
+    Ok(capture_alerts::run(name, proxy, clock, |message| direct.send(message)).await)
 }
 
 /// The counters of some proxies as a source of numbers, for a recording without a daemon. Must be called within a runtime.

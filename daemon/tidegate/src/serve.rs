@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::daemon::Daemon;
 use crate::http::{App, accept, guarded, router};
 use crate::port::PortError;
-use crate::run::{RunError, Shared, own_proxy};
+use crate::run::{RunError, Shared, own_proxy, tell_of_capture};
 use crate::secret::{self, SecretError};
 use crate::systemd::{self, NotifyState};
 
@@ -103,8 +103,10 @@ pub async fn serve(config: Config, clock: Clock) -> Result<(), ServeError> {
     );
     systemd::tell(&[NotifyState::Ready]);
     let mut watchdog = systemd::watchdog();
+    let mut told = Box::pin(told(own.as_ref(), &config, &daemon));
     let result = loop {
         tokio::select! {
+            ended = &mut told => break Err(ServeError::Loop(format!("nobody is told of losses: {ended}"))),
             Some((controller, first)) = waiting.recv() => drop(loops.spawn(controller.run(first))),
             Some(ended) = loops.join_next() => match ended {
                 Ok(Ok(())) => {}
@@ -150,6 +152,16 @@ pub async fn serve(config: Config, clock: Clock) -> Result<(), ServeError> {
     }
     drop(std::fs::remove_file(&config.http.socket));
     result
+}
+
+/// Tells those whom the policy of the own proxy's service names when its capture fails, whether or not a cutover runs. Ends
+/// only when that cannot be done at all.
+async fn told(own: Option<&proxy::Handle>, config: &Config, daemon: &Daemon) -> RunError {
+    let (Some(own), Some(settings)) = (own, &config.proxy) else { return std::future::pending().await };
+    let receivers = daemon.policy(&settings.service).map(|policy| policy.alerts).unwrap_or_default();
+    let name = format!("own proxy of {}", settings.service);
+    let Err(why) = tell_of_capture(&name, own, &receivers, &Clock::system()).await;
+    why
 }
 
 async fn ended(own: Option<&proxy::Handle>) {

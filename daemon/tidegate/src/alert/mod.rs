@@ -2,9 +2,10 @@
 //! (Standard Webhooks) and [`command`] (JSON on stdin).
 //!
 //! An alert is written to the outbox in the same transaction as the decision that raised it, and delivered by a task of
-//! its own: no receiver, however slow, is ever in the way of a revert.
+//! its own: no receiver, however slow, is ever in the way of a revert. [`direct`] does the same where there is no journal.
 
 pub mod command;
+pub mod direct;
 pub mod outbox;
 pub mod webhook;
 

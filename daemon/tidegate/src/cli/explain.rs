@@ -1,6 +1,6 @@
 //! `tidegate explain`: why a cutover is where it is, in sentences: each guard with its numbers, and what is missing.
 
-use cutover::Phase;
+use cutover::{Phase, captured};
 use judge::interval::SHOWN_ALPHA;
 use judge::{GuardVerdict, Reference, World};
 
@@ -41,6 +41,7 @@ impl Explain {
                         judgement.guards.iter().map(intervals).collect::<Vec<_>>()
                     }),
                     "checks": cutover.checks,
+                    "capture": captured::told(cutover),
                     "price": detail.price,
                     "undo": undo::commands(cutover),
                     "permanent": permanent::lines(cutover),
@@ -64,6 +65,7 @@ impl Explain {
                     lines.push(format!("So: {}.", judgement.diagnosis()));
                 }
             }
+            lines.extend(captured::told(cutover).map(|capture| format!("Capture: {capture}.")));
             if !cutover.blockers.is_empty() {
                 lines.push("What stands in the way of the next step:".to_owned());
                 lines.extend(cutover.blockers.iter().map(|blocker| format!("- {}", blocker.text)));

@@ -41,6 +41,8 @@ mod start;
 mod status;
 mod watch;
 
+pub(crate) use self::proxy::capture as capture_flags;
+
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;

@@ -126,9 +126,14 @@ impl Preflight {
             }
         };
         let mut checks = self.balancer(policy, &adapters, &clock).await;
-        match adapters.fleet.check().await {
-            Ok(found) => checks.extend(found),
-            Err(error) => checks.push(Check::new("fleet", CheckOutcome::Unknown, in_one_line(&error), "look again")),
+        let (fleet, captured) = tokio::join!(adapters.fleet.check(), adapters.fleet.captured(&policy.capture));
+        for found in [fleet, captured] {
+            match found {
+                Ok(found) => checks.extend(found),
+                Err(error) => {
+                    checks.push(Check::new("fleet", CheckOutcome::Unknown, in_one_line(&error), "look again"));
+                }
+            }
         }
         match adapters.metrics.survey().await {
             Ok(found) => checks.extend(found),

@@ -2,7 +2,8 @@
 //!
 //! Only flags are read here; what they mean is in the crate `proxy`.
 
-mod capture;
+mod alerts;
+pub(crate) mod capture;
 pub(super) mod from_workflow;
 pub(super) mod java;
 #[cfg(feature = "kafka")]
@@ -29,7 +30,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Context, Exit};
 use crate::{
+    clock::Clock,
     config::{Log, LogFormat},
+    run,
     systemd::{self, NotifyState},
 };
 
@@ -127,6 +130,9 @@ pub struct Proxy {
 
     #[command(flatten)]
     capture: capture::CaptureArgs,
+
+    #[command(flatten)]
+    alerts: alerts::AlertArgs,
 
     #[command(flatten)]
     tls: TlsArgs,
@@ -290,7 +296,8 @@ impl Proxy {
         super::run::log(&Log { format, level: "info".to_owned() })?;
         let drain_timeout = self.drain_timeout;
         let plaintext = self.plaintext;
-        let config = self.config()?;
+        let (config, alerts) = self.config()?;
+        let receivers = alerts.receivers();
         context.block_on(async move {
             // Signals are awaited before clients can connect, so that none is missed.
             let mut terminate = signal(SignalKind::terminate())?;
@@ -309,8 +316,11 @@ impl Proxy {
             say(&format!("listening on {scheme}://{listen}{control}"));
             systemd::tell(&[NotifyState::Ready]);
             let mut watchdog = systemd::watchdog();
+            let (name, clock) = (format!("proxy {listen}"), Clock::system());
+            let mut told = Box::pin(run::tell_of_capture(&name, &handle, &receivers, &clock));
             loop {
                 tokio::select! {
+                    Err(why) = &mut told => bail!("cannot tell anybody of losses: {why}"),
                     _ = watchdog.tick() => systemd::tell(&[NotifyState::Watchdog]),
                     _ = terminate.recv() => break,
                     _ = interrupt.recv() => break,
@@ -334,7 +344,7 @@ impl Proxy {
         })
     }
 
-    fn config(self) -> anyhow::Result<Config> {
+    fn config(self) -> anyhow::Result<(Config, alerts::AlertArgs)> {
         let listen = resolve(&self.listen)?;
         let [source_log, target_log] = self.capture.open(&self.listen)?;
         ensure!(
@@ -373,7 +383,7 @@ impl Proxy {
         });
         let control = self.control.map(|address| control(address, self.token_file.as_deref())).transpose()?;
         let defaults = Config::new(listen, source);
-        Ok(Config {
+        let config = Config {
             workers: self.workers,
             tls,
             target,
@@ -403,7 +413,8 @@ impl Proxy {
             control,
             seed: self.seed,
             ..Config::new(listen, defaults.source)
-        })
+        };
+        Ok((config, self.alerts))
     }
 }
 

@@ -67,6 +67,7 @@ fn one(detail: &Detail) -> String {
         // Not a word of a lease where there is none, and none said twice.
         let lease = cutover.checks.iter().find(|check| check.name == "lease" && check.outcome == CheckOutcome::Pass);
         lines.extend(lease.map(|lease| format!("lease: {}", lease.evidence)));
+        lines.extend(cutover::captured::told(cutover).map(|capture| format!("capture: {capture}")));
         for blocker in &cutover.blockers {
             lines.push(format!("waits: {}", blocker.text));
         }

@@ -188,8 +188,14 @@ impl Controller {
                 let begins = matches!(self.cutover.phase, Phase::Preflight);
                 let gates = begins.then(|| (Arc::clone(&self.ports.gates), self.cutover.policy.clone()));
                 let lags = self.lags().then(|| Arc::clone(&self.ports.metrics));
+                let captured = self.cutover.policy.capture.clone();
                 self.spawn(CommandKind::Check, now, async move {
-                    let mut checks = within("fleet", CHECK_MAX, fleet.check()).await?;
+                    let (checks, captured) = tokio::join!(
+                        within("fleet", CHECK_MAX, fleet.check()),
+                        within("fleet", CHECK_MAX, fleet.captured(&captured)),
+                    );
+                    let mut checks = checks?;
+                    checks.extend(captured?);
                     if let Some((gates, policy)) = gates {
                         checks.extend(within("gate", GATES_MAX, gates.at_preflight(&policy)).await?);
                     }

@@ -1,6 +1,7 @@
 //! What must be healthy and large enough before traffic moves, and while it does. The port, and in files of their own
 //! the adapters: [`endpoints`] (the endpoints of both sides as our own proxies and a request of ours see them), `alb`
-//! (target groups of an AWS load balancer, and the ECS services behind them), [`behind`] (our own proxies behind them),
+//! (target groups of an AWS load balancer, and the ECS services behind them), [`behind`] (our own proxies behind them), [`captured`] (what
+//! they record),
 //! `account` (the credentials and the clock by which AWS is asked) and `leased` (whether another daemon drives it).
 
 #[cfg(feature = "aws")]
@@ -8,11 +9,13 @@ pub mod account;
 #[cfg(feature = "aws")]
 pub mod alb;
 pub mod behind;
+pub mod captured;
 pub mod endpoints;
 #[cfg(feature = "aws")]
 pub mod leased;
 
 use cutover::event::{Check, Health};
+use cutover::policy::CapturePolicy;
 use cutover::{Lever, Stands};
 
 use crate::port::{Answer, PortError};
@@ -24,6 +27,18 @@ pub trait Fleet: Send + Sync {
     /// # Errors
     /// When not even an unknown outcome can be told; a check that could not be made is in the list as unknown.
     fn check(&self) -> Answer<'_, Vec<Check>>;
+
+    /// Asks every proxy that clients' writes may go through how its capture goes, by what `policy` asks of it: an adopted one
+    /// may ask something else than the one that the cutover began with. Nothing where it asks nothing.
+    ///
+    /// # Errors
+    /// As for [`Fleet::check`].
+    fn captured<'a>(&'a self, policy: &'a CapturePolicy) -> Answer<'a, Vec<Check>> {
+        match self.beneath() {
+            Some(fleet) => fleet.captured(policy),
+            None => Box::pin(async { Ok(Vec::new()) }),
+        }
+    }
 
     /// The fleet that this one only adds checks to: whatever it does not do itself is asked there.
     fn beneath(&self) -> Option<&dyn Fleet> {

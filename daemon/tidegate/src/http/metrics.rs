@@ -55,6 +55,7 @@ struct Gauges {
     journal: Family<ByService, Gauge>,
     held: Family<ByService, Gauge>,
     writes_on_target: Family<ByService, Gauge>,
+    capture_whole: Family<ByService, Gauge>,
 }
 
 impl Gauges {
@@ -70,6 +71,11 @@ impl Gauges {
             "writes_on_target",
             "Writes that went to the target alone: what a revert would lose",
             self.writes_on_target.clone(),
+        );
+        registry.register(
+            "capture_whole",
+            "1 while the capture that a cutover relies on is known to be without loss",
+            self.capture_whole.clone(),
         );
     }
 
@@ -108,6 +114,9 @@ impl Gauges {
         self.held.get_or_create(&by_service).set(i64::from(held));
         let writes = i64::try_from(cutover.writes_on_target).unwrap_or(i64::MAX);
         self.writes_on_target.get_or_create(&by_service).set(writes);
+        if let Some(whole) = cutover::captured::whole(cutover) {
+            self.capture_whole.get_or_create(&by_service).set(i64::from(whole));
+        }
     }
 }
 

@@ -19,6 +19,7 @@ use crate::fleet::Fleet;
 use crate::fleet::account::WithAccount;
 use crate::fleet::alb::{AlbFleet, Groups as FleetGroups};
 use crate::fleet::behind::WithProxies;
+use crate::fleet::captured::WithCapture;
 use crate::fleet::leased::WithLease;
 use crate::metrics::MetricSource;
 use crate::metrics::cloudwatch::{Cloudwatch, Groups, Poller};
@@ -125,10 +126,12 @@ impl Regions {
         }
         let source = super::named(policy, &policy.source.proxies, token)?;
         let target = super::named(policy, &policy.target.proxies, token)?;
+        let all = vec![source.clone(), target.clone()];
+        let fleet = Arc::new(WithProxies::new(fleet, source.clone(), target.clone()));
         Ok(Adapters {
             balancer,
-            metrics: Arc::new(TwoSpeeds::new(metrics, source.clone(), target.clone(), clock)),
-            fleet: Arc::new(WithProxies::new(fleet, source, target)),
+            metrics: Arc::new(TwoSpeeds::new(metrics, source, target, clock)),
+            fleet: Arc::new(WithCapture::new(fleet, all, clock.clone())),
         })
     }
 }

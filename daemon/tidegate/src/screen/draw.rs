@@ -5,7 +5,7 @@
 //! the right edge.
 
 use cutover::cutover::StandingKind;
-use cutover::{Blocker, Phase, Weight, price};
+use cutover::{Blocker, Phase, Weight, captured, price};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style};
@@ -303,9 +303,12 @@ fn safety(view: &View<'_>, width: usize) -> Vec<(Rank, Line<'static>)> {
         _ => format!("{back}, {armed}; {cost}"),
     };
     let mut lines = Vec::new();
-    for (at, part) in wrap(&sentence, width.saturating_sub(12)).into_iter().enumerate() {
-        let label = if at == 0 { Span::styled(" REVERT    ", bold()) } else { Span::raw(MARGIN) };
-        lines.push((Rank::Want, Line::from(vec![label, Span::raw(part)])));
+    let capture = captured::told(cutover).map(|capture| (" CAPTURE   ", capture));
+    for (name, sentence) in [(" REVERT    ", sentence)].into_iter().chain(capture) {
+        for (at, part) in wrap(&sentence, width.saturating_sub(12)).into_iter().enumerate() {
+            let label = if at == 0 { Span::styled(name, bold()) } else { Span::raw(MARGIN) };
+            lines.push((Rank::Want, Line::from(vec![label, Span::raw(part)])));
+        }
     }
     let budgets = &cutover.budgets;
     let policy = &cutover.policy;

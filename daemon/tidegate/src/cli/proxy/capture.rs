@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
-use clap::ValueEnum;
+use clap::{CommandFactory as _, Parser as _, ValueEnum};
 use proxy::capture::{
     BUDGET_BYTES, Breaker, Capture, Reopen, Sink,
     file::{self, Files, Retention},
@@ -23,7 +23,7 @@ const TOPIC: &str = "logging-traffic-topic";
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Capture")]
-pub(super) struct CaptureArgs {
+pub(crate) struct CaptureArgs {
     /// Where traffic is recorded: in Kafka, as the Traffic Replayer reads it, or in files.
     #[arg(long, value_name = "WHERE", default_value = "none")]
     capture: Where,
@@ -107,11 +107,59 @@ enum Failure {
 }
 
 /// The logs of both sides, source first.
-pub(super) type Logs = [Option<Captured>; 2];
+pub(crate) type Logs = [Option<Captured>; 2];
+
+/// These flags alone, for whoever has them from a file.
+#[derive(Debug, clap::Parser)]
+#[command(name = "capture", no_binary_name = true, disable_help_flag = true)]
+struct Alone {
+    #[command(flatten)]
+    capture: CaptureArgs,
+}
+
+/// The names of all flags on capture, with `_` for `-`.
+pub(crate) fn known() -> Vec<String> {
+    Alone::command().get_arguments().filter_map(|flag| Some(flag.get_long()?.replace('-', "_"))).collect()
+}
+
+/// Whether these flags can be read.
+///
+/// # Errors
+/// What is wrong with them, in one line.
+pub(crate) fn check(flags: &[String]) -> Result<(), String> {
+    read(flags).map(drop)
+}
+
+fn read(flags: &[String]) -> Result<CaptureArgs, String> {
+    let alone = Alone::try_parse_from(flags).map_err(|error| {
+        let text = error.to_string();
+        text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
+    })?;
+    Ok(alone.capture)
+}
+
+/// Opens the logs of a proxy that has its flags from a file and keeps what it must in `state`: unless they say otherwise,
+/// captured files and the list of losses. The target's traffic goes to a folder of its own where there is a target.
+///
+/// # Errors
+/// As for [`CaptureArgs::open`].
+pub(crate) fn open_in(state: &Path, flags: &[String], listen: &str) -> anyhow::Result<Logs> {
+    let mut args = read(flags).map_err(anyhow::Error::msg)?;
+    if args.capture == Where::File && args.capture_dir.is_none() {
+        args.capture_dir = Some(state.join("capture"));
+    }
+    if args.capture == Where::Kafka && args.loss_log.is_none() {
+        args.loss_log = Some(state.join("capture").join("losses.jsonl"));
+    }
+    args.open(listen)
+}
 
 impl CaptureArgs {
     /// Opens the logs; `listen` names the list of losses where nothing else does.
-    pub(super) fn open(self, listen: &str) -> anyhow::Result<Logs> {
+    ///
+    /// # Errors
+    /// Flags that contradict each other, a log that cannot be had.
+    pub(crate) fn open(self, listen: &str) -> anyhow::Result<Logs> {
         let suppress = self.suppress()?;
         if let Some(bytes) = self.capture_record_max {
             let range = proxy::capture::chunks::CHUNK_BYTES_MIN..=proxy::capture::chunks::CHUNK_BYTES_MAX;
@@ -168,13 +216,16 @@ impl CaptureArgs {
             Failure::Forward => OnFailure::Forward,
             Failure::Refuse => OnFailure::Refuse,
         };
-        let captured = |log: Log| Captured {
-            log: Capture::new(log.sink, log.breaker, self.capture_budget),
-            on_failure,
-            losses: Arc::clone(&losses),
-            suppress: suppress.clone(),
-            redact: redact.clone(),
-            record_bytes_max: self.capture_record_max,
+        let captured = |log: Log| {
+            let log = Capture::new(log.sink, log.breaker, self.capture_budget);
+            Captured {
+                log,
+                on_failure,
+                losses: Arc::clone(&losses),
+                suppress: suppress.clone(),
+                redact: redact.clone(),
+                record_bytes_max: self.capture_record_max,
+            }
         };
         Ok([source.map(&captured), target.map(&captured)])
     }
