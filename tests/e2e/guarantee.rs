@@ -1,4 +1,5 @@
 //! A cutover that relies on captured traffic, with a real broker that is killed in the middle of it.
+#![expect(clippy::print_stdout, reason = "how long an end takes is worth seeing")]
 
 use std::{fs, path::Path, time::Duration};
 
@@ -12,10 +13,14 @@ use crate::{
     daemon::{SERVICE, World, clients, verb},
     load::Pool,
     receiver::Pager,
+    support::assert_quiet,
 };
 
 /// How soon a dead broker and a broker that is back must show.
 const SEEN_MAX: Duration = Duration::from_secs(30);
+
+/// How long a proxy may take to end that archives what it captured, tens of megabytes, before it does.
+const SEALED_MAX: Duration = Duration::from_secs(30);
 
 /// What warns while a broker is gone.
 const AWAY: [&str; 4] = ["capture log", "captured", "loss", "lost"];
@@ -158,8 +163,14 @@ fn nothing_starts_before_every_proxy_captures() {
         crate::load::assert_no_failure(&answers);
     }
     daemon.finish(&["capture", "preflight", "command failed"]);
-    world.proxy.finish(&[]);
-    world.siblings.remove(0).finish(&[]);
+    for mut proxy in [world.proxy, world.siblings.remove(0)] {
+        let start = clock::now();
+        proxy.process.signal("TERM");
+        let status = proxy.process.wait(SEALED_MAX);
+        println!("{} ended after {:?}", proxy.control.display(), start.elapsed());
+        assert!(status.success(), "the proxy ended with {status}:\n{}", proxy.process.log());
+        assert_quiet(&proxy.process, &[]);
+    }
 }
 
 /// Proves that the proxy which a daemon runs itself captures by the keys of its section, that a cutover which relies on it
