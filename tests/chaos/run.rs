@@ -195,7 +195,8 @@ pub(super) fn run(lasts: Duration) {
     let road = Relay::start(free_port(), ports[0]);
     let advertised = format!("advertised.listeners=PLAINTEXT://127.0.0.1:{}", road.port);
     let mut broker = broker_at(folder, ports, &[&advertised]);
-    let node = search::node(folder, "node", &[]);
+    // Its breaker on memory counts garbage, and would answer 429 after some minutes of a small heap.
+    let node = search::node(folder, "node", &["indices.breaker.total.use_real_memory=false"]);
     // Before the clients come: what they are told is then the proxy's doing alone.
     for (method, path) in [("PUT", "mixed"), ("GET", "_cluster/health/mixed?wait_for_status=yellow")] {
         let url = format!("http://127.0.0.1:{}/{path}", node.port);
