@@ -24,6 +24,8 @@ pub mod events;
 pub mod fleet;
 pub mod gate;
 pub mod http;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod kubernetes;
 pub mod listeners;
 pub mod metrics;

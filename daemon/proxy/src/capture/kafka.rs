@@ -19,6 +19,8 @@
 //! held against what capture needs, so that a proxy which restarts in an outage serves all the same.
 
 mod client;
+mod consumer;
+pub mod group;
 mod lanes;
 mod properties;
 pub mod read;

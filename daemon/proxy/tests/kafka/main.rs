@@ -7,6 +7,7 @@ mod chaos;
 mod client;
 mod clock;
 mod disk;
+mod group;
 mod promises;
 mod replaced;
 mod security;

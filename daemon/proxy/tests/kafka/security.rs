@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use proxy::capture::{
     Verdict,
-    kafka::{Options, Properties, Scram, Secret, Security, StartError, Tls, Token, TokenProvider},
+    kafka::{Options, Properties, Scram, Secret, Security, StartError, Tls, Token, TokenProvider, read},
 };
 
 use crate::{
@@ -31,13 +31,15 @@ fn url(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-fn safe(name: &str, options: Options) {
-    let mut client = Client::start(options).unwrap_or_else(|error| panic!("{name}: {error}"));
+fn safe(name: &str, options: &Options) {
+    let mut client = Client::start(options.clone()).unwrap_or_else(|error| panic!("{name}: {error}"));
     assert_eq!(client.one(name), Ok(Verdict::Safe), "{name}");
+    let ranges = read::ranges(options).unwrap_or_else(|error| panic!("{name}, reading: {error}"));
+    assert!(ranges.values().any(|range| range.end > 0), "{name}: whoever reads gets in by the same way: {ranges:?}");
 }
 
-/// Proves that plaintext, TLS, SCRAM over both, bearer tokens and a Java properties file each reach a real broker; and that
-/// a wrong password, an unknown authority and a wrong host are told at start.
+/// Proves that plaintext, TLS, SCRAM over both, bearer tokens and a Java properties file each reach a real broker, to write
+/// and to read; and that a wrong password, an unknown authority and a wrong host are told at start.
 #[test]
 fn every_way_in_works_and_wrong_credentials_are_told() {
     let folder = tempfile::tempdir().unwrap();
@@ -50,13 +52,13 @@ fn every_way_in_works_and_wrong_credentials_are_told() {
         tls,
     };
     let with = |brokers: &str, security| Options { security, ..options(brokers, "ways", 1) };
-    safe("plaintext", with(&broker.plaintext(), Security::Plaintext));
-    safe("tls", with(&broker.ssl(), Security::Tls(tls.clone())));
-    safe("scram", with(&broker.sasl_plaintext(), scram(Scram::Sha512, "alice-secret", None)));
-    safe("scram-256", with(&broker.sasl_plaintext(), scram(Scram::Sha256, "alice-secret", None)));
-    safe("scram-tls", with(&broker.sasl_ssl(), scram(Scram::Sha512, "alice-secret", Some(tls.clone()))));
+    safe("plaintext", &with(&broker.plaintext(), Security::Plaintext));
+    safe("tls", &with(&broker.ssl(), Security::Tls(tls.clone())));
+    safe("scram", &with(&broker.sasl_plaintext(), scram(Scram::Sha512, "alice-secret", None)));
+    safe("scram-256", &with(&broker.sasl_plaintext(), scram(Scram::Sha256, "alice-secret", None)));
+    safe("scram-tls", &with(&broker.sasl_ssl(), scram(Scram::Sha512, "alice-secret", Some(tls.clone()))));
     let token = Security::Token { provider: Arc::new(Unsigned), tls: None };
-    safe("token", with(&broker.sasl_plaintext(), token));
+    safe("token", &with(&broker.sasl_plaintext(), token));
     let file = format!(
         "security.protocol=SASL_SSL\nsasl.mechanism=SCRAM-SHA-512\nssl.truststore.type=PEM\nssl.truststore.location={}\n\
          sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required \\\n  username=\"alice\" \
@@ -64,11 +66,13 @@ fn every_way_in_works_and_wrong_credentials_are_told() {
         broker.authorities().display()
     );
     let properties = Properties::parse(&file).unwrap();
-    safe("file", Options { properties, ..options(&broker.sasl_ssl(), "ways", 1) });
+    safe("file", &Options { properties, ..options(&broker.sasl_ssl(), "ways", 1) });
 
-    let refused = |name: &str, options: Options| match Client::start(options).err() {
+    let refused = |name: &str, options: Options| match Client::start(options.clone()).err() {
         Some(StartError::Credentials { why, .. }) => {
             println!("{name}: {why}");
+            let reading = read::ranges(&options).unwrap_err();
+            assert!(matches!(reading, StartError::Credentials { .. }), "{name}, reading: {reading}");
             why
         }
         other => panic!("{name}: {other:?}"),

@@ -6,6 +6,8 @@ use anyhow::{Context as _, ensure};
 use clap::ValueEnum;
 use proxy::capture::kafka::{Options, Properties, Scram, Secret, Security, Tls};
 
+use crate::kafka;
+
 /// Where a password may stand that is given by no file.
 const PASSWORD: &str = "TIDEGATE_KAFKA_PASSWORD";
 
@@ -89,10 +91,7 @@ impl Brokers {
         let brokers = self.kafka.as_deref().context("brokers are missing: name them with --kafka HOST:PORT")?;
         let properties = match &self.kafka_properties {
             None => Properties::default(),
-            Some(path) => {
-                let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-                Properties::parse(&text).with_context(|| format!("cannot use {}", path.display()))?
-            }
+            Some(path) => kafka::properties(path).map_err(anyhow::Error::msg)?,
         };
         let security = if properties.wants_iam() && self.kafka_auth.is_none() {
             self.iam(brokers)?
@@ -139,16 +138,8 @@ impl Brokers {
         }
     }
 
-    #[cfg(feature = "aws")]
     fn iam(&self, brokers: &str) -> anyhow::Result<Security> {
-        let provider = crate::aws::msk::Msk::new(brokers).map_err(anyhow::Error::msg)?;
-        Ok(Security::Token { provider: std::sync::Arc::new(provider), tls: Some(self.tls()) })
-    }
-
-    #[cfg(not(feature = "aws"))]
-    #[expect(clippy::unused_self, reason = "the shape of the other build")]
-    fn iam(&self, _brokers: &str) -> anyhow::Result<Security> {
-        anyhow::bail!("MSK's IAM needs a build with the feature `aws`; this one can use SCRAM or TLS")
+        kafka::iam(brokers, self.tls()).map_err(anyhow::Error::msg)
     }
 
     fn password(&self) -> anyhow::Result<Secret> {

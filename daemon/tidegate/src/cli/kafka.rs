@@ -2,6 +2,7 @@
 //! beside them. Nothing here writes to a topic or commits an offset.
 
 mod describe;
+mod group;
 mod topics;
 
 use clap::Subcommand;
@@ -20,6 +21,8 @@ pub struct Kafka {
 enum What {
     /// Count the records, requests and responses of a topic.
     DescribeTopicRecords(describe::Describe),
+    /// Say how far the Replayer is behind, by its consumer group.
+    DescribeConsumerGroup(group::DescribeGroup),
     /// List the topics and their partitions.
     ListTopics(topics::Topics),
 }
@@ -28,6 +31,7 @@ impl Kafka {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<Exit> {
         match self.what {
             What::DescribeTopicRecords(verb) => verb.run(context),
+            What::DescribeConsumerGroup(verb) => verb.run(context),
             What::ListTopics(verb) => verb.run(context),
         }
     }

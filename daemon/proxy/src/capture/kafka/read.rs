@@ -6,20 +6,21 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use rdkafka::{
-    ClientConfig, Message as _,
-    consumer::{BaseConsumer, Consumer as _},
+    Message as _,
+    consumer::Consumer as _,
     error::KafkaError,
     topic_partition_list::{Offset, TopicPartitionList},
 };
 
-use super::{settings::Options, topic::StartError};
+use super::{
+    consumer::{Consumer, LOOK, consumer, unanswered},
+    settings::Options,
+    topic::StartError,
+};
 use crate::clock;
 
 /// How long one question may take.
 const ASK: Duration = Duration::from_secs(2);
-
-/// How long one look for the next record lasts.
-const LOOK: Duration = Duration::from_millis(100);
 
 /// Where a partition begins and ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,21 +48,11 @@ pub struct Stored {
 
 /// The records of a topic.
 pub struct Reader {
-    consumer: BaseConsumer,
+    consumer: Consumer,
     ranges: BTreeMap<i32, Range>,
     /// What is still to come: partition, and the offset after the last one wanted.
     open: BTreeMap<i32, i64>,
     patience: Duration,
-}
-
-fn consumer(options: &Options) -> Result<BaseConsumer, StartError> {
-    let config: ClientConfig = options.reader_config();
-    config.create().map_err(|error: KafkaError| StartError::Client(error.to_string()))
-}
-
-fn unreachable(options: &Options, error: &KafkaError) -> StartError {
-    let (brokers, waited) = (options.brokers.clone(), options.start_timeout);
-    StartError::Unreachable { brokers, waited, why: error.to_string() }
 }
 
 /// The topics of a cluster and how many partitions each has, by name; those of Kafka itself are left out.
@@ -69,9 +60,9 @@ fn unreachable(options: &Options, error: &KafkaError) -> StartError {
 /// # Errors
 /// The brokers do not answer, or refuse us.
 pub fn topics(options: &Options) -> Result<BTreeMap<String, usize>, StartError> {
-    let consumer = consumer(options)?;
+    let consumer = consumer(options, None)?;
     let metadata =
-        consumer.fetch_metadata(None, options.start_timeout).map_err(|error| unreachable(options, &error))?;
+        consumer.fetch_metadata(None, options.start_timeout).map_err(|error| unanswered(options, &consumer, &error))?;
     let topics = metadata.topics().iter().filter(|topic| !topic.name().starts_with("__"));
     Ok(topics.map(|topic| (topic.name().to_owned(), topic.partitions().len())).collect())
 }
@@ -81,13 +72,14 @@ pub fn topics(options: &Options) -> Result<BTreeMap<String, usize>, StartError> 
 /// # Errors
 /// The brokers do not answer, or there is no such topic.
 pub fn ranges(options: &Options) -> Result<BTreeMap<i32, Range>, StartError> {
-    ranges_of(options, &consumer(options)?)
+    ranges_of(options, &consumer(options, None)?)
 }
 
-fn ranges_of(options: &Options, consumer: &BaseConsumer) -> Result<BTreeMap<i32, Range>, StartError> {
+fn ranges_of(options: &Options, consumer: &Consumer) -> Result<BTreeMap<i32, Range>, StartError> {
     let topic = &options.topic;
-    let metadata =
-        consumer.fetch_metadata(Some(topic), options.start_timeout).map_err(|error| unreachable(options, &error))?;
+    let metadata = consumer
+        .fetch_metadata(Some(topic), options.start_timeout)
+        .map_err(|error| unanswered(options, consumer, &error))?;
     let found = metadata.topics().iter().find(|found| found.name() == topic && found.error().is_none());
     let partitions = found.map_or(&[][..], |found| found.partitions());
     if partitions.is_empty() {
@@ -95,8 +87,9 @@ fn ranges_of(options: &Options, consumer: &BaseConsumer) -> Result<BTreeMap<i32,
     }
     let mut ranges = BTreeMap::new();
     for partition in partitions {
-        let (first, end) =
-            consumer.fetch_watermarks(topic, partition.id(), ASK).map_err(|error| unreachable(options, &error))?;
+        let (first, end) = consumer
+            .fetch_watermarks(topic, partition.id(), ASK)
+            .map_err(|error| unanswered(options, consumer, &error))?;
         ranges.insert(partition.id(), Range { first, end });
     }
     Ok(ranges)
@@ -107,7 +100,7 @@ fn ranges_of(options: &Options, consumer: &BaseConsumer) -> Result<BTreeMap<i32,
 /// # Errors
 /// The brokers do not answer, or there is no such topic.
 pub fn read(options: &Options, from: &BTreeMap<i32, i64>) -> Result<Reader, StartError> {
-    let consumer = consumer(options)?;
+    let consumer = consumer(options, None)?;
     let ranges = ranges_of(options, &consumer)?;
     let mut list = TopicPartitionList::new();
     let mut open = BTreeMap::new();

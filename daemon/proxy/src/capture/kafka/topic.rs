@@ -230,7 +230,7 @@ pub(super) fn find(options: &Options, producer: &BaseProducer<Hooks>) -> Result<
 
 /// Whether a complaint is an answer that another try will not change. A connection that is lost under a handshake is none,
 /// though librdkafka has the same codes for it: a load balancer before dead brokers does that.
-fn is_final(code: RDKafkaErrorCode, reason: &str) -> bool {
+pub(super) fn is_final(code: RDKafkaErrorCode, reason: &str) -> bool {
     let cut = ["isconnected", "onnection reset", "roken pipe", "imed out"];
     !cut.iter().any(|cut| reason.contains(cut))
         && matches!(
