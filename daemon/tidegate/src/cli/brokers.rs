@@ -81,6 +81,21 @@ impl Brokers {
             (self.kafka_properties.is_some(), "--kafka-properties"),
             (self.kafka_auth.is_some(), "--kafka-auth"),
             (self.kafka_ca.is_some(), "--kafka-ca"),
+            (self.kafka_cert.is_some(), "--kafka-cert"),
+            (self.kafka_key.is_some(), "--kafka-key"),
+            (self.kafka_any_host, "--kafka-any-host"),
+        ]
+        .into_iter()
+        .find_map(|(given, flag)| given.then_some(flag))
+        .or_else(|| self.login())
+    }
+
+    /// The name of a flag that is given and means nothing without SCRAM.
+    fn login(&self) -> Option<&'static str> {
+        [
+            (self.kafka_user.is_some(), "--kafka-user"),
+            (self.kafka_password_file.is_some(), "--kafka-password-file"),
+            (self.kafka_password.is_some(), "--kafka-password"),
         ]
         .into_iter()
         .find_map(|(given, flag)| given.then_some(flag))
@@ -93,6 +108,10 @@ impl Brokers {
             None => Properties::default(),
             Some(path) => kafka::properties(path).map_err(anyhow::Error::msg)?,
         };
+        if let Some(flag) = self.login() {
+            let scram = matches!(self.kafka_auth, Some(Auth::ScramSha256 | Auth::ScramSha512));
+            ensure!(scram, "{flag} is given, but not how: say --kafka-auth scram-sha-512, or leave it out");
+        }
         let security = if properties.wants_iam() && self.kafka_auth.is_none() {
             self.iam(brokers)?
         } else {
@@ -110,17 +129,11 @@ impl Brokers {
             Ok(Security::Scram { mechanism, user, password, tls: wants_tls.then(tls) })
         };
         match self.kafka_auth {
-            None | Some(Auth::None) => {
-                ensure!(
-                    self.kafka_user.is_none(),
-                    "--kafka-user is given, but not how: say --kafka-auth scram-sha-512"
-                );
-                Ok(match (self.kafka_auth, wants_tls) {
-                    (_, true) => Security::Tls(tls()),
-                    (Some(_), false) => Security::Plaintext,
-                    (None, false) => Security::AsFile,
-                })
-            }
+            None | Some(Auth::None) => Ok(match (self.kafka_auth, wants_tls) {
+                (_, true) => Security::Tls(tls()),
+                (Some(_), false) => Security::Plaintext,
+                (None, false) => Security::AsFile,
+            }),
             Some(Auth::Ssl) => Ok(Security::Tls(tls())),
             Some(Auth::MskIam) => self.iam(brokers),
             Some(Auth::ScramSha256) => scram(Scram::Sha256),
@@ -154,5 +167,57 @@ impl Brokers {
         let password = password.trim_end_matches(['\r', '\n']).to_owned();
         ensure!(!password.is_empty(), "SCRAM needs a password: name --kafka-password-file, or set {PASSWORD}");
         Ok(Secret(password))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Words {
+        #[command(flatten)]
+        brokers: Brokers,
+    }
+
+    fn brokers(words: &str) -> Brokers {
+        Words::try_parse_from(std::iter::once("test").chain(words.split_whitespace())).unwrap().brokers
+    }
+
+    /// Proves that each option that is given is used or refused: alone it is named as one that means nothing without Kafka, and
+    /// a login without a way to log in is not passed over.
+    #[test]
+    fn no_option_is_passed_over() {
+        let all = [
+            "--kafka b:1",
+            "--kafka-auth ssl",
+            "--kafka-user u",
+            "--kafka-password-file f",
+            "--kafka-password p",
+            "--kafka-ca f",
+            "--kafka-cert f --kafka-key k",
+            "--kafka-any-host",
+            "--kafka-properties f",
+        ];
+        for words in all {
+            assert_eq!(brokers(words).given(), words.split(' ').next(), "{words}");
+        }
+        let flags = <Words as clap::CommandFactory>::command();
+        let known = flags.get_arguments().filter_map(|flag| flag.get_long()).filter(|flag| flag.starts_with("kafka"));
+        let missing: Vec<_> = known.filter(|flag| !all.join(" ").contains(&format!("--{flag}"))).collect();
+        assert!(missing.is_empty(), "a flag that this test does not know: {missing:?}");
+
+        for how in ["", "--kafka-auth none", "--kafka-auth ssl", "--kafka-auth msk-iam", "--kafka-ca f"] {
+            for login in ["--kafka-user u", "--kafka-password-file f", "--kafka-password p"] {
+                let error = brokers(&format!("--kafka b:1 {how} {login}")).options("t").unwrap_err().to_string();
+                let flag = login.split(' ').next().unwrap();
+                let wanted = format!("{flag} is given, but not how: say --kafka-auth scram-sha-512, or leave it out");
+                assert_eq!(error, wanted, "{how}");
+            }
+        }
+        let scram = brokers("--kafka b:1 --kafka-auth scram-sha-256 --kafka-user u --kafka-password p").options("t");
+        assert!(matches!(scram.unwrap().security, Security::Scram { mechanism: Scram::Sha256, .. }));
     }
 }

@@ -52,4 +52,9 @@ impl Reading {
     pub(super) fn options(&self) -> anyhow::Result<Options> {
         self.brokers.options(&self.topic)
     }
+
+    /// The name of a flag that is given and means nothing where no topic is read.
+    pub(super) fn given(&self) -> Option<&'static str> {
+        self.brokers.given()
+    }
 }

@@ -412,7 +412,7 @@ impl Render<'_> {
     fn scram(&self) -> Option<(&str, &str)> {
         match &self.proxy.capture.as_ref()?.kafka.auth {
             Auth::Scram { secret, ca_secret, .. } => Some((secret, ca_secret)),
-            Auth::None => None,
+            Auth::None | Auth::Iam => None,
         }
     }
 

@@ -124,6 +124,8 @@ pub struct Kafka {
 pub enum Auth {
     /// Nobody.
     None,
+    /// Whoever the credentials of the process are to AWS: MSK's IAM, over TLS.
+    Iam,
     /// A user with a password, over TLS.
     Scram {
         /// The Secret with the `password`.
@@ -412,15 +414,27 @@ fn kafka(name: &str, node: Option<&Node>, msk: bool, place: Place, problems: &mu
             problems.wrong(node.place, what, "write `HOST:PORT`, several with commas between them");
         }
         let msk = msk || existing.truth("enableMSKAuth", problems).unwrap_or(false);
-        let auth = match existing.take("auth") {
+        let mut auth = match existing.take("auth") {
             Some(node) => auth(node, existing.name("auth"), problems),
             None => Auth::None,
         };
-        if msk {
-            let hint = "use SCRAM, which MSK has too, or write `noCapture: true`";
-            problems.wrong(node.place, "MSK's IAM is asked for, which this version cannot sign for", hint);
+        match (msk, &auth) {
+            (false, _) => {}
+            (true, Auth::Scram { .. }) => {
+                let hint = "leave `auth` out, or `enableMSKAuth`";
+                problems.wrong(node.place, "MSK's IAM and SCRAM are asked for, and there is one login", hint);
+            }
+            (true, _) if cfg!(not(feature = "aws")) => {
+                let hint = "use SCRAM, which MSK has too, or a build with the feature `aws`";
+                problems.wrong(node.place, "MSK's IAM is asked for, which this build cannot sign for", hint);
+            }
+            (true, Auth::None | Auth::Iam) => auth = Auth::Iam,
         }
         return Some(Kafka { name: name.to_owned(), brokers: brokers?, auth, create: None });
+    }
+    if msk {
+        let what = "MSK's IAM is asked for, and the workflow makes this cluster itself";
+        problems.wrong(node.place, what, "leave `enableMSKAuth` out, or say `existing` with the brokers of MSK");
     }
     let create = fields.take("autoCreate");
     let plain = create.is_some_and(|node| {

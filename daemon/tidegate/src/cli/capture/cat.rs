@@ -69,6 +69,10 @@ struct Totals {
 
 impl Cat {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<Exit> {
+        #[cfg(feature = "kafka")]
+        if let Some(flag) = self.kafka.given().filter(|_| self.file.is_some() || self.dir.is_some()) {
+            anyhow::bail!("{flag} is given, and a file or a folder: leave one of both out");
+        }
         let name = match (&self.file, &self.dir) {
             (Some(path), _) | (None, Some(path)) => format!("`{}`", path.display()),
             (None, None) => "the topic".to_owned(),

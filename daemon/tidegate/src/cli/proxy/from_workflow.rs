@@ -102,6 +102,7 @@ fn captured(capture: &Capture, say: &mut impl FnMut(&str, &str)) {
     say("--topic", &capture.topic);
     match &capture.kafka.auth {
         Auth::None => {}
+        Auth::Iam => say("--kafka-auth", "msk-iam"),
         Auth::Scram { user, .. } => {
             say("--kafka-auth", "scram-sha-512");
             say("--kafka-user", user);
@@ -153,6 +154,20 @@ traffic:
         suppressCaptureForMethod: HEAD
         tls: {mode: plaintext}
 "#;
+
+    /// Proves that MSK's IAM in a file becomes our flag for it.
+    #[cfg(feature = "aws")]
+    #[test]
+    fn iam_of_a_file_becomes_our_flag() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let msk =
+            "kafkaClusterConfiguration: {default: {existing: {kafkaConnection: \"b-1:9098\", enableMSKAuth: true}}}";
+        let text = WORKFLOW.replace("kafkaClusterConfiguration: {default: {autoCreate: {}}}", msk);
+        std::fs::write(file.path(), text).unwrap();
+        let args = translate(&["--from-workflow".into(), file.path().into()]).unwrap().unwrap().args;
+        let told: Vec<_> = args.iter().map(|arg| arg.to_string_lossy()).collect();
+        assert!(told.join(" ").contains("--kafka b-1:9098 --topic capture --kafka-auth msk-iam"), "{told:?}");
+    }
 
     /// Proves which flags a file becomes, that what is given wins, and that our own command line takes all of it.
     #[test]

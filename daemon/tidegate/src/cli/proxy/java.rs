@@ -269,9 +269,15 @@ impl Told {
         let mut out = Translated::default();
         let repeatable = ["--suppress-method", "--suppress-path", "--suppress-method-and-path"];
         let mut done: Vec<&str> = Vec::new();
+        let kafka = !self.is_given("noCapture") && !self.is_given("traceDirectory");
         // Of what is said twice the last holds, as there; so the last is looked at first.
         for (name, values) in self.given.iter().rev() {
             let (_, becomes) = known(name).expect("only known names are kept");
+            // There they are passed over in silence; ours are used or refused.
+            if !kafka && name.starts_with("kafka") && becomes.ours().is_some() {
+                out.notes.push(format!("--{name} means nothing where nothing goes to Kafka"));
+                continue;
+            }
             match becomes {
                 Flag(ours) if repeatable.contains(&ours) || !done.contains(&ours) => {
                     done.push(ours);
@@ -347,7 +353,7 @@ impl Told {
                 );
             }
         }
-        if self.is_given("enableMSKAuth") && !self.is_given("kafkaAuthType") {
+        if brokers.is_some() && self.is_given("enableMSKAuth") && !self.is_given("kafkaAuthType") {
             out.flag("--kafka-auth", "msk-iam");
         }
         Ok(())
@@ -476,10 +482,19 @@ mod tests {
     /// Proves that variables come first, the Java flags over them, and that a flag of ours wins over a variable.
     #[test]
     fn the_command_line_wins_over_variables() {
-        let env = [("CAPTURE_PROXY_KAFKA_TOPIC", "env"), ("CAPTURE_PROXY_NO_CAPTURE", "true")];
+        let env = [("CAPTURE_PROXY_KAFKA_TOPIC", "env"), ("CAPTURE_PROXY_KAFKA_CONNECTION", "b:1")];
         assert!(ours(&["--kafkaTopic=line"], &env).contains("--topic line"));
         let said = ours(&["--topic", "ours"], &env);
         assert!(!said.contains("env") && said.ends_with("--topic ours"), "{said}");
+    }
+
+    /// Proves that what is said of Kafka where nothing goes there becomes none of our flags, which would be refused.
+    #[test]
+    fn kafka_means_nothing_without_capture() {
+        let words = ["--noCapture", "--kafkaTopic", "t", "--kafkaUserName", "u", "--enableMSKAuth"];
+        assert!(!ours(&words, &[]).contains("kafka"));
+        let said = ours(&["--kafkaConnection", "b:1", "--kafkaTopic", "t", "--enableMSKAuth"], &[]);
+        assert!(said.contains("--topic t") && said.contains("--kafka-auth msk-iam"), "{said}");
     }
 
     /// Proves that each mistake is refused in words.

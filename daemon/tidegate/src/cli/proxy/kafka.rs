@@ -60,6 +60,9 @@ impl KafkaArgs {
             (self.topic.is_some(), "--topic"),
             (self.target_topic.is_some(), "--target-topic"),
             (self.create_topic.is_some(), "--create-topic"),
+            (self.kafka_client_id.is_some(), "--kafka-client-id"),
+            (self.kafka_compression.is_some(), "--kafka-compression"),
+            (self.kafka_timeout.is_some(), "--kafka-timeout"),
         ]
         .into_iter()
         .find_map(|(given, flag)| given.then_some(flag))
