@@ -25,6 +25,7 @@ mod prometheus;
 mod readme;
 mod receiver;
 mod refusals;
+mod replay;
 mod reverts;
 mod schema;
 mod share;

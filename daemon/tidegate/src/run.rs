@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cutover::cutover::Armed;
-use cutover::policy::{AlertPolicy, BalancerPolicy, ProxyRetry, SidePolicy, Sticky};
+use cutover::policy::{AlertPolicy, BalancerPolicy, Gate, GateKind, ProxyRetry, SidePolicy, Sticky};
 use cutover::{Cutover, Event, Generation, Phase, Policy, Share, Timestamp};
 use proxy::Handle;
 use proxy::config::{Certificate, ConfigError, ServerTls, Side, Upstream};
@@ -105,6 +105,17 @@ pub enum RunError {
         /// The service.
         service: String,
     },
+    /// The policy asks Kafka, and this program was built without it.
+    #[error(
+        "gate `{gate}` of the policy of `{service}` asks Kafka how far the replay is, and this program was built without the \
+         feature `kafka`"
+    )]
+    NoKafka {
+        /// The service.
+        service: String,
+        /// The gate.
+        gate: String,
+    },
     /// The policy's source of numbers cannot be used.
     #[error("cannot count `{service}`: {why}")]
     Metrics {
@@ -170,6 +181,7 @@ pub struct Adapters {
     expect(clippy::unused_async, reason = "with AWS it finds credentials, which takes time")
 )]
 pub async fn adapters(policy: &Policy, clock: &Clock) -> Result<Adapters, RunError> {
+    askable(policy)?;
     if let BalancerPolicy::Listener { proxies, .. } = &policy.balancer {
         if proxies.is_empty() {
             return Err(RunError::NoProxy { service: policy.service.clone() });
@@ -184,6 +196,17 @@ pub async fn adapters(policy: &Policy, clock: &Clock) -> Result<Adapters, RunErr
     }
     #[cfg(not(feature = "aws"))]
     Err(RunError::NoAws { service: policy.service.clone() })
+}
+
+/// Whether this program can ask all gates of a policy.
+fn askable(policy: &Policy) -> Result<(), RunError> {
+    let kafka = |gate: &&Gate| matches!(gate.kind, GateKind::ReplayLag(_));
+    match policy.gates.iter().find(kafka) {
+        Some(gate) if cfg!(not(feature = "kafka")) => {
+            Err(RunError::NoKafka { service: policy.service.clone(), gate: gate.name.clone() })
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// The adapters for our own proxies, for a cutover that was started at `started` and stood so when it was gone on with.

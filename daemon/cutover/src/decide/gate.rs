@@ -80,7 +80,7 @@ fn ask(turn: &mut Turn, gate: &Gate, step: usize) {
     turn.next.gates.insert(gate.name.clone(), GateState::Asked { at: turn.now });
     match gate.kind {
         GateKind::Manual => turn.note("gate_waits", format!("gate `{}` waits for a person", gate.name)),
-        GateKind::Command { .. } | GateKind::Webhook { .. } | GateKind::Backfill { .. } => {
+        GateKind::Command { .. } | GateKind::Webhook { .. } | GateKind::Backfill { .. } | GateKind::ReplayLag(_) => {
             turn.commands.push(Command::AskGate { gate: gate.name.clone(), step });
             turn.note("gate_asked", format!("gate `{}` is asked", gate.name));
         }

@@ -4,6 +4,7 @@
 //! its parser, and a parser that says what is wrong *and* what to write instead. Nothing here knows about files or lines.
 
 mod arn;
+mod kafka;
 mod series;
 mod time;
 
@@ -16,6 +17,7 @@ use super::{GateBefore, Sticky};
 use crate::units::Weight;
 
 pub use arn::{ListenerArn, RuleArn, TargetGroupArn};
+pub use kafka::{Broker, Group, Topic};
 pub use series::{Matchers, Selector};
 pub use time::{Period, Weekly, Zone, period_text};
 
@@ -110,6 +112,9 @@ macro_rules! formats {
 formats!(
     Name,
     Control,
+    Broker,
+    Topic,
+    Group,
     StickyBy,
     Endpoint,
     Url,

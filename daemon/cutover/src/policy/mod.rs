@@ -478,6 +478,9 @@ pub enum GateKind {
         /// How it says so.
         tells: BackfillTells,
     },
+    /// Whether the Replayer is close enough behind. Asked at preflight, too.
+    #[serde(rename = "replay_lag")]
+    ReplayLag(ReplayLag),
 }
 
 impl GateKind {
@@ -485,9 +488,30 @@ impl GateKind {
     pub fn at_preflight(&self) -> bool {
         match self {
             Self::Manual | Self::Command { .. } | Self::Webhook { .. } => false,
-            Self::Backfill { .. } => true,
+            Self::Backfill { .. } | Self::ReplayLag(_) => true,
         }
     }
+
+    /// Whether an answer is soon out of date, so that this is asked after what may take its time.
+    pub fn ages(&self) -> bool {
+        matches!(self, Self::ReplayLag(_))
+    }
+}
+
+/// How far a replay may be behind, and where that is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplayLag {
+    /// The brokers, each `HOST:PORT`.
+    pub brokers: Vec<String>,
+    /// The Replayer's consumer group.
+    pub group: String,
+    /// The capture topic; `None` for each in which the group has committed anything.
+    pub topic: Option<String>,
+    /// How old the oldest record may be that is not committed.
+    #[serde(with = "millis")]
+    pub max: Duration,
+    /// A properties file that says who we are to the brokers; `None` in plaintext, without a login.
+    pub properties: Option<String>,
 }
 
 /// How a program says that the backfill is complete.

@@ -448,6 +448,10 @@ pub enum AskKind {
     /// A program that says how far the backfill is, such as Migration Assistant's `console backfill status --deep-check`.
     /// Asked at preflight, too.
     Backfill,
+    /// How far the Traffic Replayer is behind, by what its consumer group has committed in Kafka. A late replay would write
+    /// over what is newer on the target. Asked at preflight, too, and after the other gates of a step.
+    #[serde(rename = "replay_lag")]
+    ReplayLag,
 }
 
 /// Something that must say yes before a step.
@@ -457,7 +461,8 @@ pub struct Gate {
     /// How it is asked.
     pub kind: Option<AskKind>,
     /// Before which step: `"each-step"`, `"writes"` (the step that moves the writes), `"each-writes"` (each step that moves
-    /// more of them; what `backfill` has where nothing is said), or a share in percent (the first step that reaches it).
+    /// more of them; what `backfill` and `replay_lag` have where nothing is said), or a share in percent (the first step
+    /// that reaches it).
     pub before: Option<formats::Before>,
     /// The program and its arguments, for `command` and `backfill`; no shell in between.
     pub argv: Option<Vec<String>>,
@@ -468,6 +473,18 @@ pub struct Gate {
     pub url: Option<formats::Url>,
     /// Where the signing secret comes from, for `webhook`: `env:NAME` or `file:PATH`.
     pub secret: Option<formats::Secret>,
+    /// The brokers, each `HOST:PORT`, for `replay_lag`.
+    pub brokers: Option<Vec<formats::Broker>>,
+    /// The Replayer's consumer group, for `replay_lag`: `replayer-TARGET` in a workflow of Migration Assistant,
+    /// `logging-group-default` in older ones.
+    pub group: Option<formats::Group>,
+    /// The capture topic, for `replay_lag`. Left out, each topic in which the group has committed anything.
+    pub topic: Option<formats::Topic>,
+    /// How far the replay may be behind, for `replay_lag`: the age of the oldest record that is not committed.
+    pub max: Option<formats::Period>,
+    /// A producer's properties file for those brokers, with Java's names, as an absolute path on the daemon's machine; for
+    /// `replay_lag`. It has who we are, by what password, and whom we trust. Left out, plaintext without a login.
+    pub properties: Option<formats::AbsolutePath>,
     /// How long it has to answer.
     pub timeout: Option<formats::Period>,
     /// What no answer in that time means.

@@ -63,7 +63,9 @@ fn tidy(value: &mut Value) {
                     map.extend(only);
                 }
             }
-            if map.contains_key("properties") && !map.contains_key("additionalProperties") {
+            // A table of a policy may have a key of that name, too.
+            let table = map.get("type").is_some_and(|kind| kind == "object");
+            if table && map.contains_key("properties") && !map.contains_key("additionalProperties") {
                 map.insert("additionalProperties".to_owned(), Value::Bool(false));
             }
             map.values_mut().for_each(tidy);

@@ -1,17 +1,19 @@
-//! What is asked before a step. The port, and in files of their own the adapters: [`command`], [`webhook`] and
-//! [`backfill`], which is about the world and not about a step, and so is asked at preflight, too.
+//! What is asked before a step. The port, and in files of their own the adapters: [`command`], [`webhook`], and those that
+//! are about the world and not about a step, and so are asked at preflight, too: [`backfill`] and `replay_lag`.
 //!
 //! Manual gates are not asked: a person opens them with `tidegate advance`.
 
 pub mod backfill;
 pub mod command;
+#[cfg(feature = "kafka")]
+pub mod replay_lag;
 pub mod webhook;
 
 use std::time::Duration;
 
 use cutover::Cutover;
 use cutover::event::{Check, CheckOutcome, GateAnswer};
-use cutover::policy::{Gate, GateKind, Policy};
+use cutover::policy::{Gate, GateKind, Policy, ReplayLag};
 
 use crate::clock::Clock;
 use crate::outbound::Outbound;
@@ -87,25 +89,63 @@ impl ByKind {
 
     /// One gate as a check.
     async fn check(policy: &Policy, gate: &Gate) -> Option<Check> {
-        let asked = match &gate.kind {
+        let (fix, asked) = match &gate.kind {
             GateKind::Manual | GateKind::Command { .. } | GateKind::Webhook { .. } => return None,
             GateKind::Backfill { argv, tells } => {
                 let body = serde_json::json!({
                     "type": "tidegate.gate", "service": policy.service, "gate": gate.name, "preflight": true,
                 });
-                tokio::time::timeout(PREFLIGHT_MAX, async move { backfill::ask(argv, *tells, &body).await }).await
+                let asked = async move {
+                    Ok((
+                        backfill::ask(argv, *tells, &body).await.map_err(|error| in_one_line(&error))?,
+                        "complete".to_owned(),
+                    ))
+                };
+                let fix = "let the backfill be complete first; this is asked again until it is";
+                (fix, tokio::time::timeout(PREFLIGHT_MAX, asked).await)
+            }
+            GateKind::ReplayLag(lag) => {
+                let fix = "let the Replayer catch up first; this is asked again until it has";
+                (fix, tokio::time::timeout(PREFLIGHT_MAX, replay_check(lag)).await)
             }
         };
         let (outcome, evidence) = match asked {
-            Ok(Ok(GateAnswer::Yes)) => (CheckOutcome::Pass, "complete".to_owned()),
-            Ok(Ok(GateAnswer::Later { why })) if why.is_empty() => (CheckOutcome::Fail, "not yet".to_owned()),
-            Ok(Ok(GateAnswer::Later { why } | GateAnswer::No { why })) => (CheckOutcome::Fail, why),
-            Ok(Err(error)) => (CheckOutcome::Unknown, in_one_line(&error)),
+            Ok(Ok((GateAnswer::Yes, evidence))) => (CheckOutcome::Pass, evidence),
+            Ok(Ok((GateAnswer::Later { why }, _))) if why.is_empty() => (CheckOutcome::Fail, "not yet".to_owned()),
+            Ok(Ok((GateAnswer::Later { why } | GateAnswer::No { why }, _))) => (CheckOutcome::Fail, why),
+            Ok(Err(why)) => (CheckOutcome::Unknown, why),
             Err(_) => (CheckOutcome::Unknown, format!("no answer within {} s", PREFLIGHT_MAX.as_secs())),
         };
-        let fix = "let the backfill be complete first; this is asked again until it is";
         Some(Check::new(format!("gate {}", gate.name), outcome, evidence, fix))
     }
+}
+
+/// How far the replay is, with it in words.
+#[cfg(feature = "kafka")]
+async fn replay_check(lag: &ReplayLag) -> Result<(GateAnswer, String), String> {
+    replay_lag::check(lag).await
+}
+
+/// How far the replay is.
+#[cfg(feature = "kafka")]
+async fn replay_ask(lag: &ReplayLag) -> Result<GateAnswer, PortError> {
+    replay_lag::ask(lag).await.map_err(|error| PortError::later("gate", error))
+}
+
+/// Why this program cannot ask; such a policy is refused before it comes to that.
+#[cfg(not(feature = "kafka"))]
+const NO_KAFKA: &str = "this program was built without the feature `kafka`, and cannot ask how far the replay is";
+
+#[cfg(not(feature = "kafka"))]
+#[expect(clippy::unused_async, reason = "with Kafka it asks")]
+async fn replay_check(_: &ReplayLag) -> Result<(GateAnswer, String), String> {
+    Err(NO_KAFKA.to_owned())
+}
+
+#[cfg(not(feature = "kafka"))]
+#[expect(clippy::unused_async, reason = "with Kafka it asks")]
+async fn replay_ask(_: &ReplayLag) -> Result<GateAnswer, PortError> {
+    Err(PortError::never("gate", NO_KAFKA))
 }
 
 impl Gates for ByKind {
@@ -115,6 +155,7 @@ impl Gates for ByKind {
                 GateKind::Manual => Err(PortError::never("gate", "a manual gate waits for a person")),
                 GateKind::Command { argv } => command::ask(argv, question).await,
                 GateKind::Backfill { argv, tells } => backfill::ask(argv, *tells, &question.body()).await,
+                GateKind::ReplayLag(lag) => replay_ask(lag).await,
                 GateKind::Webhook { url, secret } => {
                     webhook::ask(&self.outbound, url, secret.as_deref(), question, self.clock.now()).await
                 }

@@ -6,21 +6,27 @@ use std::time::Duration;
 use super::super::formats;
 use super::super::layer::join;
 use super::super::raw::{self, AskKind, TellKind};
-use super::super::{AlertPolicy, BackfillTells, Gate, GateBefore, GateKind, GateTimeout, ShiftPolicy, Writes};
+use super::super::{
+    AlertPolicy, BackfillTells, Gate, GateBefore, GateKind, GateTimeout, ReplayLag, ShiftPolicy, Writes,
+};
 use super::Resolver;
 
 impl Resolver<'_> {
     pub(super) fn gates(&mut self, gates: &BTreeMap<String, raw::Gate>, shift: &ShiftPolicy) -> Vec<Gate> {
-        gates.iter().filter_map(|(name, gate)| self.gate(name, gate, shift)).collect()
+        let mut gates: Vec<Gate> = gates.iter().filter_map(|(name, gate)| self.gate(name, gate, shift)).collect();
+        // A person may take a day, and by then the answer of another gate would be a day old.
+        gates.sort_by_key(|gate| gate.kind.ages());
+        gates
     }
 
     fn gate(&mut self, name: &str, gate: &raw::Gate, shift: &ShiftPolicy) -> Option<Gate> {
         let path = join("gates", name);
-        let hint = "write `kind = \"manual\"`, `\"command\"`, `\"webhook\"` or `\"backfill\"`";
+        let hint = "write `kind = \"manual\"`, `\"command\"`, `\"webhook\"`, `\"backfill\"` or `\"replay_lag\"`";
         let asked = self.need(gate.kind, &join(&path, "kind"), "how the gate is asked", hint);
         let hint = "write `before = \"each-step\"`, `\"writes\"`, `\"each-writes\"`, or a share such as `50`";
         // What these ask about matters when writes move, and needs not be said.
-        let usual = (gate.before.is_none() && asked == Some(AskKind::Backfill) && !self.bad(&[&join(&path, "before")]))
+        let on_writes = matches!(asked, Some(AskKind::Backfill | AskKind::ReplayLag));
+        let usual = (gate.before.is_none() && on_writes && !self.bad(&[&join(&path, "before")]))
             .then_some(formats::Before(GateBefore::EachWrites));
         let before =
             self.need(gate.before.or(usual), &join(&path, "before"), "before which step the gate is asked", hint);
@@ -36,41 +42,72 @@ impl Resolver<'_> {
         if timeout.is_zero() && !self.bad(&[&join(&path, "timeout")]) {
             self.wrong(&join(&path, "timeout"), "a gate without time to answer is no gate", "write `timeout = \"1h\"`");
         }
-        let kind = match asked? {
-            AskKind::Manual => {
-                self.stray(
-                    &path,
-                    "a manual gate",
-                    &[
-                        ("argv", gate.argv.is_some()),
-                        ("url", gate.url.is_some()),
-                        ("secret", gate.secret.is_some()),
-                        ("tells", gate.tells.is_some()),
-                    ],
-                );
-                GateKind::Manual
-            }
-            AskKind::Command => {
-                self.stray(
-                    &path,
-                    "a command",
-                    &[("url", gate.url.is_some()), ("secret", gate.secret.is_some()), ("tells", gate.tells.is_some())],
-                );
-                GateKind::Command { argv: self.argv(gate.argv.as_ref(), &path)? }
-            }
+        let asked = asked?;
+        self.strangers(gate, asked, &path);
+        let kind = match asked {
+            AskKind::Manual => GateKind::Manual,
+            AskKind::Command => GateKind::Command { argv: self.argv(gate.argv.as_ref(), &path)? },
             AskKind::Webhook => {
-                self.stray(&path, "a webhook", &[("argv", gate.argv.is_some()), ("tells", gate.tells.is_some())]);
                 let url = self.url(gate.url.as_ref(), &path)?;
                 GateKind::Webhook { url, secret: gate.secret.as_ref().map(|secret| secret.0.clone()) }
             }
             AskKind::Backfill => {
-                self.stray(&path, "a backfill", &[("url", gate.url.is_some()), ("secret", gate.secret.is_some())]);
                 let argv = self.argv(gate.argv.as_ref(), &path)?;
                 GateKind::Backfill { argv, tells: gate.tells.unwrap_or(BackfillTells::Status) }
             }
+            AskKind::ReplayLag => GateKind::ReplayLag(self.replay_lag(gate, &path)?),
         };
         let on_timeout = gate.on_timeout.unwrap_or(GateTimeout::Hold);
         Some(Gate { name: name.to_owned(), before: before?.0, kind, timeout, on_timeout })
+    }
+
+    /// How far the replay may be behind.
+    fn replay_lag(&mut self, gate: &raw::Gate, path: &str) -> Option<ReplayLag> {
+        let hint = "write `brokers = [\"HOST:PORT\"]`";
+        let brokers = self.need(gate.brokers.as_ref(), &join(path, "brokers"), "where the brokers are", hint);
+        if brokers.is_some_and(Vec::is_empty) {
+            self.wrong(&join(path, "brokers"), "there is no broker to ask", hint);
+        }
+        let hint = "write `group = \"replayer-TARGET\"`, with the name of the workflow's target, or \
+                    `\"logging-group-default\"` for an older Replayer";
+        let group = self.need(gate.group.clone(), &join(path, "group"), "the Replayer's consumer group", hint);
+        let hint = "write `max = \"30s\"`";
+        let max = self.need(gate.max, &join(path, "max"), "how far the replay may be behind", hint);
+        if max.is_some_and(|max| max.0.is_zero()) {
+            self.wrong(&join(path, "max"), "a replay that is never behind does not exist while traffic comes", hint);
+        }
+        Some(ReplayLag {
+            brokers: brokers?.iter().map(|broker| broker.0.clone()).collect(),
+            group: group?.0,
+            topic: gate.topic.as_ref().map(|topic| topic.0.clone()),
+            max: max?.0,
+            properties: gate.properties.as_ref().map(|path| path.0.clone()),
+        })
+    }
+
+    /// Keys that make no sense beside the kind of a gate.
+    fn strangers(&mut self, gate: &raw::Gate, kind: AskKind, path: &str) {
+        use AskKind::{Backfill, Command, Manual, ReplayLag, Webhook};
+        let keys: [(&str, bool, &[AskKind]); 9] = [
+            ("argv", gate.argv.is_some(), &[Command, Backfill]),
+            ("tells", gate.tells.is_some(), &[Backfill]),
+            ("url", gate.url.is_some(), &[Webhook]),
+            ("secret", gate.secret.is_some(), &[Webhook]),
+            ("brokers", gate.brokers.is_some(), &[ReplayLag]),
+            ("group", gate.group.is_some(), &[ReplayLag]),
+            ("topic", gate.topic.is_some(), &[ReplayLag]),
+            ("max", gate.max.is_some(), &[ReplayLag]),
+            ("properties", gate.properties.is_some(), &[ReplayLag]),
+        ];
+        let strangers: Vec<_> = keys.map(|(key, said, kinds)| (key, said && !kinds.contains(&kind))).into();
+        let name = match kind {
+            Manual => "a manual gate",
+            Command => "a command",
+            Webhook => "a webhook",
+            Backfill => "a backfill",
+            ReplayLag => "a replay's lag",
+        };
+        self.stray(path, name, &strangers);
     }
 
     pub(super) fn alerts(&mut self, alerts: &BTreeMap<String, raw::Receiver>) -> Vec<AlertPolicy> {

@@ -211,7 +211,7 @@ mod tests {
             8     reads 50 %, writes 0 % (gate change-board)  40        17m          the least bake        0.27 %       1.4 %      500ms
             9     reads 75 %, writes 0 %                      60        17m          the least bake        0.31 %       1.5 %      500ms
             10    reads 95 %, writes 0 %                      76        17m          the least bake        0.64 %       2 %        500ms
-            11    100 % (gate backfill, data-is-complete)     100       1h           the source is silent  -            -          500ms
+            11    100 % (gate backfill, replay)               100       1h           the source is silent  -            -          500ms
 
             before      the source is recorded for 1h
             after       the source must be silent for 1h
@@ -219,7 +219,7 @@ mod tests {
             waits       a step begins only in the change windows: 28.0 hours a week (Europe/Berlin)
             waits       gate `backfill` is asked once and may take 1h each time
             waits       gate `change-board` is asked once and may take 1d each time
-            waits       gate `data-is-complete` is asked once and may take 2h each time
+            waits       gate `replay` is asked once and may take 2h each time
             sees        errors: from this share of the target's answers on it is expected to revert within the step, where 0.1 % of the
                         source's fail; slow: the same for answers slower than the source's slowest 1 %; outage: when a tripwire fires
             assumed     20 % of the requests are writes, 0.1 % of the answers fail, 2 % are not 2XX or 3XX, no bursts of trouble
