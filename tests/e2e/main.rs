@@ -31,4 +31,5 @@ mod schema;
 mod share;
 mod simulate;
 mod support;
+mod topics;
 mod verify;

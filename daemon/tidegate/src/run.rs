@@ -303,6 +303,7 @@ impl Shared {
 
     /// The adapters for a cutover by `policy` that was started at `started`.
     async fn adapters(&self, policy: &Policy, started: Timestamp, standing: Standing) -> Result<Adapters, RunError> {
+        askable(policy)?;
         if let BalancerPolicy::Alb { .. } = &policy.balancer {
             return self.of_aws(policy, started).await;
         }

@@ -2,7 +2,9 @@
 //! beside them. Nothing here writes to a topic or commits an offset.
 
 mod describe;
+mod dump;
 mod group;
+mod interval;
 mod topics;
 
 use clap::Subcommand;
@@ -20,9 +22,11 @@ pub struct Kafka {
 #[derive(Debug, Subcommand)]
 enum What {
     /// Count the records, requests and responses of a topic.
-    DescribeTopicRecords(describe::Describe),
+    DescribeTopicRecords(Box<describe::Describe>),
     /// Say how far the Replayer is behind, by its consumer group.
     DescribeConsumerGroup(group::DescribeGroup),
+    /// Write the records of a topic as lines, as the Replayer's dump modes read them.
+    Dump(Box<dump::Dump>),
     /// List the topics and their partitions.
     ListTopics(topics::Topics),
 }
@@ -32,6 +36,7 @@ impl Kafka {
         match self.what {
             What::DescribeTopicRecords(verb) => verb.run(context),
             What::DescribeConsumerGroup(verb) => verb.run(context),
+            What::Dump(verb) => verb.run(context),
             What::ListTopics(verb) => verb.run(context),
         }
     }

@@ -95,21 +95,59 @@ fn ranges_of(options: &Options, consumer: &Consumer) -> Result<BTreeMap<i32, Ran
     Ok(ranges)
 }
 
+/// The offset of the first record of each partition that came at that time or later; its end where there is none.
+///
+/// # Errors
+/// The brokers do not answer, or there is no such topic.
+pub fn offsets_at(options: &Options, unix_millis: i64) -> Result<BTreeMap<i32, i64>, StartError> {
+    let consumer = consumer(options, None)?;
+    let ranges = ranges_of(options, &consumer)?;
+    let failed = |error: KafkaError| unanswered(options, &consumer, &error);
+    let mut list = TopicPartitionList::new();
+    for &partition in ranges.keys() {
+        list.add_partition_offset(&options.topic, partition, Offset::Offset(unix_millis)).map_err(failed)?;
+    }
+    let found = consumer.offsets_for_times(list, options.start_timeout).map_err(failed)?;
+    let mut offsets: BTreeMap<i32, i64> = ranges.iter().map(|(&partition, range)| (partition, range.end)).collect();
+    for place in found.elements() {
+        place.error().map_err(failed)?;
+        if let Offset::Offset(offset) = place.offset() {
+            offsets.insert(place.partition(), offset);
+        }
+    }
+    Ok(offsets)
+}
+
 /// Opens the topic for reading, each partition from `from` on (its beginning where that names none).
 ///
 /// # Errors
 /// The brokers do not answer, or there is no such topic.
 pub fn read(options: &Options, from: &BTreeMap<i32, i64>) -> Result<Reader, StartError> {
+    let first = |partition, range: &Range| from.get(&partition).copied().unwrap_or(range.first);
+    open(options, |partition, range| Some(Range { first: first(partition, range), end: range.end }))
+}
+
+/// Opens parts of the topic for reading: of each partition that is named those of its records that are wanted and kept, of
+/// others none.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_within(options: &Options, wanted: &BTreeMap<i32, Range>) -> Result<Reader, StartError> {
+    open(options, |partition, _| wanted.get(&partition).copied())
+}
+
+fn open(options: &Options, wanted: impl Fn(i32, &Range) -> Option<Range>) -> Result<Reader, StartError> {
     let consumer = consumer(options, None)?;
     let ranges = ranges_of(options, &consumer)?;
     let mut list = TopicPartitionList::new();
     let mut open = BTreeMap::new();
     for (&partition, range) in &ranges {
-        let first = from.get(&partition).copied().unwrap_or(range.first).max(range.first);
-        if first < range.end {
+        let Some(wanted) = wanted(partition, range) else { continue };
+        let (first, end) = (wanted.first.max(range.first), wanted.end.min(range.end));
+        if first < end {
             list.add_partition_offset(&options.topic, partition, Offset::Offset(first))
                 .map_err(|error| StartError::Client(error.to_string()))?;
-            open.insert(partition, range.end);
+            open.insert(partition, end);
         }
     }
     consumer.assign(&list).map_err(|error| StartError::Client(error.to_string()))?;

@@ -19,7 +19,8 @@ const PROGRESS_RECORDS: u64 = 200_000;
 /// The arguments of `tidegate kafka describe-topic-records`.
 ///
 /// With `--json`: `{topic, records, requests, responses, partitions: [{partition, records, requests, responses,
-/// first_offset, end_offset}]}`. A request counts when it is whole, a response when it answers one and has a byte.
+/// first_offset, end_offset}]}`. A request counts when it is whole, a response when it answers one and has a byte. With
+/// `--interval`: `{topic, seconds, captured, records, unreadable, expected, expect_from, tolerance, ok}`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Describe {
     #[command(flatten)]
@@ -32,6 +33,9 @@ pub(super) struct Describe {
     /// Read only what came in about so many of the last records of each partition.
     #[arg(long, value_name = "N", conflicts_with = "offsets_only")]
     last: Option<u64>,
+
+    #[command(flatten)]
+    interval: super::interval::Interval,
 }
 
 /// What one partition has.
@@ -64,6 +68,9 @@ struct Description<'a> {
 impl Describe {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<Exit> {
         let options = self.reading.options()?;
+        if let Some(interval) = self.interval.asked() {
+            return self.interval.run(interval, &options, context);
+        }
         let (ranges, counts) = if self.offsets_only {
             (read::ranges(&options)?, None)
         } else {

@@ -1,0 +1,330 @@
+//! `tidegate kafka describe-topic-records --interval`: is everything captured? What comes into the topic in a while from now
+//! on, beside what came to the proxies, or beside a number.
+//!
+//! A request counts as captured with its end, by the time at which the proxy saw it: the interval is the one between the two
+//! looks at the counters, by the proxy's own clock. The topic is read a moment later, since connections that are idle are
+//! flushed about once a second. What is under way at one end weighs against what is under way at the other.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use anyhow::{Context as _, ensure};
+use cutover::Timestamp;
+use proxy::{
+    capture::{
+        kafka::{
+            Options,
+            read::{self, Range},
+        },
+        read::{
+            Chunk,
+            decode::{Observation, What},
+        },
+    },
+    client::Client,
+    config::ControlAddress,
+};
+use serde::Serialize;
+
+use crate::{
+    cli::{Context, Exit},
+    clock,
+};
+
+/// How long after the proxies the topic is read.
+const SETTLE: Duration = Duration::from_secs(2);
+
+/// How often a progress line says how much of the interval is over.
+const PROGRESS: Duration = Duration::from_secs(10);
+
+/// How long a proxy may take to say its counters.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+
+/// The flags of an interval.
+#[derive(Debug, clap::Args)]
+pub(super) struct Interval {
+    /// Count what is captured in so long from now on (such as 60s), beside what is expected; exit with 1 where they differ.
+    #[arg(long = "interval", id = "interval", value_name = "D", value_parser = duration, requires = "expect_from", conflicts_with_all = ["offsets_only", "last"])]
+    length: Option<Duration>,
+
+    /// What is expected: `proxy` for the requests of one side by the counters of our proxies, or a number of requests.
+    #[arg(long, value_name = "proxy|N", value_parser = expected, requires = "interval")]
+    expect_from: Option<Expected>,
+
+    /// By how much they may differ, in percent of what is expected.
+    #[arg(long, value_name = "PERCENT", default_value = "1%", value_parser = percent, requires = "interval")]
+    tolerance: f64,
+
+    /// A proxy's control API, with --expect-from proxy; each proxy that writes into the topic is named.
+    #[arg(long, value_name = "unix:PATH|HOST:PORT", requires = "interval")]
+    proxy: Vec<ControlAddress>,
+
+    /// Whose requests the topic has.
+    #[arg(long, value_name = "SIDE", default_value = "source", requires = "interval")]
+    side: Side,
+
+    /// A file with the token of control APIs over TCP; `TIDEGATE_TOKEN` is read where there is none.
+    #[arg(long, value_name = "FILE", requires = "interval")]
+    token_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expected {
+    Proxy,
+    Requests(u64),
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Side {
+    Source,
+    Target,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("`{text}` is no interval: write seconds or minutes, such as 60s or 5m");
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?);
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    number.checked_mul(seconds).filter(|&seconds| seconds > 0).map(Duration::from_secs).ok_or_else(wrong)
+}
+
+fn expected(text: &str) -> Result<Expected, String> {
+    match text {
+        "proxy" => Ok(Expected::Proxy),
+        number => {
+            number.parse().map(Expected::Requests).map_err(|_| format!("`{text}` is neither `proxy` nor a number"))
+        }
+    }
+}
+
+/// As a share.
+fn percent(text: &str) -> Result<f64, String> {
+    let number = text.trim_end_matches('%').trim_end().parse::<f64>().ok();
+    let number = number.filter(|percent| (0.0..=100.0).contains(percent));
+    number.map(|percent| percent / 100.0).ok_or_else(|| format!("`{text}` is no percentage: write 1%"))
+}
+
+/// What was captured beside what was expected.
+#[derive(Debug, Serialize)]
+struct Beside<'a> {
+    topic: &'a str,
+    seconds: f64,
+    captured: u64,
+    records: u64,
+    /// Records that are none of ours.
+    unreadable: u64,
+    expected: u64,
+    expect_from: &'static str,
+    tolerance: f64,
+    ok: bool,
+}
+
+impl Interval {
+    /// Whether an interval is asked for.
+    pub(super) fn asked(&self) -> Option<Duration> {
+        self.length
+    }
+
+    pub(super) fn run(&self, interval: Duration, options: &Options, context: &Context) -> anyhow::Result<Exit> {
+        let from = self.expect_from.context("say what is expected: --expect-from proxy, or a number")?;
+        ensure!(
+            (from == Expected::Proxy) != self.proxy.is_empty(),
+            "--expect-from proxy and --proxy go together: name the control API of each proxy that writes into the topic"
+        );
+        let clients = self.clients()?;
+        let began = clock::instant();
+        // Before the counters: what is seen after them comes behind these places.
+        let first = ends(options)?;
+        let before = self.counted(&clients, context)?;
+        loop {
+            let left = interval.saturating_sub(began.elapsed());
+            if left.is_zero() {
+                break;
+            }
+            std::thread::sleep(left.min(PROGRESS));
+            let over = began.elapsed().min(interval).as_secs();
+            context.say(&format!("{over} of {} s are over", interval.as_secs()))?;
+        }
+        let after = self.counted(&clients, context)?;
+        std::thread::sleep(SETTLE);
+        let last = ends(options)?;
+        let wanted = last.into_iter().map(|(partition, end)| {
+            // A partition that is new began within the interval.
+            (partition, Range { first: first.get(&partition).copied().unwrap_or(0), end })
+        });
+        let (captured, records, unreadable) = count(options, &wanted.collect(), before.at..after.at)?;
+        let seconds = after.at.since(before.at).as_secs_f64();
+        let (expected, expect_from) = match from {
+            Expected::Proxy => (came(&before.proxies, &after.proxies)?, "proxy"),
+            Expected::Requests(number) => (number, "number"),
+        };
+        let ok = within(captured, expected, self.tolerance);
+        let topic = &options.topic;
+        let beside = Beside {
+            topic,
+            seconds,
+            captured,
+            records,
+            unreadable,
+            expected,
+            expect_from,
+            tolerance: self.tolerance,
+            ok,
+        };
+        if context.json {
+            context.print_json(&beside)?;
+        } else {
+            context.print(&table(&beside))?;
+        }
+        Ok(if ok { Exit::Done } else { Exit::Error })
+    }
+
+    fn clients(&self) -> anyhow::Result<Vec<Client>> {
+        let token = match &self.token_file {
+            Some(path) => Some(
+                std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read the token from {}", path.display()))?,
+            ),
+            None => std::env::var("TIDEGATE_TOKEN").ok(),
+        };
+        let token = token.map(|token| token.trim().to_owned());
+        Ok(self.proxy.iter().map(|address| Client::new(address.clone(), token.clone(), ANSWER_MAX)).collect())
+    }
+
+    /// What the proxies have counted, and when.
+    fn counted(&self, clients: &[Client], context: &Context) -> anyhow::Result<Counted> {
+        context.block_on(async {
+            let mut counted = Counted { at: clock::now(), proxies: Vec::new() };
+            for client in clients {
+                let counters = client.counters().await?;
+                let side = match self.side {
+                    Side::Source => &counters.source,
+                    Side::Target => &counters.target,
+                };
+                if counted.proxies.is_empty() {
+                    counted.at = Timestamp(counters.at_millis);
+                }
+                counted.proxies.push((counters.instance, side.reads.requests + side.writes.requests));
+            }
+            Ok(counted)
+        })
+    }
+}
+
+/// A look at the proxies.
+struct Counted {
+    /// When, by the clock of the first; by ours where there is none.
+    at: Timestamp,
+    /// The instance of each, and how many requests of the side it has had.
+    proxies: Vec<(String, u64)>,
+}
+
+/// How many requests came between two looks at the proxies.
+fn came(before: &[(String, u64)], after: &[(String, u64)]) -> anyhow::Result<u64> {
+    let mut came = 0;
+    for ((instance, before), (now, after)) in before.iter().zip(after) {
+        ensure!(instance == now, "a proxy started again meanwhile, and counts from zero: ask once more");
+        came += after - before;
+    }
+    Ok(came)
+}
+
+/// Where the partitions end now.
+fn ends(options: &Options) -> anyhow::Result<BTreeMap<i32, i64>> {
+    Ok(read::ranges(options)?.into_iter().map(|(partition, range)| (partition, range.end)).collect())
+}
+
+/// How many requests in a part of the topic were seen to end within a time; in how many records, and how many are none of ours.
+fn count(
+    options: &Options,
+    wanted: &BTreeMap<i32, Range>,
+    within: std::ops::Range<Timestamp>,
+) -> anyhow::Result<(u64, u64, u64)> {
+    let mut reader = read::read_within(options, wanted)?;
+    let (mut requests, mut records, mut unreadable) = (0, 0, 0);
+    while let Some(stored) = reader.next_stored().map_err(anyhow::Error::msg)? {
+        match Chunk::decode(&stored.value) {
+            Ok(chunk) => {
+                records += 1;
+                let ended = |seen: &Observation<'_>| matches!(seen.what, Some(What::EndOfMessage { .. }));
+                let ends = chunk.observations().filter(ended).filter(|seen| within.contains(&millis(seen)));
+                requests += ends.count() as u64;
+            }
+            Err(_) => unreadable += 1,
+        }
+    }
+    Ok((requests, records, unreadable))
+}
+
+/// When the proxy saw it.
+fn millis(seen: &Observation<'_>) -> Timestamp {
+    Timestamp(seen.at.seconds().saturating_mul(1000).saturating_add(i64::from(seen.at.nanos() / 1_000_000)))
+}
+
+/// Whether they agree. Where nothing came nothing is shown.
+fn within(captured: u64, expected: u64, tolerance: f64) -> bool {
+    expected > 0 && captured.abs_diff(expected) as f64 <= expected as f64 * tolerance
+}
+
+fn table(beside: &Beside<'_>) -> String {
+    let Beside { topic, seconds, captured, records, unreadable, expected, expect_from, tolerance, ok } = beside;
+    let verdict = match (expected, ok) {
+        (0, _) => "NO: no request came, so nothing is shown".to_owned(),
+        (_, true) => "ok".to_owned(),
+        (_, false) => format!("NO: they differ by more than {} %", tolerance * 100.0),
+    };
+    let share =
+        if *expected > 0 { format!("{:.2} %", *captured as f64 * 100.0 / *expected as f64) } else { "-".into() };
+    let strange =
+        if *unreadable > 0 { format!("; {unreadable} records are not of a capture proxy") } else { String::new() };
+    format!(
+        "{:<30} {:<8} {:<10} {:<10} {:<10} {:<10} VERDICT\n{topic:<30} {:<8} {records:<10} {captured:<10} {expected:<10} \
+         {share:<10} {verdict}\nexpected by {}{strange}\n",
+        "TOPIC",
+        "SECONDS",
+        "RECORDS",
+        "CAPTURED",
+        "EXPECTED",
+        "SHARE",
+        seconds.round(),
+        if *expect_from == "proxy" { "the proxies' counters" } else { "the number given" },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Proves that captured and expected agree up to the tolerance on both sides, and that nothing is no agreement.
+    #[test]
+    fn they_agree_up_to_the_tolerance() {
+        assert!(within(1000, 1000, 0.0) && within(990, 1000, 0.01) && within(1010, 1000, 0.01));
+        assert!(!within(989, 1000, 0.01) && !within(1011, 1000, 0.01) && !within(0, 1000, 0.5));
+        assert!(!within(0, 0, 1.0), "where nothing came nothing is shown");
+    }
+
+    /// Proves that counters are taken as what they rose by, over all proxies, and not across a restart.
+    #[test]
+    fn a_restart_is_not_taken_for_requests() {
+        let look = |one: (&str, u64), two: (&str, u64)| vec![(one.0.to_owned(), one.1), (two.0.to_owned(), two.1)];
+        assert_eq!(came(&look(("a", 5), ("b", 7)), &look(("a", 15), ("b", 7))).unwrap(), 10);
+        let error = came(&look(("a", 5), ("b", 7)), &look(("a", 5), ("c", 9))).unwrap_err().to_string();
+        assert!(error.contains("started again meanwhile"), "{error}");
+    }
+
+    /// Proves what can be said, and what is refused.
+    #[test]
+    fn intervals_and_shares_are_read() {
+        assert_eq!((duration("60s"), duration("2m")), (Ok(Duration::from_mins(1)), Ok(Duration::from_mins(2))));
+        for wrong in ["60", "s", "0s", "1h", "-1s", ""] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!((expected("proxy"), expected("120")), (Ok(Expected::Proxy), Ok(Expected::Requests(120))));
+        assert!(expected("alb").is_err() && expected("-1").is_err());
+        assert_eq!((percent("1%"), percent("0.5 %"), percent("5")), (Ok(0.01), Ok(0.005), Ok(0.05)));
+        assert!(percent("101%").is_err() && percent("few").is_err() && percent("NaN").is_err());
+    }
+}
