@@ -1,5 +1,4 @@
 //! A cutover that relies on captured traffic, with a real broker that is killed in the middle of it.
-#![expect(clippy::print_stdout, reason = "how long an end takes is worth seeing")]
 
 use std::{fs, path::Path, time::Duration};
 
