@@ -81,15 +81,9 @@ pub fn look(options: &Options, group: &str, topic: Option<&str>) -> Result<Group
         return Err(StartError::Missing { topic: topic.to_owned() });
     }
 
-    let groups = consumer.fetch_group_list(Some(group), left()).map_err(failed)?;
+    let groups = settled(left, || consumer.fetch_group_list(Some(group), left())).map_err(failed)?;
     let known = groups.groups().iter().find(|found| found.name() == group);
-    let committed = loop {
-        match committed(&consumer, partitions.clone(), left()) {
-            // Who keeps the group's offsets is being found, or has just taken them over.
-            Err(error) if is_passing(&error) && !left().is_zero() => std::thread::sleep(LOOK),
-            other => break other.map_err(failed)?,
-        }
-    };
+    let committed = settled(left, || committed(&consumer, partitions.clone(), left())).map_err(failed)?;
     let begun: Vec<String> =
         committed.iter().filter(|(_, offset)| offset.is_some()).map(|((topic, _), _)| topic.clone()).collect();
     let mut places = BTreeMap::new();
@@ -103,6 +97,17 @@ pub fn look(options: &Options, group: &str, topic: Option<&str>) -> Result<Group
     read(&consumer, &mut places, left())?;
     let state = known.map(|found| found.state().to_owned());
     Ok(Group { state, members: known.map_or(0, |found| found.members().len()), places })
+}
+
+/// Asks again while the brokers are about to have an answer, and there is time left: who keeps the group's offsets is being
+/// found, or has just taken them over.
+fn settled<T>(left: impl Fn() -> Duration, ask: impl Fn() -> Result<T, KafkaError>) -> Result<T, KafkaError> {
+    loop {
+        match ask() {
+            Err(error) if is_passing(&error) && !left().is_zero() => std::thread::sleep(LOOK),
+            answered => return answered,
+        }
+    }
 }
 
 /// Whether brokers say that another answer is to be had soon.
