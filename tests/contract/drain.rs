@@ -24,9 +24,10 @@ const PHASE_MAX: Duration = Duration::from_mins(3);
 const REST: Duration = Duration::from_millis(80);
 const CLIENTS: usize = 3;
 
-/// How often the client comes that comes seldom, in lab time, and for how long the source must have been silent.
+/// How often the client comes that comes seldom, in lab time, and for how long the source must have been silent: long enough
+/// that a client on a busy machine is not late for it.
 const SELDOM: Duration = Duration::from_mins(5);
-const QUIET_MINUTES: u64 = 7;
+const QUIET_MINUTES: u64 = 15;
 
 /// How many of its pauses a cutover must not take for silence, and how often it comes at most until then.
 const PAUSES: u32 = 3;

@@ -1,7 +1,8 @@
 //! Our own proxies behind a name in DNS: real proxies on addresses of loopback, and a resolver whose answers change.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpStream};
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use cutover::event::CheckOutcome;
 use cutover::{Generation, Share, Timestamp, Weight};
@@ -68,6 +69,10 @@ async fn pods_that_come_must_have_the_share_and_those_that_went_need_not() {
     assert_eq!(reading.action, action, "who stands there is no part of what is recorded");
 
     drop(second);
+    // Its control API ends with its thread, a moment later.
+    while TcpStream::connect((address(2), port)).is_ok() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let error = listener.write(HALF, Generation(2)).await.unwrap_err();
     assert!(error.to_string().contains("127.0.3.2"), "{error}");
     resolver.stand_for(&[address(1), address(3), address(4)]);
