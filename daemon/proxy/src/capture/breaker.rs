@@ -62,6 +62,8 @@ struct Inner {
     pause: Duration,
     why: Option<Arc<str>>,
     opened_times: u64,
+    /// Whether a lost record opened it, and not a look: then only a record shows that it may close.
+    by_record: bool,
 }
 
 impl Breaker {
@@ -78,6 +80,7 @@ impl Breaker {
                 pause: PAUSE_FIRST,
                 why: None,
                 opened_times: 0,
+                by_record: false,
             }),
         }
     }
@@ -137,6 +140,7 @@ impl Breaker {
             self.settle(&mut inner, Position::Closed);
             inner.pause = PAUSE_FIRST;
             inner.until = None;
+            inner.by_record = false;
             tracing::info!("the capture log takes records again");
         }
     }
@@ -145,6 +149,7 @@ impl Breaker {
     pub fn failed(&self, generation: u64, now: Instant, why: &Arc<str>) {
         let mut inner = self.inner();
         if inner.generation == generation && inner.position != Position::Open {
+            inner.by_record = true;
             self.opened(&mut inner, now, why);
         }
     }
@@ -189,6 +194,17 @@ impl Breaker {
         let mut inner = self.inner();
         if inner.position == Position::Open {
             self.settle(&mut inner, Position::HalfOpen);
+        }
+    }
+
+    /// Whether the log is known to take records. One that looks alone found silent and now find well again does, though no
+    /// record has tried it: where nothing is recorded none would.
+    pub fn works(&self) -> bool {
+        let inner = self.inner();
+        match inner.position {
+            Position::Closed => true,
+            Position::HalfOpen => !inner.by_record,
+            Position::Open => false,
         }
     }
 
@@ -270,6 +286,25 @@ mod tests {
             tried.failed(probe, now, &why());
             pause = (pause * 2).min(PAUSE_MAX);
         }
+    }
+
+    /// Proves that a log which a look found silent works again once a look finds it well, with no record to try it, and that
+    /// one which lost a record does not before one is safe.
+    #[test]
+    fn where_nothing_is_recorded_a_look_is_enough() {
+        let breaker = Breaker::new(Reopen::WhenReady);
+        assert!(breaker.works());
+        breaker.open(clock_now(), &why());
+        assert!(!breaker.works());
+        breaker.ready();
+        assert!(breaker.works());
+        let probe = breaker.admit(clock_now()).unwrap();
+        breaker.failed(probe, clock_now(), &why());
+        breaker.ready();
+        assert!(!breaker.works());
+        let probe = breaker.admit(clock_now()).unwrap();
+        breaker.succeeded(probe);
+        assert!(breaker.works());
     }
 
     /// Proves that a probe which ended without a word on the log lets another try.

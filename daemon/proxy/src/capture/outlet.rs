@@ -38,6 +38,7 @@ struct Shared {
     tally: Tally,
     /// The life of the log whose beginning was told.
     life_told: AtomicU64,
+    vanished_told: AtomicU64,
     lag: Lag,
 }
 
@@ -69,6 +70,8 @@ pub struct Figures {
     pub under_way_bytes: usize,
     /// Where the breaker stands.
     pub breaker: Position,
+    /// Whether the log is known to take records.
+    pub works: bool,
     /// How often it opened.
     pub opened_times: u64,
     /// Why it opened the last time.
@@ -88,8 +91,8 @@ impl Capture {
     pub fn new(sink: Arc<dyn Sink>, breaker: Arc<Breaker>, budget_bytes: usize) -> Self {
         let budget = Budget::new(budget_bytes);
         let (ending, tally, lag) = (AtomicBool::new(false), Tally::default(), Lag::new(clock::now()));
-        let life_told = AtomicU64::new(sink.life());
-        Self { shared: Arc::new(Shared { sink, breaker, budget, ending, tally, life_told, lag }) }
+        let (life_told, vanished_told) = (AtomicU64::new(sink.life()), AtomicU64::new(sink.vanished()));
+        Self { shared: Arc::new(Shared { sink, breaker, budget, ending, tally, life_told, vanished_told, lag }) }
     }
 
     /// The way in for one thread; the space of records goes back to `home` once nobody needs it.
@@ -119,6 +122,7 @@ impl Capture {
             refused_breaker: count(&tally.refused_breaker),
             under_way_bytes: budget.used(),
             breaker: breaker.position(),
+            works: breaker.works(),
             opened_times,
             opened_why,
             life: sink.life(),
@@ -309,7 +313,10 @@ impl Outlet {
     /// How many records vanished with earlier lives of the log, said once for each beginning of a new one.
     pub(super) fn vanished(&self) -> Option<u64> {
         let life = self.life();
-        (self.shared.life_told.fetch_max(life, Ordering::AcqRel) < life).then(|| self.shared.sink.vanished())
+        (self.shared.life_told.fetch_max(life, Ordering::AcqRel) < life).then(|| {
+            let all = self.shared.sink.vanished();
+            all.saturating_sub(self.shared.vanished_told.swap(all, Ordering::AcqRel))
+        })
     }
 
     /// Whether the log is known to fail: a write need not wait for its outcome then, and `refuse` answers 503 at once.

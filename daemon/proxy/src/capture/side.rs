@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 
 use regex::bytes::{Regex, RegexBuilder};
 
-use super::{Capture, Position, loss::LossLog};
+use super::{Capture, loss::LossLog};
 use crate::{
     api::{CaptureStatus, Keeping},
     count::SideName,
@@ -69,7 +69,7 @@ impl Captured {
             side: side.word().to_owned(),
             sink: figures.sink.to_owned(),
             on_failure: self.on_failure.word().to_owned(),
-            works: figures.breaker == Position::Closed,
+            works: figures.works,
             failed_why: figures.opened_why.map(|why| why.to_string()),
             failed_times: figures.opened_times,
             safe: figures.safe,
