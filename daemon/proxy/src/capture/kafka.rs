@@ -135,7 +135,7 @@ impl Kafka {
             Ok(partitions) => {
                 let looked = clock::now();
                 if let Ok(ends) = topic::ends(&shared.options, &producer, partitions) {
-                    shared.log.seen(ends, looked);
+                    shared.log.seen(ends, looked, shared.log.life());
                 }
             }
             Err(error @ StartError::Unreachable { .. }) => shared.fail(&error.to_string()),
@@ -352,7 +352,7 @@ impl Shared {
     }
 
     fn look(&self, producer: &Producer, watch: &mut Watch) {
-        let looked = clock::now();
+        let (looked, life) = (clock::now(), self.log.life());
         if self.topic().is_none() {
             match self.check(producer, CHECK_LATE) {
                 Ok(partitions) => tracing::info!(topic = self.options.topic, partitions, "the capture topic is there"),
@@ -403,8 +403,9 @@ impl Shared {
         match short {
             None => {
                 watch.short = false;
-                self.log.seen(ends, looked);
-                self.breaker.ready();
+                if self.log.seen(ends, looked, life) {
+                    self.breaker.ready();
+                }
             }
             // Once more, at once: a leader that has just changed may not know yet.
             Some(_) if !watch.short => {

@@ -77,11 +77,8 @@ impl Released {
         self.writes.push_back((now, life, write));
     }
 
-    /// Forgets what was acknowledged before `sound_until`; answers what went out in an earlier life than this.
+    /// Answers what went out in an earlier life than this, and forgets what of this one was acknowledged before `sound_until`.
     pub(crate) fn gone(&mut self, life: u64, sound_until: Instant) -> Vec<Write> {
-        while self.writes.front().is_some_and(|(at, _, _)| *at < sound_until) {
-            self.writes.pop_front();
-        }
         let mut gone = Vec::new();
         if self.writes.iter().any(|(_, theirs, _)| *theirs < life) {
             self.writes.retain(|(_, theirs, write)| {
@@ -91,6 +88,10 @@ impl Released {
                 }
                 !goes
             });
+        }
+        // After that: the look that showed the new life goes on, and may find the new log sound itself.
+        while self.writes.front().is_some_and(|(at, _, _)| *at < sound_until) {
+            self.writes.pop_front();
         }
         gone
     }
@@ -116,7 +117,8 @@ mod tests {
         released.add(at(3), 0, write(2));
         assert!(released.gone(0, at(2)).is_empty());
         released.add(at(4), 1, write(3));
-        let gone: Vec<u32> = released.gone(1, at(2)).iter().map(|write| write.number).collect();
+        // However late the look that was sound: it was of the new life.
+        let gone: Vec<u32> = released.gone(1, at(4)).iter().map(|write| write.number).collect();
         assert_eq!(gone, [2]);
         assert!(released.gone(1, at(5)).is_empty() && released.writes.is_empty());
         for number in 0..=RELEASED_MAX as u32 {

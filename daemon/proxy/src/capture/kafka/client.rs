@@ -35,6 +35,9 @@ use super::{
 };
 use crate::clock;
 
+/// What stands for an id in librdkafka's lines where a broker did not tell any.
+const NO_ID: &str = "AAAAAAAAAAAAAAAAAAAAAA";
+
 /// What is known of the topic from acknowledgements and looks, and in which life of it.
 #[derive(Debug)]
 pub(super) struct Log {
@@ -50,8 +53,12 @@ pub(super) struct Log {
 struct Ends {
     /// The topic's id, once it is known.
     id: Option<String>,
-    /// When the last look began that found everything there.
+    /// The ids that it had before; one for each time that somebody made it anew.
+    left: Vec<String>,
+    /// When the last look but one began that found everything there: what the last one found may be heard of late.
     sound_until: Instant,
+    /// When the last one did.
+    looked: Instant,
     /// One past the last offset that was acknowledged to us, a partition.
     acknowledged: BTreeMap<i32, i64>,
     /// The highest end that a look has shown, a partition.
@@ -137,17 +144,27 @@ impl Log {
         expected
     }
 
-    /// A look that began at `looked` showed these ends, no less than was [`Self::expected`] by then.
-    pub(super) fn seen(&self, seen: BTreeMap<i32, i64>, looked: Instant) {
+    /// A look that began at `looked`, in the life `life`, showed these ends, no less than was [`Self::expected`] by then;
+    /// `false` if another life has begun meanwhile, of which they say nothing.
+    pub(super) fn seen(&self, seen: BTreeMap<i32, i64>, looked: Instant, life: u64) -> bool {
         let mut ends = self.ends();
+        if life != self.life() {
+            return false;
+        }
         ends.seen = seen;
-        ends.sound_until = looked;
+        ends.sound_until = std::mem::replace(&mut ends.looked, looked);
+        true
     }
 
     /// The topic has this id.
     fn identified(&self, id: &str) {
         let mut ends = self.ends();
+        // Brokers that have not heard of the change yet tell the id that was before.
+        if id == NO_ID || ends.left.iter().any(|left| left == id) {
+            return;
+        }
         if let Some(known) = ends.id.replace(id.to_owned()).filter(|known| known != id) {
+            ends.left.push(known.clone());
             self.begin_anew(&mut ends, &format!("its id is {id}, and was {known}"));
             ends.id = Some(id.to_owned());
         }
@@ -161,7 +178,8 @@ impl Log {
     fn begin_anew(&self, ends: &mut Ends, why: &str) {
         let vanished = ends.records;
         // Its id is not known any more, unless that is what showed it.
-        *ends = Ends::new(ends.sound_until, ends.vanished + vanished, Some(why.to_owned()));
+        let (left, vanished_before) = (std::mem::take(&mut ends.left), ends.vanished);
+        *ends = Ends { left, ..Ends::new(ends.sound_until, vanished_before + vanished, Some(why.to_owned())) };
         self.life.fetch_add(1, Ordering::AcqRel);
         tracing::error!(vanished, why, "the capture topic was deleted and made anew: what it had acknowledged is gone");
         self.breaker.open(clock::now(), &format!("the topic was deleted and made anew: {why}").into());
@@ -171,7 +189,17 @@ impl Log {
 impl Ends {
     fn new(sound_until: Instant, vanished: u64, why: Option<String>) -> Self {
         let (acknowledged, seen) = (BTreeMap::new(), BTreeMap::new());
-        Self { id: None, sound_until, acknowledged, seen, records: 0, vanished, why }
+        Self {
+            id: None,
+            left: Vec::new(),
+            sound_until,
+            looked: sound_until,
+            acknowledged,
+            seen,
+            records: 0,
+            vanished,
+            why,
+        }
     }
 }
 
@@ -259,8 +287,8 @@ pub(super) fn lost(error: &KafkaError) -> Lost {
         Some(Code::MessageTimedOut | Code::OperationTimedOut) => {
             Lost::perhaps(Why::TimedOut, "the broker did not acknowledge in time")
         }
-        Some(Code::PurgeQueue) => Lost::new(Why::Ending, detail),
-        Some(Code::PurgeInflight) => Lost::perhaps(Why::Ending, detail),
+        // What was sent and is to be sent again waits in the queue, too.
+        Some(Code::PurgeQueue | Code::PurgeInflight) => Lost::perhaps(Why::Ending, detail),
         Some(Code::MessageSizeTooLarge | Code::InvalidRecord | Code::InvalidMessageSize) => {
             Lost::new(Why::Unfit, detail)
         }
@@ -320,6 +348,12 @@ mod tests {
         said(&hooks("t"), "[thrd:main]: Topic t changed id from AAAAAAAAAAAAAAAAAAAAAA to two");
         assert_eq!((log.life(), log.breaker.position()), (1, Position::Open));
         assert_eq!(log.vanished(), (1, Some("its id is two, and was one".to_owned())));
+        // A broker that tells none, and one that has not heard of the change.
+        said(&hooks("t"), "[thrd:main]: Topic t changed id from two to AAAAAAAAAAAAAAAAAAAAAA");
+        said(&hooks("t"), "[thrd:main]: Topic t changed id from AAAAAAAAAAAAAAAAAAAAAA to one");
+        said(&hooks("t"), "[thrd:main]: Topic t changed id from one to two");
+        assert_eq!(log.life(), 1);
+        assert!(!log.seen(BTreeMap::new(), clock::now(), 0), "a look that began before it says nothing of it");
         assert!(matches!(log.acknowledge(0, 0, 50), Verdict::Lost(_)), "sent before");
         assert_eq!(log.acknowledge(1, 0, 4), Verdict::Safe);
         assert_eq!(log.life(), 1);
@@ -331,7 +365,7 @@ mod tests {
     fn other_writers_are_no_replacement() {
         let log = log();
         assert_eq!(log.acknowledge(0, 0, 5), Verdict::Safe);
-        log.seen(BTreeMap::from([(0, 100), (1, 7)]), clock::now());
+        assert!(log.seen(BTreeMap::from([(0, 100), (1, 7)]), clock::now(), 0));
         assert_eq!(log.acknowledge(0, 0, 50), Verdict::Safe);
         assert_eq!(log.expected(), BTreeMap::from([(0, 100), (1, 7)]));
     }
