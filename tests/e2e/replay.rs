@@ -95,12 +95,9 @@ fn captured(brokers: &str, records: usize) {
     producer.flush(PATIENCE).expect("the broker takes them");
 }
 
-/// What the verb says of the group.
+/// What the verb says of the group, which is not there before its first member is.
 fn described(brokers: &str) -> Value {
-    verb(&["kafka", "describe-consumer-group", "--kafka", brokers, "--group", GROUP, "--json"], &[])
-        .expect(0)
-        .json()
-        .remove(0)
+    verb(&["kafka", "describe-consumer-group", "--kafka", brokers, "--group", GROUP, "--json"], &[]).json().remove(0)
 }
 
 /// Waits until the verb says so.
