@@ -247,6 +247,16 @@ pub enum CheckOutcome {
     Unknown,
 }
 
+impl CheckOutcome {
+    /// Whether it stands in the way.
+    pub fn stops(self) -> bool {
+        match self {
+            Self::Pass | Self::Warn => false,
+            Self::Fail | Self::Unknown => true,
+        }
+    }
+}
+
 /// The balancer as it was read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Reading {

@@ -156,8 +156,7 @@ fn checks(cutover: &Cutover, blockers: &mut Vec<Blocker>) {
         let text = format!("the last checks are {} s old", cutover.budgets.unchecked.as_secs());
         blockers.push(blocker(BlockerKind::Checks, text));
     }
-    let stops = |check: &&Check| matches!(check.outcome, CheckOutcome::Fail | CheckOutcome::Unknown);
-    for check in cutover.checks.iter().filter(|check| check.about == About::Fleet).filter(stops) {
+    for check in cutover.checks.iter().filter(|check| check.about == About::Fleet && check.outcome.stops()) {
         blockers.push(blocker(BlockerKind::Checks, told(check)));
     }
 }

@@ -8,18 +8,14 @@
 use std::time::Duration;
 
 use super::bake;
+use crate::captured::known;
+pub(super) use crate::captured::relies;
 use crate::cutover::{Blocker, BlockerKind, Cutover, Phase};
-use crate::event::{About, Check, CheckOutcome};
-use crate::policy::CaptureNeed;
+use crate::event::Check;
 use crate::units::{Share, Timestamp};
 
 /// How long ago capture may have been looked at for writes to be moved.
 pub(super) const FRESH: Duration = Duration::from_secs(10);
-
-/// Whether the cutover relies on capture.
-pub(super) fn relies(cutover: &Cutover) -> bool {
-    cutover.policy.capture.need == CaptureNeed::Required
-}
 
 /// Whether what comes next gives the target more of the writes than it has. What is not known counts as nothing.
 fn moves_writes(cutover: &Cutover) -> bool {
@@ -40,14 +36,9 @@ fn moves_writes(cutover: &Cutover) -> bool {
     }
 }
 
-/// What is known of capture.
-fn known(cutover: &Cutover) -> impl Iterator<Item = &Check> {
-    cutover.checks.iter().filter(|check| check.about == About::Capture)
-}
-
 /// What is wrong with capture, or not known of it.
 pub(super) fn wrong(cutover: &Cutover) -> impl Iterator<Item = &Check> {
-    known(cutover).filter(|check| matches!(check.outcome, CheckOutcome::Fail | CheckOutcome::Unknown))
+    known(cutover).filter(|check| check.outcome.stops())
 }
 
 /// Capture, as blockers of a start and of steps that move writes.

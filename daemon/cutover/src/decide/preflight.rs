@@ -86,8 +86,7 @@ pub(super) fn checked(turn: &mut Turn, checks: &[Check], begun: Timestamp) {
     turn.next.budgets.unchecked = Duration::ZERO;
     turn.next.checked = Some(begun);
     turn.next.checks = checks.to_vec();
-    let wrong =
-        checks.iter().filter(|check| matches!(check.outcome, CheckOutcome::Fail | CheckOutcome::Unknown)).count();
+    let wrong = checks.iter().filter(|check| check.outcome.stops()).count();
     turn.note("checked", format!("{} checks, {wrong} of them stand in the way", checks.len()));
 }
 

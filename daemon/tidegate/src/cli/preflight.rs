@@ -63,7 +63,7 @@ pub struct Preflight {
 
 /// Whether nothing in the list stands in the way.
 fn is_clear(checks: &[Check]) -> bool {
-    checks.iter().all(|check| matches!(check.outcome, CheckOutcome::Pass | CheckOutcome::Warn))
+    !checks.iter().any(|check| check.outcome.stops())
 }
 
 /// The list for a person.

@@ -279,7 +279,7 @@ impl AlbFleet {
         }
         let checks = self.read_settings().await;
         // What could not be found out, or is to be mended, is asked again the next time.
-        if checks.iter().all(|check| matches!(check.outcome, CheckOutcome::Pass | CheckOutcome::Warn)) {
+        if !checks.iter().any(|check| check.outcome.stops()) {
             *self.settings.lock().expect("nobody panics while holding it") = Some((now, checks.clone()));
         }
         checks
