@@ -46,7 +46,7 @@ pub(super) struct Log {
     /// Acknowledgements since the start, for the watch: a broker that acknowledges is not dead.
     acknowledged: AtomicU64,
     ends: Mutex<Ends>,
-    complaint: Mutex<Option<(RDKafkaErrorCode, String)>>,
+    complaint: Mutex<Complaint>,
 }
 
 #[derive(Debug)]
@@ -102,7 +102,7 @@ impl Log {
     }
 
     /// What librdkafka complained of last, and forgets it.
-    pub(super) fn take_complaint(&self) -> Option<(RDKafkaErrorCode, String)> {
+    pub(super) fn take_complaint(&self) -> Complaint {
         self.complaint.lock().expect("nobody panics while holding it").take()
     }
 
@@ -239,20 +239,31 @@ impl ClientContext for Hooks {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "librdkafka");
-        if let Some(code) = error.rdkafka_error_code() {
-            let mut complaint = self.log.complaint.lock().expect("nobody panics while holding it");
-            // "All brokers down" follows the reason and would hide it.
-            if code != RDKafkaErrorCode::AllBrokersDown || complaint.is_none() {
-                *complaint = Some((code, reason.to_owned()));
-            }
-        }
+        complain(&mut self.log.complaint.lock().expect("nobody panics while holding it"), &error, reason);
     }
 
     fn generate_oauth_token(&self, _config: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
-        let provider = self.tokens.as_ref().ok_or("no token provider was given")?;
-        let token = provider.token()?;
-        Ok(OAuthToken { token: token.value.0, principal_name: token.principal, lifetime_ms: token.expires_unix_millis })
+        Ok(token(self.tokens.as_deref())?)
     }
+}
+
+/// What librdkafka complained of last.
+pub(super) type Complaint = Option<(RDKafkaErrorCode, String)>;
+
+/// Keeps what it complains of.
+pub(super) fn complain(last: &mut Complaint, error: &KafkaError, reason: &str) {
+    if let Some(code) = error.rdkafka_error_code() {
+        // "All brokers down" follows the reason and would hide it.
+        if code != RDKafkaErrorCode::AllBrokersDown || last.is_none() {
+            *last = Some((code, reason.to_owned()));
+        }
+    }
+}
+
+/// A token as librdkafka wants it.
+pub(super) fn token(provider: Option<&dyn TokenProvider>) -> Result<OAuthToken, String> {
+    let token = provider.ok_or("no token provider was given")?.token()?;
+    Ok(OAuthToken { token: token.value.0, principal_name: token.principal, lifetime_ms: token.expires_unix_millis })
 }
 
 /// A record that librdkafka has.

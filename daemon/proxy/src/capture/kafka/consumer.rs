@@ -11,10 +11,11 @@ use rdkafka::{
     client::OAuthToken,
     config::RDKafkaLogLevel,
     consumer::{BaseConsumer, Consumer as _, ConsumerContext},
-    error::{KafkaError, RDKafkaErrorCode},
+    error::KafkaError,
 };
 
 use super::{
+    client::{Complaint, complain, token},
     settings::{Options, TokenProvider},
     topic::{StartError, is_final},
 };
@@ -81,7 +82,7 @@ struct Heard {
     /// Whether a token was there when the last one was asked for.
     token: Option<Result<(), String>>,
     /// What librdkafka complained of last.
-    complaint: Option<(RDKafkaErrorCode, String)>,
+    complaint: Complaint,
 }
 
 impl Hooks {
@@ -99,21 +100,13 @@ impl ClientContext for Hooks {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "librdkafka");
-        if let Some(code) = error.rdkafka_error_code() {
-            let complaint = &mut self.heard().complaint;
-            // "All brokers down" follows the reason and would hide it.
-            if code != RDKafkaErrorCode::AllBrokersDown || complaint.is_none() {
-                *complaint = Some((code, reason.to_owned()));
-            }
-        }
+        complain(&mut self.heard().complaint, &error, reason);
     }
 
     fn generate_oauth_token(&self, _config: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
-        let provider = self.tokens.as_ref().ok_or("no token provider was given")?;
-        let token = provider.token();
+        let token = token(self.tokens.as_deref());
         self.heard().token = Some(token.as_ref().map(drop).map_err(String::clone));
-        let token = token?;
-        Ok(OAuthToken { token: token.value.0, principal_name: token.principal, lifetime_ms: token.expires_unix_millis })
+        Ok(token?)
     }
 }
 
