@@ -45,8 +45,10 @@ pub(crate) use self::proxy::capture as capture_flags;
 
 use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context as _;
 use clap::{CommandFactory as _, Parser, Subcommand};
 
 /// How a verb ended; the numbers are documented and scripts rely on them.
@@ -338,6 +340,18 @@ fn translated(mut args: Vec<OsString>) -> Result<Vec<OsString>, String> {
 #[derive(Debug, thiserror::Error)]
 #[error("nobody reads what is printed")]
 struct ReaderGone;
+
+/// The token of control APIs over TCP: what the file holds, or the environment where none is named.
+fn token(file: Option<&Path>) -> anyhow::Result<Option<String>> {
+    let token = match file {
+        Some(path) => {
+            let read = std::fs::read_to_string(path);
+            Some(read.with_context(|| format!("cannot read the token from {}", path.display()))?)
+        }
+        None => std::env::var(crate::run::TOKEN).ok(),
+    };
+    Ok(token.map(|token| token.trim().to_owned()))
+}
 
 fn printed(written: std::io::Result<()>) -> anyhow::Result<()> {
     match written {

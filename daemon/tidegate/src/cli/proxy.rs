@@ -495,12 +495,7 @@ fn control(address: ControlAddress, token_file: Option<&Path>) -> anyhow::Result
     match address {
         ControlAddress::Unix(path) => Ok(Control::Unix(path)),
         ControlAddress::Tcp(address) => {
-            let token = match token_file {
-                Some(path) => std::fs::read_to_string(path)
-                    .with_context(|| format!("cannot read the token from {}", path.display()))?,
-                None => std::env::var("TIDEGATE_TOKEN").unwrap_or_default(),
-            };
-            let token = token.trim().to_owned();
+            let token = super::token(token_file)?.unwrap_or_default();
             ensure!(
                 !token.is_empty(),
                 "the control API on {address} needs a token: set TIDEGATE_TOKEN or name --token-file, or use unix:PATH"

@@ -12,7 +12,6 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Context as _;
 use proxy::capture::{
     kafka::{Options, read},
     read::{Chunk, decode::What},
@@ -219,14 +218,7 @@ impl Verify {
         if self.proxy.is_empty() {
             return Ok(Part { what, ok: None, evidence: "not asked: name --proxy, a control address".to_owned() });
         }
-        let token = match &self.token_file {
-            Some(path) => Some(
-                std::fs::read_to_string(path)
-                    .with_context(|| format!("cannot read the token from {}", path.display()))?,
-            ),
-            None => std::env::var("TIDEGATE_TOKEN").ok(),
-        };
-        let token = token.map(|token| token.trim().to_owned());
+        let token = crate::cli::token(self.token_file.as_deref())?;
         let Known { remotes, failed } = Proxies::at(self.proxy.iter().cloned(), token.as_deref()).now().await;
         let mut ill: Vec<String> = failed.into_iter().collect();
         let mut losses = 0;

@@ -183,14 +183,7 @@ impl Interval {
     }
 
     fn clients(&self) -> anyhow::Result<Vec<Client>> {
-        let token = match &self.token_file {
-            Some(path) => Some(
-                std::fs::read_to_string(path)
-                    .with_context(|| format!("cannot read the token from {}", path.display()))?,
-            ),
-            None => std::env::var("TIDEGATE_TOKEN").ok(),
-        };
-        let token = token.map(|token| token.trim().to_owned());
+        let token = crate::cli::token(self.token_file.as_deref())?;
         Ok(self.proxy.iter().map(|address| Client::new(address.clone(), token.clone(), ANSWER_MAX)).collect())
     }
 
