@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use super::{CutoverFiles, Render};
+use super::{CutoverFiles, Render, nobody};
 
 /// Where the daemon keeps what it must not lose.
 const STATE: &str = "/var/lib/tidegate";
@@ -83,13 +83,7 @@ impl Render<'_> {
             "automountServiceAccountToken": false,
             "enableServiceLinks": false,
             "terminationGracePeriodSeconds": 15,
-            "securityContext": {
-                "runAsNonRoot": true,
-                "runAsUser": 65532,
-                "runAsGroup": 65532,
-                "fsGroup": 65532,
-                "seccompProfile": { "type": "RuntimeDefault" },
-            },
+            "securityContext": nobody(),
             "containers": [{
                 "name": "daemon",
                 "image": self.options.image,

@@ -121,6 +121,17 @@ struct Render<'a> {
     options: &'a Options,
 }
 
+/// A pod's user, who may do nothing.
+fn nobody() -> Value {
+    json!({
+        "runAsNonRoot": true,
+        "runAsUser": 65532,
+        "runAsGroup": 65532,
+        "fsGroup": 65532,
+        "seccompProfile": { "type": "RuntimeDefault" },
+    })
+}
+
 impl Render<'_> {
     fn labels(&self) -> Value {
         json!({
@@ -390,13 +401,7 @@ impl Render<'_> {
             "automountServiceAccountToken": false,
             "enableServiceLinks": false,
             "terminationGracePeriodSeconds": FORGOTTEN_SECONDS + DRAIN_SECONDS + 5,
-            "securityContext": {
-                "runAsNonRoot": true,
-                "runAsUser": 65532,
-                "runAsGroup": 65532,
-                "fsGroup": 65532,
-                "seccompProfile": { "type": "RuntimeDefault" },
-            },
+            "securityContext": nobody(),
             // Soft: on a small cluster two pods on a node are better than one pod.
             "topologySpreadConstraints": [{
                 "maxSkew": 1,
