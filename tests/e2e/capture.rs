@@ -51,6 +51,13 @@ const CLIENTS: u32 = 4;
 /// How long each part lasts: with the broker, without it, and with it again.
 const PART: Duration = Duration::from_secs(4);
 
+/// A client's connection to the proxy.
+fn connected(port: u16) -> TcpStream {
+    let stream = TcpStream::connect(("127.0.0.1", port)).expect("the proxy listens");
+    stream.set_read_timeout(Some(ANSWER_MAX)).expect("a timeout");
+    stream
+}
+
 /// One client: writes documents until it is told to stop. Answers which were acknowledged to it.
 fn client(port: u16, number: u32, stop: &AtomicBool) -> BTreeSet<String> {
     let mut acknowledged = BTreeSet::new();
@@ -60,11 +67,7 @@ fn client(port: u16, number: u32, stop: &AtomicBool) -> BTreeSet<String> {
             break;
         }
         let id = format!("{number}-{document}");
-        let mut stream = connection.take().unwrap_or_else(|| {
-            let stream = TcpStream::connect(("127.0.0.1", port)).expect("the proxy listens");
-            stream.set_read_timeout(Some(ANSWER_MAX)).expect("a timeout");
-            stream
-        });
+        let mut stream = connection.take().unwrap_or_else(|| connected(port));
         match write(&mut stream, &id) {
             Ok(status) => {
                 if status == 201 {

@@ -1,6 +1,7 @@
 //! What the unit tests of this package share: a policy and a cutover to work with.
 
 use cutover::{Cutover, Policy, Timestamp};
+use proxy::api::Status;
 
 /// When the tests' time begins.
 pub(crate) const START: Timestamp = Timestamp(1_800_000_000_000);
@@ -41,4 +42,23 @@ pub(crate) fn policy(service: &str) -> Policy {
 /// A cutover of that policy that waits to be started.
 pub(crate) fn cutover(service: &str) -> Cutover {
     Cutover::new(format!("{service}-1"), policy(service), START)
+}
+
+/// What a proxy says of itself that has this share, and nothing else to tell.
+pub(crate) fn status(per_mille: u16) -> Status {
+    Status {
+        instance: "1".to_owned(),
+        version: "1".to_owned(),
+        uptime_millis: 1,
+        reads: per_mille,
+        writes: per_mille,
+        generation: 0,
+        draining: false,
+        awaits_weight: false,
+        armed: None,
+        fired: None,
+        source: Vec::new(),
+        target: Vec::new(),
+        capture: Vec::new(),
+    }
 }

@@ -30,7 +30,7 @@ use tidegate_tests::{
     },
 };
 
-use super::{ANSWER_MAX, START_MAX, captured, cluster::Cluster, topic, write};
+use super::{START_MAX, captured, cluster::Cluster, connected, topic, write};
 use crate::support::{assert_quiet, control};
 
 /// The policies.
@@ -215,11 +215,7 @@ fn client(port: u16, number: u32, stop: &AtomicBool) -> Told {
             break;
         }
         let id = format!("{number}-{document}");
-        let mut stream = connection.take().unwrap_or_else(|| {
-            let stream = TcpStream::connect(("127.0.0.1", port)).expect("the proxy listens");
-            stream.set_read_timeout(Some(ANSWER_MAX)).expect("a timeout");
-            stream
-        });
+        let mut stream = connection.take().unwrap_or_else(|| connected(port));
         // A connection may end; what became of its last write is then not known to its client.
         if let Ok(status) = write(&mut stream, &id) {
             match status {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use cutover::event::{Check, CheckOutcome};
 use proxy::api::Status;
 
-use super::Fleet;
+use super::{ALL, Fleet};
 use crate::port::Answer;
 use crate::proxies::{Known, Proxies, Remote, each};
 
@@ -19,9 +19,6 @@ pub struct WithProxies {
     source: Proxies,
     target: Proxies,
 }
-
-/// The share of everything, in per mille.
-const ALL: u16 = 1000;
 
 impl WithProxies {
     /// Looks after `fleet`, and after the proxies behind its source and its target.
@@ -97,25 +94,11 @@ mod tests {
     use proxy::config::ControlAddress;
 
     use super::*;
+    use crate::testing;
 
     fn answer(path: &str, share: Option<u16>) -> (Remote, Result<Status, String>) {
         let address: ControlAddress = format!("unix:{path}").parse().expect("it is an address");
-        let status = |share| Status {
-            instance: "1".to_owned(),
-            version: "1".to_owned(),
-            uptime_millis: 1,
-            reads: share,
-            writes: share,
-            generation: 0,
-            draining: false,
-            awaits_weight: false,
-            armed: None,
-            fired: None,
-            source: Vec::new(),
-            target: Vec::new(),
-            capture: Vec::new(),
-        };
-        (Remote::api(address, None), share.map(status).ok_or_else(|| format!("{path} is silent")))
+        (Remote::api(address, None), share.map(testing::status).ok_or_else(|| format!("{path} is silent")))
     }
 
     /// Proves that one silent proxy of several is named and stops nothing, that a side of which none answers is unknown, and

@@ -12,16 +12,13 @@ use cutover::event::{Check, CheckOutcome};
 use cutover::policy::{CaptureNeed, CapturePolicy};
 use proxy::api::{CaptureStatus, Status};
 
-use super::Fleet;
+use super::{ALL, Fleet};
 use crate::clock::{Clock, rfc3339};
 use crate::port::Answer;
 use crate::proxies::{Known, Proxies, each};
 
 /// What a proxy that does not answer is called for.
 const REACH: &str = "start the proxy, let this machine reach it, or take it out of the policy if it has no clients";
-
-/// The full share, in per mille.
-const ALL: u16 = 1000;
 
 /// A proxy by its name, with what it told.
 type Told = (String, Result<Status, String>);
@@ -250,6 +247,7 @@ mod tests {
     use proxy::api::Keeping;
 
     use super::*;
+    use crate::testing;
 
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
@@ -287,21 +285,7 @@ mod tests {
     }
 
     fn proxy(name: &str, capture: Vec<CaptureStatus>) -> Told {
-        let status = Status {
-            instance: "1".to_owned(),
-            version: "1".to_owned(),
-            uptime_millis: 1,
-            reads: 0,
-            writes: 0,
-            generation: 0,
-            awaits_weight: false,
-            draining: false,
-            armed: None,
-            fired: None,
-            source: Vec::new(),
-            target: Vec::new(),
-            capture,
-        };
+        let status = Status { capture, ..testing::status(0) };
         (name.to_owned(), Ok(status))
     }
 
@@ -324,7 +308,7 @@ mod tests {
     fn a_whole_capture_passes() {
         let told = changed(|_| {});
         assert_eq!(wrong(&policy(), &told), Vec::<String>::new());
-        let mut cutover = crate::testing::cutover("search");
+        let mut cutover = testing::cutover("search");
         cutover.checks = judge(&policy(), &told, NOW);
         assert_eq!(captured::told(&cutover), None, "it does not rely on capture");
         Arc::make_mut(&mut cutover.policy).capture = policy();

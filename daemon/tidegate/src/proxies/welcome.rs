@@ -67,23 +67,10 @@ pub async fn give(newcomer: &Remote, given: &Given) -> Result<(), RemoteError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing;
 
     fn status(share: u16, awaits_weight: bool) -> Status {
-        Status {
-            instance: "1".to_owned(),
-            version: "1".to_owned(),
-            uptime_millis: 1,
-            reads: share,
-            writes: share,
-            generation: 0,
-            draining: false,
-            awaits_weight,
-            armed: None,
-            fired: None,
-            source: Vec::new(),
-            target: Vec::new(),
-            capture: Vec::new(),
-        }
+        Status { awaits_weight, ..testing::status(share) }
     }
 
     /// Proves that newcomers are given what all the others have; nothing while those disagree; and where there are no others,
