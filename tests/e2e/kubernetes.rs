@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{BufRead as _, BufReader, Write as _},
     net::TcpListener,
+    path::Path,
     process::{Command, Output},
     sync::mpsc,
     time::Duration,
@@ -48,6 +49,39 @@ traffic:
   replayers: {}
 "#;
 
+/// What the other file does not say.
+const OTHERWISE: &str = r#"
+sourceClusters:
+  legacy: {endpoint: "https://legacy:9200", version: "ES 7.10.2", allowInsecure: true}
+targetClusters: {}
+kafkaClusterConfiguration:
+  secured: {autoCreate: {topicSpecOverrides: {partitions: 2, replicas: 2}}}
+  plain: {autoCreate: {auth: {type: none}, topicSpecOverrides: {partitions: 4, config: {"retention.ms": 86400000, "cleanup.policy": delete}}}}
+  external: {existing: {kafkaConnection: "b1:9093,b2:9093", auth: {type: scram-sha-512, secretName: user, caSecretName: ca}}}
+  msk: {existing: {kafkaConnection: "b1:9098", enableMSKAuth: true}}
+traffic:
+  proxies:
+    named:
+      source: legacy
+      kafka: secured
+      proxyConfig:
+        listenPort: 9201
+        tls: {mode: certManager, issuerRef: {name: own, kind: Issuer}, commonName: search, dnsNames: [search.example.com], duration: 24h, renewBefore: 8h}
+    open:
+      source: legacy
+      kafka: plain
+      proxyConfig: {listenPort: 9202}
+    shown:
+      source: legacy
+      kafka: external
+      proxyConfig: {listenPort: 9203, tls: {mode: existingSecret, secretName: shown}, clientAuth: {trustedClientCaFile: /etc/proxy-tls/ca.crt}}
+    managed:
+      source: legacy
+      kafka: msk
+      proxyConfig: {listenPort: 9204, tls: {mode: plaintext}, resources: {requests: {cpu: 500m}, limits: {memory: 3Gi}}}
+  replayers: {}
+"#;
+
 fn lines(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
@@ -58,32 +92,46 @@ fn object<'a>(items: &'a [Value], kind: &str, name: &str) -> &'a Value {
     items.iter().find(found).unwrap_or_else(|| panic!("no {kind} `{name}`"))
 }
 
+/// The kinds of other projects, which have one version each here.
+const OTHERS: [&str; 3] = ["Certificate", "KafkaTopic", "KafkaUser"];
+
+/// Holds a folder's file of manifests in YAML against the published schemas, and against `manifests.json` beside it.
+fn validate(folder: &Path, yaml: &str) -> Output {
+    let mut command = manifest_validator();
+    command.args([folder.join(yaml), folder.join("manifests.json")]).args(VERSIONS);
+    command.output().expect("tests/run has installed the validator")
+}
+
+/// Renders into a folder by these arguments, proves that each object of it is valid by the published schemas, and that YAML and
+/// JSON say the same; the objects, and what was said beside them.
+fn rendered(folder: &Path, arguments: &[&str]) -> (Vec<Value>, String) {
+    let render = |more: &[&str]| verb(&[&["kubernetes", "render"], arguments, more].concat(), &[]).expect(0);
+    let (yaml, json) = (render(&[]), render(&["--json"]));
+    fs::write(folder.join("manifests.yaml"), &yaml.out).unwrap();
+    fs::write(folder.join("manifests.json"), &json.out).unwrap();
+    let output = validate(folder, "manifests.yaml");
+    assert!(output.status.success(), "{}", lines(&output));
+    let items = json.json().remove(0)["items"].as_array().cloned().unwrap();
+    for item in &items {
+        let (kind, name) = (item["kind"].as_str().unwrap(), item["metadata"]["name"].as_str().unwrap());
+        let versions = if OTHERS.contains(&kind) { 1 } else { VERSIONS.len() };
+        let held = format!("{kind}/{name}: valid in ");
+        assert_eq!(lines(&output).matches(&held).count(), versions, "{held}\n{}", lines(&output));
+    }
+    (items, yaml.err)
+}
+
 /// Proves that what is rendered is valid by the schemas of the oldest and the newest version, says in YAML what it says in
-/// JSON, and says what the workflow file says; and that a field that is not known would be found.
+/// JSON, and says what the workflow file says.
 #[test]
 fn manifests_are_valid_by_the_published_schemas() {
     let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name).display().to_string();
-    fs::write(at("workflow.yaml"), WORKFLOW.replace("SOURCE", "9200")).unwrap();
-    let render =
-        |more: &[&str]| verb(&[&["kubernetes", "render", "--from-workflow", &at("workflow.yaml")], more].concat(), &[]);
-    let yaml = render(&[]).expect(0);
-    let json = render(&["--json"]).expect(0);
-    fs::write(at("manifests.yaml"), &yaml.out).unwrap();
-    fs::write(at("manifests.json"), &json.out).unwrap();
-    let validate = |yaml: &str| {
-        let mut command = manifest_validator();
-        command.args([at(yaml), at("manifests.json")]).args(VERSIONS);
-        command.output().expect("tests/run has installed the validator")
-    };
-    let output = validate("manifests.yaml");
-    assert!(output.status.success(), "{}", lines(&output));
-    // Six objects of Kubernetes' own for each of two proxies, in each version; a Certificate, a topic and a user for the one
-    // that captures.
-    assert_eq!(lines(&output).matches(": valid in ").count(), 2 * 6 * VERSIONS.len(), "{}", lines(&output));
-    assert_eq!(lines(&output).matches(": of another project").count(), 3, "{}", lines(&output));
+    let file = folder.path().join("workflow.yaml").display().to_string();
+    fs::write(&file, WORKFLOW.replace("SOURCE", "9200")).unwrap();
+    let (items, _) = rendered(folder.path(), &["--from-workflow", &file]);
+    // Six objects of Kubernetes' own for each of two proxies; a Certificate, a topic and a user for the one that captures.
+    assert_eq!(items.len(), 2 * 6 + 3, "{items:?}");
 
-    let items = json.json().remove(0)["items"].as_array().cloned().unwrap();
     assert!(items.iter().all(|item| item["metadata"]["namespace"] == "ma"), "{items:?}");
     assert_eq!(object(&items, "Deployment", "capture")["spec"]["replicas"], 3);
     assert_eq!(object(&items, "PodDisruptionBudget", "capture")["spec"]["minAvailable"], 2);
@@ -99,11 +147,69 @@ fn manifests_are_valid_by_the_published_schemas() {
     let config = object(&items, "ConfigMap", "capture-workflow");
     assert_eq!(config["data"]["workflow.yaml"], WORKFLOW.replace("SOURCE", "9200"));
     assert_eq!(object(&items, "Service", "relay")["spec"]["type"], "ClusterIP");
+}
 
-    fs::write(at("rogue.yaml"), yaml.out.replacen("minReadySeconds:", "minimumReadySeconds:", 1)).unwrap();
-    let rogue = validate("rogue.yaml");
-    assert_eq!(rogue.status.code(), Some(1), "{}", lines(&rogue));
-    assert!(lines(&rogue).contains("minimumReadySeconds"), "{}", lines(&rogue));
+/// Proves that the schemas find what is wrong: in each kind a field that is not known, and values that the projects' own
+/// definitions refuse.
+#[test]
+fn a_field_that_no_schema_knows_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let file = at("workflow.yaml").display().to_string();
+    fs::write(&file, WORKFLOW.replace("SOURCE", "9200")).unwrap();
+    rendered(folder.path(), &["--from-workflow", &file, "--proxy", "capture"]);
+    let sound = fs::read_to_string(at("manifests.yaml")).unwrap();
+    let mistakes = [
+        ("Deployment/capture: 1.30: spec", "minReadySeconds:", "minimumReadySeconds:"),
+        ("Certificate/capture-tls: cert-manager 1.17.1: spec", "renewBefore:", "renewalBefore:"),
+        ("Certificate/capture-tls: cert-manager 1.17.1: spec.privateKey", "encoding:", "coding:"),
+        ("Certificate/capture-tls: cert-manager 1.17.1: spec.privateKey.algorithm", "RSA", "DSA"),
+        ("Certificate/capture-tls: cert-manager 1.17.1: spec.dnsNames", "dnsNames:", "dnsNames: capture\n  uris:"),
+        ("KafkaTopic/capture: Strimzi 0.47.0: spec", "topicName:", "topic:"),
+        ("KafkaTopic/capture: Strimzi 0.47.0: spec.partitions", "partitions: 1", "partitions: one"),
+        ("KafkaUser/default-migration-app: Strimzi 0.47.0: spec.authentication.type", "scram-sha-512", "scram-sha-256"),
+        ("KafkaUser/default-migration-app: Strimzi 0.47.0: spec", "authentication:", "authenticate:"),
+        (
+            "KafkaTopic/capture: 1.30: metadata.labels.strimzi.io/cluster",
+            "strimzi.io/cluster: default",
+            "strimzi.io/cluster: 1",
+        ),
+    ];
+    let rogue: String = mistakes
+        .iter()
+        .map(|(place, right, wrong)| {
+            let (kind, name) = place.split(':').next().unwrap().split_once('/').unwrap();
+            let is_it = |text: &&str| {
+                text.contains(&format!("\nkind: {kind}\n")) && text.contains(&format!("\n  name: {name}\n"))
+            };
+            let object = sound.split("---\n").find(is_it).unwrap_or_else(|| panic!("no {kind} `{name}`"));
+            assert!(object.contains(right), "{right} is not rendered:\n{object}");
+            format!("---\n{}", object.replacen(right, wrong, 1))
+        })
+        .collect();
+    fs::write(at("rogue.yaml"), rogue).unwrap();
+    let output = validate(folder.path(), "rogue.yaml");
+    assert_eq!(output.status.code(), Some(1), "{}", lines(&output));
+    for (place, ..) in mistakes {
+        assert!(lines(&output).contains(&format!("\n{place}: ")), "{place}\n{}", lines(&output));
+    }
+}
+
+/// Proves that what a workflow file may say otherwise is valid as well: certificates by an issuer of one's own, with names and
+/// times, or in a Secret; brokers that are there, with a user or none or MSK's; a topic with settings of its own.
+#[test]
+fn what_a_workflow_may_say_otherwise_is_valid_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("workflow.yaml").display().to_string();
+    fs::write(&file, OTHERWISE).unwrap();
+    let (items, _) = rendered(folder.path(), &["--from-workflow", &file, "--namespace", "elsewhere"]);
+    assert!(items.iter().all(|item| item["metadata"]["namespace"] == "elsewhere"), "{items:?}");
+    let kinds = |kind: &str| items.iter().filter(|item| item["kind"] == kind).count();
+    assert_eq!(OTHERS.map(kinds), [2, 2, 1], "{items:?}");
+    let certificate = &object(&items, "Certificate", "named-tls")["spec"];
+    assert_eq!((&certificate["issuerRef"]["kind"], &certificate["duration"]), (&"Issuer".into(), &"24h".into()));
+    let topic = &object(&items, "KafkaTopic", "open")["spec"];
+    assert_eq!((&topic["partitions"], &topic["config"]["retention.ms"]), (&4.into(), &86_400_000.into()));
 }
 
 /// Proves that what a pod is started with starts: the arguments out of the manifest, with the file where it is here, relay to
@@ -196,25 +302,14 @@ fn a_policy_adds_the_cutover() {
         fs::write(at("relay.toml"), text).unwrap();
     };
     let (workflow, policy_file) = (at("workflow.yaml"), at("relay.toml"));
-    let render = |more: &[&str]| {
-        let asked =
-            ["kubernetes", "render", "--from-workflow", &workflow, "--proxy", "relay", "--policy", &policy_file];
-        verb(&[&asked[..], more].concat(), &[])
-    };
+    let asked = ["--from-workflow", &workflow, "--proxy", "relay", "--policy", &policy_file];
     policy("dns://others.ma.svc.cluster.local:9901");
-    let wrong = render(&[]).expect(1);
+    let wrong = verb(&[&["kubernetes", "render"][..], &asked].concat(), &[]).expect(1);
     assert!(wrong.err.contains("write `proxies = [\"dns://relay-pods.ma.svc.cluster.local:9901\"]`"), "{wrong:?}");
     policy("dns://relay-pods.ma.svc.cluster.local:9901");
-    let (yaml, json) = (render(&[]).expect(0), render(&["--json"]).expect(0));
-    assert!(yaml.err.contains("create secret generic relay-control"), "{yaml:?}");
-    fs::write(at("manifests.yaml"), &yaml.out).unwrap();
-    fs::write(at("manifests.json"), &json.out).unwrap();
-    let output = manifest_validator().args([at("manifests.yaml"), at("manifests.json")]).args(VERSIONS).output();
-    let output = output.expect("tests/run has installed the validator");
-    assert!(output.status.success(), "{}", lines(&output));
-    assert_eq!(lines(&output).matches(": valid in ").count(), 10 * VERSIONS.len(), "{}", lines(&output));
-
-    let items = json.json().remove(0)["items"].as_array().cloned().unwrap();
+    let (items, said) = rendered(folder.path(), &asked);
+    assert!(said.contains("create secret generic relay-control"), "{said}");
+    assert_eq!(items.len(), 10, "{items:?}");
     let pods = &object(&items, "Service", "relay-pods")["spec"];
     assert_eq!((&pods["clusterIP"], &pods["publishNotReadyAddresses"]), (&"None".into(), &true.into()));
     let control = &object(&items, "NetworkPolicy", "relay")["spec"]["ingress"][1];

@@ -44,11 +44,11 @@ pub fn schema_validator() -> Command {
     command
 }
 
-/// The program `tests/servers/manifests.py` with its interpreter: a validator of Kubernetes' manifests; arguments are the
-/// caller's.
+/// The program `tests/servers/manifests.py` with its interpreter and the schemas of Strimzi: a validator of Kubernetes'
+/// manifests; arguments are the caller's.
 pub fn manifest_validator() -> Command {
     let mut command = Command::new(state_folder().join("venv/bin/python"));
-    command.arg(servers_folder().join("manifests.py"));
+    command.arg(servers_folder().join("manifests.py")).arg(state_folder().join("schemas"));
     command
 }
 
