@@ -237,9 +237,13 @@ pub(crate) fn echo(name: &'static str) -> SocketAddr {
     })
 }
 
-/// An address where nobody listens.
+/// An address where nobody listens. Its port stays taken until the process ends, so that no other test is given it.
 pub(crate) fn nobody() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
+    std::mem::forget(socket);
+    address
 }
 
 pub(crate) fn side(addresses: &[SocketAddr]) -> Side {

@@ -1,12 +1,12 @@
 //! A log that a test holds in its hand: it keeps what it is given, and answers when and what the test says.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc, Condvar, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
-    thread,
+    thread::{self, ThreadId},
     time::{Duration, Instant},
 };
 
@@ -57,6 +57,8 @@ pub(crate) struct Inner {
     pub(crate) given: Vec<Given>,
     /// What is not answered yet, with its place in `given`.
     waiting: Vec<(usize, Receipt)>,
+    /// How often each thread asked up to when it is sound.
+    asked: HashMap<ThreadId, u64>,
 }
 
 /// One record that was given.
@@ -131,6 +133,8 @@ impl Sink for Kept {
     }
 
     fn sound_until(&self) -> Option<Instant> {
+        *self.inner().asked.entry(thread::current().id()).or_default() += 1;
+        self.changed.notify_all();
         *self.sound_until.lock().unwrap()
     }
 
@@ -212,9 +216,12 @@ impl Kept {
         self.life.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Says that everything is there that it has acknowledged by now, and that it may turn out to lose what comes.
+    /// Says that everything is there that it has acknowledged by now, and that it may turn out to lose what comes. Comes back
+    /// when every thread that records has heard of it, and has done with what it heard.
     pub(crate) fn looked_at(&self) {
         *self.sound_until.lock().unwrap() = Some(clock::now());
+        let before = self.look(|log| log.asked.clone());
+        self.wait("its threads", |log| before.iter().all(|(thread, count)| log.asked[thread] >= count + 2));
     }
 
     /// Looks at what it was given.
