@@ -223,13 +223,12 @@ impl Sink for Files {
         // After the end the parcel is dropped, and answers "lost" by itself.
         if !queue.ending {
             queue.parcels.push(parcel);
-            let first = queue.parcels.len() == 1;
-            drop(queue);
-            if first {
-                self.shared.filled.notify_one();
-            }
         }
         None
+    }
+
+    fn dispatch(&self, _done: &mut dyn FnMut(Vec<u8>)) {
+        self.shared.filled.notify_one();
     }
 
     fn end(&self, _deadline: Instant) {

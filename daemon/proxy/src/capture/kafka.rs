@@ -1,8 +1,8 @@
 //! The capture log in Kafka.
 //!
-//! Serving threads hand records to librdkafka themselves: it takes them under a lock of its own and never waits. One
-//! thread polls for acknowledgements, another watches the topic. All replicas acknowledge, the producer is idempotent,
-//! and keys go to the partitions that the reference's producer would choose.
+//! Serving threads hand records to librdkafka themselves, at the end of a turn: it takes them under a lock of its own and
+//! never waits. One thread polls for acknowledgements, another watches the topic. All replicas acknowledge, the producer
+//! is idempotent, and keys go to the partitions that the reference's producer would choose.
 //!
 //! The watch is there because acknowledgements do not tell everything. A topic that was deleted and made anew (brokers
 //! make topics by themselves unless told otherwise) acknowledges as if nothing had happened, and what it had is gone. Any of
@@ -48,7 +48,7 @@ pub use topic::{Settings, StartError, Topic};
 
 use self::{
     client::{Hooks, Log, Sent},
-    lanes::Lanes,
+    lanes::{Group, Lanes},
     topic::Found,
 };
 use super::{
@@ -171,13 +171,14 @@ impl Sink for Kafka {
     }
 
     fn take(&self, parcel: Parcel) -> Option<Vec<u8>> {
-        let lane = self.shared.lanes.of(&parcel.key);
-        let parcel = self.shared.lanes.admit(lane, parcel)?;
-        let (space, sent) = self.shared.send(lane, parcel);
-        if sent.is_err() {
-            self.shared.answered(lane, true);
+        self.shared.lanes.add(parcel);
+        None
+    }
+
+    fn dispatch(&self, done: &mut dyn FnMut(Vec<u8>)) {
+        for group in self.shared.lanes.due() {
+            self.shared.send(group, &mut |_, space| done(space));
         }
-        Some(space)
     }
 
     fn life(&self) -> u64 {
@@ -213,6 +214,7 @@ impl Sink for Kafka {
         let last = self.shared.producer.write().expect("nobody panics while holding it").take();
         // Dropped outside of the lock: it gives up what is under way, and answers for it.
         drop(last);
+        self.shared.lanes.deliver();
     }
 }
 
@@ -260,35 +262,49 @@ impl Shared {
         Ok(self.topic().insert(topic).partitions)
     }
 
-    /// Hands a record to librdkafka, which copies it: the space is free again.
-    fn send(&self, lane: usize, parcel: Parcel) -> (Vec<u8>, Result<(), ()>) {
-        let Parcel { key, value, receipt } = parcel;
-        let Some(producer) = self.producer() else {
-            drop(receipt);
-            return (value, Err(()));
-        };
-        let sent = Box::new(Sent { lane, receipt });
-        let record = BaseRecord::with_opaque_to(&self.options.topic, sent).key(&*key).payload(&*value);
-        let taken = producer.send(record).map_err(|(error, record)| {
-            record.delivery_opaque.receipt.answer(Verdict::Lost(client::lost(&error)));
-        });
-        (value, taken)
+    /// Hands records to librdkafka, which copies them: `done` is given their lane and the space of their values. A record
+    /// that it does not take is answered at once.
+    fn send(&self, group: Group, done: &mut dyn FnMut(usize, Vec<u8>)) {
+        let mut groups = VecDeque::from([group]);
+        while let Some(Group { lane, parcels }) = groups.pop_front() {
+            let producer = self.producer();
+            let count = parcels.len();
+            for (number, Parcel { key, value, receipt }) in parcels.into_iter().enumerate() {
+                let sent = Box::new(Sent { lane, last: number + 1 == count, receipt });
+                let taken = match &producer {
+                    None => Err((Verdict::Lost(Lost::new(Why::Ending, "the process is ending")), sent)),
+                    Some(producer) => {
+                        let record = BaseRecord::with_opaque_to(&self.options.topic, sent).key(&*key).payload(&*value);
+                        producer
+                            .send(record)
+                            .map_err(|(error, record)| (Verdict::Lost(client::lost(&error)), record.delivery_opaque))
+                    }
+                };
+                done(lane, value);
+                if let Err((verdict, sent)) = taken {
+                    groups.extend(self.settle(*sent, verdict));
+                }
+            }
+        }
     }
 
-    /// A record of the lane was answered: sends what waited for that. After a failure what waits is lost, since it would
-    /// only be lost later, and its clients wait.
-    fn answered(&self, lane: usize, failed: bool) {
-        if failed {
+    /// A record was answered: answers for it, and says what may be sent now. After a failure what waits is lost, since it
+    /// would only be lost later, and its clients wait.
+    fn settle(&self, sent: Sent, verdict: Verdict) -> Option<Group> {
+        let Sent { lane, last, receipt } = sent;
+        if matches!(&verdict, Verdict::Lost(lost) if lost.why.is_of_the_log()) {
             for parcel in self.lanes.give_up(lane) {
                 let why = "the log failed while the record waited for its turn";
                 parcel.receipt.answer(Verdict::Lost(Lost::new(Why::BreakerOpen, why)));
             }
         }
-        let mut next = VecDeque::from(self.lanes.answered(lane));
-        while let Some(parcel) = next.pop_front() {
-            if self.send(lane, parcel).1.is_err() {
-                next.extend(self.lanes.answered(lane));
-            }
+        self.lanes.answered(lane, receipt, verdict, last)
+    }
+
+    /// librdkafka answered a record: answers for it, and sends what waited for that.
+    fn answered(&self, sent: Sent, verdict: Verdict) {
+        if let Some(group) = self.settle(sent, verdict) {
+            self.send(group, &mut |lane, space| self.lanes.done(lane, space));
         }
     }
 
@@ -304,6 +320,8 @@ impl Shared {
                 Some(producer) => producer.poll(POLL),
                 None => return,
             }
+            // A group that librdkafka did not send as one may wait for its last answer.
+            self.lanes.deliver();
         }
     }
 

@@ -11,7 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 
@@ -104,6 +104,8 @@ impl Capture {
             broken: Vec::new(),
             answers: Vec::new(),
             home,
+            task: None,
+            gathered: false,
         }
     }
 
@@ -152,6 +154,10 @@ pub struct Outlet {
     broken: Vec<Arc<str>>,
     answers: Vec<Answer>,
     home: Buffers,
+    /// The task that looks for outcomes, once it has looked.
+    task: Option<Waker>,
+    /// Whether the sink was given records since it was last told to dispatch what it has.
+    gathered: bool,
 }
 
 /// The records of one key.
@@ -185,9 +191,16 @@ impl Outlet {
                 let next = Waiting { value, tag, generation, charge };
                 if chain.flying {
                     chain.waiting.push_back(next);
-                } else {
-                    chain.flying = true;
-                    self.give(key, life, next);
+                    return Ok(());
+                }
+                chain.flying = true;
+                let first = !self.gathered;
+                self.give(key, life, next);
+                match &self.task {
+                    // Its turn comes after the tasks that are ready now, which may have records to send, too.
+                    Some(task) if first => task.wake_by_ref(),
+                    Some(_) => {}
+                    None => self.dispatch(),
                 }
                 Ok(())
             }
@@ -223,13 +236,22 @@ impl Outlet {
         let verdict = unanswered();
         let answer = Answer { key: Arc::clone(&key), tag, life, generation, charge, verdict, space: None };
         let receipt = Receipt::new(Arc::clone(&self.mailbox), answer);
+        self.gathered = true;
         if let Some(space) = self.shared.sink.take(Parcel { key, value, receipt }) {
             self.home.keep(space);
         }
     }
 
+    fn dispatch(&mut self) {
+        if std::mem::take(&mut self.gathered) {
+            let Self { shared, home, .. } = self;
+            shared.sink.dispatch(&mut |space| home.keep(space));
+        }
+    }
+
     /// Ready with the outcomes of a batch, added to `outcomes`: those of one key in the order in which its records were
-    /// sent. Without any, the task of `cx` is woken once for the next batch. One task a thread polls this.
+    /// sent. Without any, the task of `cx` is woken once for the next batch, and what was sent since the last look goes out
+    /// in common. One task a thread polls this, until it is pending, whenever it is woken.
     pub fn poll_outcomes(&mut self, cx: &Context<'_>, now: Instant, outcomes: &mut Vec<Outcome>) -> Poll<()> {
         for key in self.broken.drain(..) {
             self.chains.remove(&key);
@@ -240,6 +262,12 @@ impl Outlet {
             self.answered(answer, now, outcomes);
         }
         self.answers = answers;
+        if taken.is_pending() {
+            if !self.task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
+                self.task = Some(cx.waker().clone());
+            }
+            self.dispatch();
+        }
         taken
     }
 

@@ -184,8 +184,12 @@ pub trait Sink: Send + Sync {
     fn name(&self) -> &'static str;
 
     /// Takes a record and never blocks; its receipt is answered later, or at once. Gives the value's space back if it
-    /// is done with it.
+    /// is done with it. What it takes may wait for the next [`Self::dispatch`].
     fn take(&self, parcel: Parcel) -> Option<Vec<u8>>;
+
+    /// The thread has given what it had at this turn: what a sink gathered goes out, so that one request carries it all.
+    /// Never blocks; gives `done` the space of values that it is done with.
+    fn dispatch(&self, _done: &mut dyn FnMut(Vec<u8>)) {}
 
     /// Which life of the log this is. It changes when the log turns out to have lost what it acknowledged; streams that
     /// began in an earlier life have a hole.

@@ -269,6 +269,8 @@ pub(super) fn token(provider: Option<&dyn TokenProvider>) -> Result<OAuthToken, 
 /// A record that librdkafka has.
 pub(super) struct Sent {
     pub(super) lane: usize,
+    /// Whether it is the last of those that were given together.
+    pub(super) last: bool,
     pub(super) receipt: Receipt,
 }
 
@@ -276,15 +278,13 @@ impl ProducerContext for Hooks {
     type DeliveryOpaque = Box<Sent>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, sent: Box<Sent>) {
-        let Sent { lane, receipt } = *sent;
         let verdict = match result {
-            Ok(message) => self.log.acknowledge(receipt.life(), message.partition(), message.offset()),
+            Ok(message) => self.log.acknowledge(sent.receipt.life(), message.partition(), message.offset()),
             Err((error, _)) => Verdict::Lost(lost(error)),
         };
-        let failed = matches!(&verdict, Verdict::Lost(lost) if lost.why.is_of_the_log());
-        receipt.answer(verdict);
-        if let Some(sender) = self.sender.upgrade() {
-            sender.answered(lane, failed);
+        match self.sender.upgrade() {
+            Some(sender) => sender.answered(*sent, verdict),
+            None => sent.receipt.answer(verdict),
         }
     }
 }
