@@ -1,10 +1,11 @@
-//! What is in a topic, on a real broker: the records that the Java proxy wrote, written out again, and those of our own proxy,
-//! held against what came to it.
+//! What is in a topic, on a real broker: the records that the Java proxy wrote, written out again, those of our own proxy, held
+//! against what came to it, and what others write into the same topic.
 
 use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -138,4 +139,148 @@ fn what_is_captured_is_held_against_what_came() {
     }
     let refused = look("whole", &["--interval", "1s", "--expect-from", "proxy"]).expect(1);
     assert!(refused.err.contains("name the control API of each proxy"), "{refused:?}");
+}
+
+/// A producer of somebody else.
+fn stranger(brokers: &str, more: &[(&str, &str)]) -> BaseProducer {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers).set("message.max.bytes", "33554432");
+    for (name, value) in more {
+        config.set(*name, *value);
+    }
+    config.create().expect("sound settings")
+}
+
+/// Writes a record with this value into the partition; `None` is a tombstone.
+fn put(producer: &BaseProducer, partition: i32, value: Option<&[u8]>) {
+    let mut record = BaseRecord::<str, [u8]>::to(TOPIC).partition(partition).key("somebody's\nkey");
+    if let Some(value) = value {
+        record = record.payload(value);
+    }
+    producer.send(record).map_err(|(error, _)| error).expect("room for these records");
+}
+
+/// Ends a stranger's writing, however its test ends.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Proves that whatever else is in a topic (garbage, records that are cut off, tombstones, JSON, another protobuf, a record of
+/// 17 MiB, compressed and transactional ones, some aborted, some open) is told with its place and counted by each verb that reads,
+/// hides nothing of what is captured and is no failure of capture; and that fields of a later format are passed over.
+#[test]
+fn what_others_write_into_the_topic_is_told_and_hides_nothing() {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = broker(folder.path(), &["num.partitions=2", "message.max.bytes=33554432"]);
+    let (brokers, lines) = (broker.plaintext(), vectors());
+    let records: Vec<Vec<u8>> = lines.iter().map(|line| STANDARD.decode(line).expect("base64")).collect();
+    let (ours, json) = (stranger(&brokers, &[]), stranger(&brokers, &[("compression.type", "gzip")]));
+    let flush = |producer: &BaseProducer| producer.flush(PATIENCE).expect("the broker takes them");
+    records[..60].iter().for_each(|record| put(&ours, 0, Some(record)));
+    let cut = &records[59][..records[59].len() - 7];
+    let huge = vec![b'x'; 17 * 1024 * 1024];
+    for value in
+        [Some(&b"\xff\x00garbage"[..]), Some(cut), None, Some(b"{\"took\":3}"), Some(b"\xa2\x06\x01x"), Some(&huge)]
+    {
+        put(&ours, 0, value);
+    }
+    flush(&ours);
+    (0..30).for_each(|number| put(&json, 1, Some(format!("{{\"line\":{number}}}").as_bytes())));
+    flush(&json);
+    let transactional = |id| {
+        let producer = stranger(&brokers, &[("transactional.id", id)]);
+        producer.init_transactions(PATIENCE).expect("a coordinator");
+        producer.begin_transaction().expect("a transaction");
+        producer
+    };
+    let (done, open) = (transactional("done"), transactional("open"));
+    put(&done, 1, Some(b"kept"));
+    done.commit_transaction(PATIENCE).expect("it is committed");
+    done.begin_transaction().expect("a transaction");
+    put(&done, 1, Some(b"aborted"));
+    flush(&done);
+    done.abort_transaction(PATIENCE).expect("it is aborted");
+    // What is captured behind it is read all the same.
+    put(&open, 0, Some(b"open"));
+    flush(&open);
+    put(&ours, 0, Some(&[&records[60][..], b"\xa2\x06\x05later"].concat()));
+    records[61..].iter().for_each(|record| put(&ours, 0, Some(record)));
+    flush(&ours);
+
+    let kafka = ["--kafka", &brokers, "--topic", TOPIC];
+    let run = |what: &[&str], more: &[&str]| -> Said { verb(&[what, &kafka, more].concat(), &[]) };
+    let described = run(&["kafka", "describe-topic-records"], &["--json"]).expect(0);
+    println!("{}", described.err);
+    let told = described.json().remove(0);
+    let counts =
+        |of: &serde_json::Value| ["records", "requests", "responses", "unreadable"].map(|name| of[name].as_u64());
+    assert_eq!(counts(&told), [120, 179, 178, 39].map(Some), "{told}");
+    assert_eq!(counts(&told["partitions"][0]), [120, 179, 178, 7].map(Some), "{told}");
+    assert_eq!(described.err.lines().count(), 10, "the first ones are told: {described:?}");
+    let places = [
+        "partition 0, offset 60: ",
+        "partition 0, offset 61: the record is cut off",
+        "partition 0, offset 62: the record has no value",
+        "partition 0, offset 63: what begins at byte 0 of the record is no field",
+        "partition 0, offset 64: the record has no observation",
+        "partition 0, offset 65: cannot read a record of 17825792 bytes: ",
+        "partition 0, offset 66: ",
+    ];
+    let (first, second): (Vec<_>, Vec<_>) = described.err.lines().partition(|line| line.starts_with("partition 0, "));
+    assert!(second.iter().all(|line| line.starts_with("partition 1, offset ")), "{described:?}");
+    // Partitions come in any order, so some of the first one may be among those that are only counted.
+    for (line, place) in first.iter().zip(places) {
+        assert!(line.starts_with(place), "{line}");
+    }
+    let page = run(&["kafka", "describe-topic-records"], &[]).expect(0);
+    assert!(page.out.contains("178 responses; 39 records are not of a capture proxy"), "{page:?}");
+
+    let printed = run(&["capture", "cat"], &["--json"]).expect(1);
+    assert_eq!(printed.json().len(), 181, "{}", printed.err);
+    assert!(printed.err.contains("181 requests, 179 complete, 178 answered; 121 records"), "{}", printed.err);
+    assert!(printed.err.contains("; 38 are no records and were passed over; 1 places"), "{}", printed.err);
+    assert!(printed.err.contains("the topic, partition "), "{}", printed.err);
+
+    let out = folder.path().join("dumped").display().to_string();
+    let dumped = run(&["kafka", "dump"], &["--keys", "--out", &out]).expect(0);
+    assert!(dumped.err.ends_with("158 records; 39 records are not of a capture proxy\n"), "{}", dumped.err);
+    assert_eq!(fs::read_to_string(&out).expect("a file").lines().count(), 158);
+    let again = verb(&["capture", "cat", "--file", &out, "--json"], &[]).expect(1);
+    assert_eq!(again.json().len(), 181, "{}", again.err);
+    assert!(again.err.contains("; 37 are no records and were passed over; 1 places"), "{}", again.err);
+
+    let upstreams = nginx::upstreams(folder.path(), &["source"]);
+    let (mut proxy, port, control) = capturing(folder.path(), upstreams.ports[0], &brokers, TOPIC, &[]);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                put(&json, 1, Some(b"{\"still\":\"there\"}"));
+                flush(&json);
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let _stop = Stop(&stop);
+        let url = format!("http://127.0.0.1:{port}");
+        let verified = run(&["capture", "verify", "--url", &url], &["--json"]).expect(0);
+        let told = verified.json().remove(0);
+        assert!(told["found"] == 3 && told["unreadable"].as_u64() > Some(0), "{verified:?}");
+        assert!(verified.err.starts_with("partition 1, offset "), "{verified:?}");
+        let clients = clients(port, 4);
+        let beside = ["--interval", "3s", "--expect-from", "proxy", "--proxy", &control, "--tolerance", "5%", "--json"];
+        let held = run(&["kafka", "describe-topic-records"], &beside).expect(0);
+        drop(clients.map(Pool::stop));
+        let told = held.json().remove(0);
+        assert!(told["captured"].as_u64() > Some(100) && told["unreadable"].as_u64() > Some(0), "{held:?}");
+        assert!(held.err.contains("\npartition 1, offset "), "{held:?}");
+    });
+    assert!(!proxy.log().contains("the capture log fails"), "an open transaction is no failure: {}", proxy.log());
+    proxy.signal("TERM");
+    assert!(proxy.wait(PATIENCE).success(), "{}", proxy.log());
 }

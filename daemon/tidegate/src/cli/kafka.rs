@@ -5,10 +5,13 @@ mod describe;
 mod dump;
 mod group;
 mod interval;
+mod strangers;
 mod topics;
 
 use clap::Subcommand;
 use proxy::capture::kafka::Options;
+
+pub(super) use strangers::Strangers;
 
 use super::{Context, Exit, brokers::Brokers};
 

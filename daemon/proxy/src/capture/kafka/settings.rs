@@ -239,6 +239,9 @@ impl Options {
         config.set("debug", "topic").set_log_level(RDKafkaLogLevel::Debug);
         config.set("acks", "all");
         config.set("enable.idempotence", "true");
+        // What the watch asks for is where a partition ends. With any other level that is where somebody's open transaction begins,
+        // which would be taken for a topic that lost what it had.
+        config.set("isolation.level", "read_uncommitted");
         // A producer that asks for a deleted topic would make it anew, empty, and go on as if nothing had happened.
         config.set("allow.auto.create.topics", "false");
         config
@@ -260,6 +263,8 @@ impl Options {
         config.set("enable.auto.commit", "false");
         config.set("enable.partition.eof", "true");
         config.set("auto.offset.reset", "error");
+        // As the Replayer reads: another producer's transaction that stays open would hide what is captured behind it.
+        config.set("isolation.level", "read_uncommitted");
         config.set("allow.auto.create.topics", "false");
         self.secure(&mut config);
         config

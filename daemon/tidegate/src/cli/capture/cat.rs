@@ -134,10 +134,13 @@ fn cat(
         if input.by_ref().take(LINE_BYTES_MAX as u64 + 1).read_until(b'\n', &mut line)? == 0 {
             break;
         }
-        if line.len() > LINE_BYTES_MAX {
-            anyhow::bail!(
-                "line {number} has more than {LINE_BYTES_MAX} bytes; is this a file with a base64 record a line?"
-            );
+        if line.len() > LINE_BYTES_MAX && line.last() != Some(&b'\n') {
+            totals.unreadable += 1;
+            tell(format!(
+                "line {number} has more than {LINE_BYTES_MAX} bytes: is this a file with a base64 record a line?"
+            ))?;
+            input.skip_until(b'\n')?;
+            continue;
         }
         if number == 1 && line.starts_with(&[0x1f, 0x8b]) {
             anyhow::bail!("it is compressed; unzip it first, as `gzip -dc FILE > PLAIN` does");
@@ -222,6 +225,10 @@ fn add(
     outcomes: &mut Vec<Outcome>,
     tell: &mut impl FnMut(String) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
+    if record.is_empty() {
+        totals.unreadable += 1;
+        return tell(format!("{place}: the record has no value"));
+    }
     match Chunk::decode(record) {
         Ok(chunk) => {
             totals.records += 1;
@@ -493,6 +500,19 @@ mod tests {
             ]
         "#]]
         .assert_debug_eq(&problems);
+        let file = [&vec![b'A'; LINE_BYTES_MAX + 1], first.as_bytes()].join(&b'\n');
+        let mut problems = Vec::new();
+        let totals = cat(
+            &file[..],
+            |_| Ok(()),
+            |problem| {
+                problems.push(problem);
+                Ok(())
+            },
+        );
+        let totals = totals.unwrap();
+        assert_eq!((totals.records, totals.unreadable, problems.len()), (1, 1, 1), "a line that is too long is one");
+        assert!(problems[0].starts_with("line 1 has more than "), "{problems:?}");
         let refused = cat(&[0x1f, 0x8b, 0x08][..], |_| Ok(()), |_| Ok(())).unwrap_err();
         assert!(refused.to_string().contains("gzip -dc"), "{refused}");
     }

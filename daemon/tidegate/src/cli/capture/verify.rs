@@ -19,7 +19,10 @@ use proxy::capture::{
 use serde::Serialize;
 
 use crate::{
-    cli::{Context, Exit, kafka::Reading},
+    cli::{
+        Context, Exit,
+        kafka::{Reading, Strangers},
+    },
     clock,
     outbound::Outbound,
     proxies::{Known, Name, Place, Proxies, each},
@@ -109,6 +112,8 @@ struct Verified {
     found: u16,
     /// Whole requests of others that came into the topic meanwhile.
     others: u64,
+    /// Records that came meanwhile and that no capture proxy wrote.
+    unreadable: u64,
     parts: Vec<Part>,
 }
 
@@ -122,10 +127,11 @@ impl Verify {
             let service = self.service(&mark).await?;
             Ok((service, self.ready().await?, self.components().await?))
         })?;
-        let mut look = Look { mark: mark.clone().into_bytes(), from, begun: BTreeSet::new(), found: 0, others: 0 };
+        let (begun, strangers) = (BTreeSet::new(), Strangers::default());
+        let mut look = Look { mark: mark.clone().into_bytes(), from, begun, found: 0, others: 0, strangers };
         let deadline = clock::instant() + Duration::from_secs(self.wait);
         loop {
-            look.once(&options)?;
+            look.once(&options, context)?;
             let enough = look.found >= self.requests && (look.others > 0 || !self.expect_traffic);
             if service.ok == Some(false) || enough || clock::instant() >= deadline {
                 break;
@@ -136,7 +142,13 @@ impl Verify {
         let captured = Part {
             what: "marked requests captured",
             ok: Some(found),
-            evidence: format!("{} of {} in topic `{}`", look.found, self.requests, self.reading.topic),
+            evidence: format!(
+                "{} of {} in topic `{}`{}",
+                look.found,
+                self.requests,
+                self.reading.topic,
+                look.strangers.clause()
+            ),
         };
         let flows = look.others > 0;
         let traffic = Part {
@@ -149,7 +161,8 @@ impl Verify {
         };
         let parts = vec![pods, service, captured, traffic, components];
         let ok = parts.iter().all(|part| part.ok != Some(false));
-        let verified = Verified { ok, mark, sent: self.requests, found: look.found, others: look.others, parts };
+        let (found, others, unreadable) = (look.found, look.others, look.strangers.count());
+        let verified = Verified { ok, mark, sent: self.requests, found, others, unreadable, parts };
         if context.json {
             context.print_json(&verified)?;
         } else {
@@ -263,15 +276,15 @@ struct Look {
     begun: BTreeSet<String>,
     found: u16,
     others: u64,
+    strangers: Strangers,
 }
 
 impl Look {
-    fn once(&mut self, options: &Options) -> anyhow::Result<()> {
+    fn once(&mut self, options: &Options, context: &Context) -> anyhow::Result<()> {
         let mut reader = read::read(options, &self.from)?;
         while let Some(stored) = reader.next_stored().map_err(anyhow::Error::msg)? {
             self.from.insert(stored.partition, stored.offset + 1);
-            // A stranger's record is not what is looked for.
-            if let Ok(chunk) = Chunk::decode(&stored.value) {
+            if let Some(chunk) = self.strangers.read(&stored, context)? {
                 self.record(&chunk);
             }
         }
@@ -310,8 +323,8 @@ mod tests {
 
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors/java-topic.b64.gz");
         let file = flate2::read::GzDecoder::new(std::fs::File::open(path).unwrap());
-        let (from, begun) = (BTreeMap::new(), BTreeSet::new());
-        let mut look = Look { mark: b"Expect: 100-continue".to_vec(), from, begun, found: 0, others: 0 };
+        let (from, begun, strangers) = (BTreeMap::new(), BTreeSet::new(), Strangers::default());
+        let mut look = Look { mark: b"Expect: 100-continue".to_vec(), from, begun, found: 0, others: 0, strangers };
         let mut records = 0;
         for line in BufReader::new(file).lines() {
             let record = STANDARD.decode(line.unwrap()).unwrap();

@@ -10,7 +10,7 @@ use proxy::capture::{
 };
 use serde::Serialize;
 
-use super::Reading;
+use super::{Reading, Strangers, strangers::clause};
 use crate::cli::{Context, Exit};
 
 /// So often a progress line says how far the reading is, in records.
@@ -19,7 +19,8 @@ const PROGRESS_RECORDS: u64 = 200_000;
 /// The arguments of `tidegate kafka describe-topic-records`.
 ///
 /// With `--json`: `{topic, records, requests, responses, partitions: [{partition, records, requests, responses,
-/// first_offset, end_offset}]}`. A request counts when it is whole, a response when it answers one and has a byte. With
+/// unreadable, first_offset, end_offset}]}`. A request counts when it is whole, a response when it answers one and has a byte.
+/// `unreadable` are records that no capture proxy wrote: they are told with their places on stderr, and no error. With
 /// `--interval`: `{topic, seconds, captured, records, unreadable, expected, expect_from, tolerance, ok}`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Describe {
@@ -44,7 +45,7 @@ struct Counts {
     records: u64,
     requests: u64,
     responses: u64,
-    /// Records that are none of ours.
+    /// Records that no capture proxy wrote.
     unreadable: u64,
 }
 
@@ -77,11 +78,12 @@ impl Describe {
             let ranges = read::ranges(&options)?;
             let from = self.last.map_or_else(BTreeMap::new, |last| last_of(&ranges, last));
             let mut reader = read::read(&options, &from)?;
-            let mut partitions: BTreeMap<i32, Counting> = BTreeMap::new();
+            let (mut partitions, mut strangers) = (BTreeMap::<i32, Counting>::new(), Strangers::default());
             let all: i64 = ranges.values().map(|range| range.end - range.first).sum();
             let mut done = 0;
             while let Some(stored) = reader.next_stored().map_err(anyhow::Error::msg)? {
-                partitions.entry(stored.partition).or_default().add(&stored.value);
+                let chunk = strangers.read(&stored, context)?;
+                partitions.entry(stored.partition).or_default().add(chunk.as_ref());
                 done += 1;
                 if done % PROGRESS_RECORDS == 0 {
                     context.say(&format!("read {done} of about {all} records"))?;
@@ -125,13 +127,14 @@ struct Counting {
 }
 
 impl Counting {
-    fn add(&mut self, record: &[u8]) {
-        match Chunk::decode(record) {
-            Ok(chunk) => {
+    /// A record, `None` for a stranger's.
+    fn add(&mut self, record: Option<&Chunk<'_>>) {
+        match record {
+            Some(chunk) => {
                 self.counts.records += 1;
-                self.accumulator.add(&chunk, &mut self.outcomes);
+                self.accumulator.add(chunk, &mut self.outcomes);
             }
-            Err(_) => self.counts.unreadable += 1,
+            None => self.counts.unreadable += 1,
         }
         self.count();
     }
@@ -195,10 +198,7 @@ fn table(description: &Description<'_>) -> String {
             "in all: {records} records kept in {count} partitions, {requests} requests, {responses} responses"
         )
         .expect("a text takes what is written to it");
-        if unreadable > 0 {
-            write!(text, "; {unreadable} records are not of a capture proxy")
-                .expect("a text takes what is written to it");
-        }
+        text.push_str(&clause(unreadable));
         text.push('\n');
     }
     text

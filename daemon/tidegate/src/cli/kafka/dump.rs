@@ -1,7 +1,8 @@
 //! `tidegate kafka dump`: the records of a topic as lines, as the Replayer's dump modes read them with `-i`.
 //!
 //! One base64 record a line, or `KEY|` before each as archives have it; `capture cat --file` reads both. The records of one
-//! partition are in their order, those of several stand between one another. Nothing is committed.
+//! partition are in their order, those of several stand between one another. Nothing is committed. Records that no capture proxy
+//! wrote are told; those that have a value are written all the same, since this says what is there.
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +18,7 @@ use proxy::capture::kafka::{
     read::{self, Range, Stored},
 };
 
-use super::Reading;
+use super::{Reading, Strangers};
 use crate::cli::{Context, Exit};
 
 /// So often a progress line says how far the reading is, in records.
@@ -75,8 +76,13 @@ impl Dump {
             None => Box::new(BufWriter::new(std::io::stdout().lock())),
         };
         let mut reader = read::read_within(&options, &wanted)?;
-        let (mut records, mut line) = (0_u64, Vec::new());
+        let (mut records, mut line, mut strangers) = (0_u64, Vec::new(), Strangers::default());
         while let Some(stored) = reader.next_stored().map_err(anyhow::Error::msg)? {
+            strangers.read(&stored, context)?;
+            if stored.value.is_empty() {
+                // A line without a record would be none.
+                continue;
+            }
             line.clear();
             write_line(&mut line, &stored, self.keys);
             crate::cli::printed(out.write_all(&line))?;
@@ -87,7 +93,7 @@ impl Dump {
             }
         }
         crate::cli::printed(out.flush())?;
-        context.say(&format!("{records} records"))?;
+        context.say(&format!("{records} records{}", strangers.clause()))?;
         Ok(Exit::Done)
     }
 
@@ -126,7 +132,8 @@ fn within(kept: Range, first: Option<i64>, end: Option<i64>) -> Range {
 
 fn write_line(line: &mut Vec<u8>, stored: &Stored, keys: bool) {
     if keys {
-        line.extend_from_slice(&stored.key);
+        // A stranger's key may have what would be the end of the line.
+        line.extend(stored.key.iter().filter(|byte| !matches!(byte, b'\n' | b'\r')));
         line.push(b'|');
     }
     line.extend_from_slice(STANDARD.encode(&stored.value).as_bytes());
@@ -155,7 +162,8 @@ mod tests {
         }
     }
 
-    /// Proves that a record becomes the line that the Replayer reads, and an archive's line with its key.
+    /// Proves that a record becomes the line that the Replayer reads, and an archive's line with its key, one line whatever the
+    /// key has.
     #[test]
     fn a_record_becomes_a_line() {
         let stored =
@@ -163,6 +171,8 @@ mod tests {
         let mut lines = Vec::new();
         write_line(&mut lines, &stored, false);
         write_line(&mut lines, &stored, true);
-        assert_eq!(String::from_utf8(lines).unwrap(), "AP94\nnode.1|AP94\n");
+        let stranger = Stored { key: b"a\r\n|b".to_vec(), ..stored };
+        write_line(&mut lines, &stranger, true);
+        assert_eq!(String::from_utf8(lines).unwrap(), "AP94\nnode.1|AP94\na|b|AP94\n");
     }
 }

@@ -15,16 +15,14 @@ use proxy::{
             Options,
             read::{self, Range},
         },
-        read::{
-            Chunk,
-            decode::{Observation, What},
-        },
+        read::decode::{Observation, What},
     },
     client::Client,
     config::ControlAddress,
 };
 use serde::Serialize;
 
+use super::strangers::{Strangers, clause};
 use crate::{
     cli::{Context, Exit},
     clock,
@@ -114,7 +112,7 @@ struct Beside<'a> {
     seconds: f64,
     captured: u64,
     records: u64,
-    /// Records that are none of ours.
+    /// Records that no capture proxy wrote.
     unreadable: u64,
     expected: u64,
     expect_from: &'static str,
@@ -155,7 +153,7 @@ impl Interval {
             // A partition that is new began within the interval.
             (partition, Range { first: first.get(&partition).copied().unwrap_or(0), end })
         });
-        let (captured, records, unreadable) = count(options, &wanted.collect(), before.at..after.at)?;
+        let Found { captured, records, unreadable } = count(options, &wanted.collect(), before.at..after.at, context)?;
         let seconds = after.at.since(before.at).as_secs_f64();
         let (expected, expect_from) = match from {
             Expected::Proxy => (came(&before.proxies, &after.proxies)?, "proxy"),
@@ -230,26 +228,30 @@ fn ends(options: &Options) -> anyhow::Result<BTreeMap<i32, i64>> {
     Ok(read::ranges(options)?.into_iter().map(|(partition, range)| (partition, range.end)).collect())
 }
 
-/// How many requests in a part of the topic were seen to end within a time; in how many records, and how many are none of ours.
+/// What is in a part of the topic.
+struct Found {
+    /// Requests that were seen to end within the time.
+    captured: u64,
+    records: u64,
+    unreadable: u64,
+}
+
+/// Counts the requests in a part of the topic that were seen to end within a time.
 fn count(
     options: &Options,
     wanted: &BTreeMap<i32, Range>,
     within: std::ops::Range<Timestamp>,
-) -> anyhow::Result<(u64, u64, u64)> {
+    context: &Context,
+) -> anyhow::Result<Found> {
     let mut reader = read::read_within(options, wanted)?;
-    let (mut requests, mut records, mut unreadable) = (0, 0, 0);
+    let (mut captured, mut records, mut strangers) = (0, 0, Strangers::default());
     while let Some(stored) = reader.next_stored().map_err(anyhow::Error::msg)? {
-        match Chunk::decode(&stored.value) {
-            Ok(chunk) => {
-                records += 1;
-                let ended = |seen: &Observation<'_>| matches!(seen.what, Some(What::EndOfMessage { .. }));
-                let ends = chunk.observations().filter(ended).filter(|seen| within.contains(&millis(seen)));
-                requests += ends.count() as u64;
-            }
-            Err(_) => unreadable += 1,
-        }
+        let Some(chunk) = strangers.read(&stored, context)? else { continue };
+        records += 1;
+        let ended = |seen: &Observation<'_>| matches!(seen.what, Some(What::EndOfMessage { .. }));
+        captured += chunk.observations().filter(ended).filter(|seen| within.contains(&millis(seen))).count() as u64;
     }
-    Ok((requests, records, unreadable))
+    Ok(Found { captured, records, unreadable: strangers.count() })
 }
 
 /// When the proxy saw it.
@@ -271,8 +273,7 @@ fn table(beside: &Beside<'_>) -> String {
     };
     let share =
         if *expected > 0 { format!("{:.2} %", *captured as f64 * 100.0 / *expected as f64) } else { "-".into() };
-    let strange =
-        if *unreadable > 0 { format!("; {unreadable} records are not of a capture proxy") } else { String::new() };
+    let strange = clause(*unreadable);
     format!(
         "{:<30} {:<8} {:<10} {:<10} {:<10} {:<10} VERDICT\n{topic:<30} {:<8} {records:<10} {captured:<10} {expected:<10} \
          {share:<10} {verdict}\nexpected by {}{strange}\n",
