@@ -18,6 +18,7 @@
 //! Brokers that do not answer at the start are waited for: the breaker is open until they have answered and the topic was
 //! held against what capture needs, so that a proxy which restarts in an outage serves all the same.
 
+mod certificate;
 mod client;
 mod consumer;
 pub mod group;
@@ -407,13 +408,16 @@ impl Shared {
             Err(why) => {
                 watch.silent = if self.log.acknowledged() == acknowledged { watch.silent + 1 } else { 0 };
                 if watch.silent >= SILENT_LOOKS_MAX {
-                    let complaint = self.log.take_complaint();
-                    self.fail(&complaint.map_or(why, |(_, reason)| reason));
+                    if let Some((code, reason)) = self.log.take_complaint() {
+                        let refused = topic::refused(&self.options, &self.options.client_config(), code, &reason);
+                        watch.complaint = Some(refused.map_or(reason, |refused| refused.to_string()));
+                    }
+                    self.fail(watch.complaint.as_ref().unwrap_or(&why));
                 }
                 return;
             }
         };
-        watch.silent = 0;
+        (watch.silent, watch.complaint) = (0, None);
         let short = expected.iter().find_map(|(partition, end)| {
             let now = ends.get(partition).copied().unwrap_or(0);
             (now < *end).then(|| format!("partition {partition} ends at {now}, and had {end}"))
@@ -447,6 +451,8 @@ impl Shared {
 struct Watch {
     /// Looks in a row without an answer.
     silent: u32,
+    /// What was heard meanwhile instead: it is said once for several looks.
+    complaint: Option<String>,
     /// Whether the last look found less than was expected.
     short: bool,
     /// What kind of problem was said that a late check of the topic found.

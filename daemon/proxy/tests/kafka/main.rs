@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on shall fail where it stands")]
 #![expect(clippy::print_stdout, reason = "the figures that a run has seen")]
 
+mod certificates;
 mod chaos;
 mod client;
 mod clock;

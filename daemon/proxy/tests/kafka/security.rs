@@ -1,16 +1,19 @@
 //! Every way of showing the broker who we are, and being refused in words.
 
-use std::sync::Arc;
+use std::{process::Command, sync::Arc};
 
 use proxy::capture::{
-    Verdict,
+    Refused, Verdict,
     kafka::{Options, Properties, Scram, Secret, Security, StartError, Tls, Token, TokenProvider, read},
 };
 
 use crate::{
     client::{Client, options},
     clock,
-    servers::kafka::broker,
+    servers::{
+        kafka::{Broker, broker},
+        state_folder,
+    },
 };
 
 /// An issuer whose tokens the test broker takes: unsigned, as its default validator does.
@@ -68,15 +71,62 @@ fn every_way_in_works_and_wrong_credentials_are_told() {
     let properties = Properties::parse(&file).unwrap();
     safe("file", &Options { properties, ..options(&broker.sasl_ssl(), "ways", 1) });
 
-    let refused = |name: &str, options: Options| match Client::start(options.clone()).err() {
-        Some(StartError::Credentials { why, .. }) => {
-            println!("{name}: {why}");
-            let reading = read::ranges(&options).unwrap_err();
-            assert!(matches!(reading, StartError::Credentials { .. }), "{name}, reading: {reading}");
-            why
-        }
-        other => panic!("{name}: {other:?}"),
+    let refused = |name: &str, options: Options| {
+        let (writing, reading) = (Client::start(options.clone()).err(), read::ranges(&options).err());
+        [writing, reading].map(|error| {
+            println!("{name}: {error:?}");
+            error.unwrap_or_else(|| panic!("{name} is refused"))
+        })
     };
-    refused("wrong password", with(&broker.sasl_ssl(), scram(Scram::Sha512, "wrong", Some(tls))));
-    refused("unknown authority", with(&broker.ssl(), Security::Tls(Tls::default())));
+    for error in refused("wrong password", with(&broker.sasl_ssl(), scram(Scram::Sha512, "wrong", Some(tls)))) {
+        assert!(matches!(error, StartError::Credentials { .. }), "{error:?}");
+        assert!(error.to_string().ends_with("; check user, password, mechanism and certificates"), "{error}");
+    }
+    for error in refused("unknown authority", with(&broker.ssl(), Security::Tls(Tls::default()))) {
+        assert!(matches!(error, StartError::Certificate { .. }), "{error:?}");
+        assert!(error.to_string().ends_with("has issued it; name the file of its authority"), "{error}");
+    }
+}
+
+/// Gives alice another password.
+fn rotate(broker: &Broker, password: &str) {
+    let mut command = Command::new("java");
+    command.args(["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp"]).arg(state_folder().join("kafka/jars/*"));
+    command.args(["kafka.admin.ConfigCommand", "--bootstrap-server", &broker.plaintext(), "--alter", "--add-config"]);
+    command.arg(format!("SCRAM-SHA-512=[password={password}]")).args(["--entity-type", "users", "--entity-name"]);
+    let done = command.arg("alice").output().expect("java is there, since the broker runs");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+/// Proves that a password which is changed while we are connected is no failure of capture until we connect again; that it is one
+/// then, which says what the broker said and what to check; that who starts with the new one gets in; and that capture goes on
+/// by itself where the old one holds again.
+#[test]
+fn a_rotated_password_fails_at_the_next_connection() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut broker = broker(folder.path(), &[]);
+    let with = |password: &str| {
+        let (user, password) = ("alice".to_owned(), Secret(password.to_owned()));
+        let security = Security::Scram { mechanism: Scram::Sha512, user, password, tls: None };
+        Options { security, ..options(&broker.sasl_plaintext(), "rotated", 1) }
+    };
+    let (old, new) = (with("alice-secret"), with("another"));
+    let mut client = Client::start(old).unwrap();
+    assert_eq!(client.one("before"), Ok(Verdict::Safe));
+    rotate(&broker, "another");
+    assert_eq!(client.one("connected"), Ok(Verdict::Safe));
+
+    broker.kill();
+    broker.start_again();
+    let why = |client: &Client| client.capture.figures().opened_why.unwrap_or_default();
+    client.until("it is told", |client| why(client).contains("invalid credentials"));
+    println!("{}", why(&client));
+    assert!(why(&client).starts_with("the brokers at 127.0.0.1:"), "{}", why(&client));
+    assert!(why(&client).ends_with("; check user, password, mechanism and certificates"), "{}", why(&client));
+    assert_eq!(client.one("refused"), Err(Refused::BreakerOpen));
+    assert_eq!(Client::start(new).unwrap().one("another"), Ok(Verdict::Safe));
+
+    rotate(&broker, "alice-secret");
+    client.until_safe("again");
+    assert_eq!(client.capture.figures().life, 0, "the topic is the same");
 }

@@ -17,7 +17,7 @@ use rdkafka::{
 use super::{
     client::{Complaint, complain, token},
     settings::{Options, TokenProvider},
-    topic::{StartError, is_final},
+    topic::{StartError, is_final, refused},
 };
 use crate::clock;
 
@@ -64,9 +64,10 @@ pub(super) fn unanswered(options: &Options, consumer: &Consumer, error: &KafkaEr
         }
     }
     let (brokers, waited) = (options.brokers.clone(), options.start_timeout);
-    match consumer.context().heard().complaint.take() {
-        Some((code, why)) if is_final(code, &why) => StartError::Credentials { brokers, why },
-        Some((_, why)) => StartError::Unreachable { brokers, waited, why },
+    let complaint = consumer.context().heard().complaint.take();
+    match complaint {
+        Some((code, why)) => refused(options, &options.reader_config(), code, &why)
+            .unwrap_or(StartError::Unreachable { brokers, waited, why }),
         None => StartError::Unreachable { brokers, waited, why: error.to_string() },
     }
 }

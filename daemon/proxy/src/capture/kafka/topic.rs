@@ -16,6 +16,7 @@ use rdkafka::{
 
 use super::{
     super::sink::Keeps,
+    certificate,
     client::{Hooks, Log},
     settings::{Create, Options},
 };
@@ -92,6 +93,14 @@ pub enum StartError {
         /// What they said.
         why: String,
     },
+    /// We do not take what a broker shows.
+    #[error("the certificate of broker {broker} is not accepted: {why}")]
+    Certificate {
+        /// Where it is.
+        broker: String,
+        /// What is wrong, and what to do.
+        why: String,
+    },
     /// There is no such topic.
     #[error("there is no topic `{topic}`: make it, or have it made by asking for that")]
     Missing {
@@ -133,9 +142,9 @@ pub(super) fn check(
             Found::Later(why) => {
                 let complaint = log.take_complaint();
                 if let Some((code, reason)) = &complaint
-                    && is_final(*code, reason)
+                    && let Some(refused) = refused(options, &options.client_config(), *code, reason)
                 {
-                    return Err(StartError::Credentials { brokers: options.brokers.clone(), why: reason.clone() });
+                    return Err(refused);
                 }
                 if clock::now() >= deadline {
                     let why = complaint.map_or(why, |(_, reason)| reason);
@@ -226,6 +235,19 @@ pub(super) fn find(options: &Options, producer: &BaseProducer<Hooks>) -> Result<
     }
     let replicas = partitions.iter().map(|partition| partition.replicas().len()).min().unwrap_or(0);
     Ok(Found::Topic(Topic { name: name.clone(), partitions: partitions.len(), replicas, settings: None }))
+}
+
+/// What a complaint says that another try will not change; `None` for one that may pass by itself.
+pub(super) fn refused(
+    options: &Options,
+    config: &ClientConfig,
+    code: RDKafkaErrorCode,
+    reason: &str,
+) -> Option<StartError> {
+    is_final(code, reason).then(|| {
+        certificate::refused(config, reason)
+            .unwrap_or_else(|| StartError::Credentials { brokers: options.brokers.clone(), why: reason.to_owned() })
+    })
 }
 
 /// Whether a complaint is an answer that another try will not change. A connection that is lost under a handshake is none,
