@@ -1,5 +1,7 @@
 //! Windows by difference, over readings as they come in.
 
+use proxy::api::Counters;
+
 use super::*;
 use crate::testing::START;
 
