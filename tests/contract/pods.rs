@@ -13,6 +13,7 @@ use tidegate::balancer::listener::Listener;
 use tidegate::fleet::Fleet;
 use tidegate::fleet::endpoints::Endpoints;
 use tidegate::proxies::Proxies;
+use tidegate_tests::clock;
 use tidegate_tests::servers::free_port;
 use tidegate_tests::servers::resolver::Resolver;
 
@@ -28,9 +29,15 @@ fn address(pod: u8) -> Ipv4Addr {
 
 /// A proxy on an address of its own.
 fn pod(number: u8, port: u16) -> Handle {
-    let nowhere: Upstream = "http://127.0.0.1:9".parse().expect("it is a URL");
-    let mut config = Config::new("127.0.0.1:0".parse().expect("it is an address"), Side::new(vec![nowhere.clone()]));
-    config.target = Some(Side::new(vec![nowhere]));
+    pod_to("http://127.0.0.1:9", number, port)
+}
+
+/// The same, with this target.
+fn pod_to(target: &str, number: u8, port: u16) -> Handle {
+    let upstream = |url: &str| url.parse::<Upstream>().expect("it is a URL");
+    let source = Side::new(vec![upstream("http://127.0.0.1:9")]);
+    let mut config = Config::new("127.0.0.1:0".parse().expect("it is an address"), source);
+    config.target = Some(Side::new(vec![upstream(target)]));
     config.workers = NonZeroUsize::new(1);
     config.await_weight = true;
     config.control = Some(Control::Tcp { address: (address(number), port).into(), token: TOKEN.to_owned() });
@@ -120,6 +127,79 @@ async fn an_answer_with_nobody_is_unknown() {
     resolver.stand_for(&[address(11)]);
     listener.restore(&original, Generation(5)).await.unwrap();
     assert_eq!(listener.read(START).await.unwrap().action, original);
+}
+
+/// Proves that a pod with another target is given no share, neither by a write nor by a revert nor by being looked after; that it is
+/// named with what to do, so that nothing rises; that the others are moved and taken back without it; and that it is one of the
+/// fleet again once somebody gave it its weight.
+#[tokio::test]
+async fn a_pod_of_another_fleet_is_held() {
+    let (resolver, port, proxies) = behind();
+    let first = pod(21, port);
+    resolver.stand_for(&[address(21)]);
+    let listener = Listener::new(proxies.clone(), START);
+    listener.write(Share::NONE, Generation(1)).await.unwrap();
+    let original = listener.read(START).await.unwrap().action;
+    let stranger = pod_to("http://127.0.0.1:10", 22, port);
+    resolver.stand_for(&[address(21), address(22)]);
+    listener.write(TEN, Generation(2)).await.unwrap();
+    let reading = listener.read(START).await.unwrap();
+    assert_eq!((reading.share, reading.disagreeing), (TEN, Vec::new()));
+    assert_eq!(listener.watch().await.unwrap(), []);
+    let alike = async || {
+        let checks = Endpoints::new(proxies.clone(), Vec::new(), Vec::new()).check().await.unwrap();
+        checks.into_iter().find(|check| check.name == "proxies alike").expect("there are two")
+    };
+    let found = alike().await;
+    assert_eq!(found.outcome, CheckOutcome::Fail);
+    let named = format!("at 127.0.3.22:{port}, its target is http://127.0.0.1:10");
+    assert!(found.evidence.starts_with(&named), "{}", found.evidence);
+    assert!(found.fix.contains("by hand"), "{}", found.fix);
+    listener.restore(&original, Generation(3)).await.unwrap();
+    assert_eq!(listener.read(START).await.unwrap().action, original);
+    assert!(stranger.status().awaits_weight, "it takes no traffic");
+    assert_eq!((first.status().reads, stranger.status().generation), (0, 0));
+
+    let by_hand = proxy::api::SetWeight { target: 0, reads: None, writes: None, generation: 1 };
+    stranger.set_weight(&by_hand).unwrap();
+    listener.restore(&original, Generation(4)).await.unwrap();
+    assert!(stranger.status().generation > 1);
+    assert_eq!(alike().await.outcome, CheckOutcome::Fail, "two fleets are not moved as one");
+}
+
+/// Proves that a revert waits for no resolver: those that were there have the original before it is known that nobody answers who
+/// is there now.
+#[tokio::test]
+async fn a_revert_waits_for_no_resolver() {
+    let (resolver, port, proxies) = behind();
+    let pod = pod(31, port);
+    resolver.stand_for(&[address(31)]);
+    let listener = Listener::new(proxies.clone(), START);
+    listener.write(Share::NONE, Generation(1)).await.unwrap();
+    let original = listener.read(START).await.unwrap().action;
+    listener.write(HALF, Generation(2)).await.unwrap();
+    resolver.fall_silent();
+    let begun = clock::now();
+    let revert = async {
+        let answer = listener.restore(&original, Generation(3)).await;
+        (answer, begun.elapsed())
+    };
+    let taken_back = async {
+        while pod.status().reads != 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        begun.elapsed()
+    };
+    // Somebody else asks already, and those who wait for him are told what he is.
+    let watched = async {
+        let (first, second, third) = tokio::join!(proxies.now(), proxies.now(), proxies.now());
+        assert!([first, second, third].iter().all(|known| known.failed.is_some()));
+        begun.elapsed()
+    };
+    let (looked, (answer, ended), back) = tokio::join!(watched, revert, taken_back);
+    assert!(answer.unwrap_err().to_string().contains("does not answer"));
+    assert!(back + Duration::from_millis(500) < ended, "back after {back:?}, and known after {ended:?}");
+    assert!(looked < Duration::from_millis(2_900), "each asked for himself: {looked:?}");
 }
 
 /// Proves that a fleet too large for one datagram is found whole.

@@ -202,6 +202,9 @@ pub struct Counters {
     pub instance: String,
     /// When it was counted: milliseconds since 1970-01-01T00:00:00Z.
     pub at_millis: i64,
+    /// How many milliseconds after the start of the process; `None` from one that does not say.
+    #[serde(default)]
+    pub uptime_millis: Option<u64>,
     /// The source's share of the work.
     pub source: SideCounters,
     /// The target's share of the work.

@@ -376,7 +376,9 @@ impl State {
     /// Everything counted since the start.
     pub(crate) fn counters(&self) -> Counters {
         let fired = self.applied().fired_times;
-        count::merged(self.tallies.iter().map(AsRef::as_ref), &self.instance, clock::unix_millis(), fired)
+        let counted =
+            count::merged(self.tallies.iter().map(AsRef::as_ref), &self.instance, clock::unix_millis(), fired);
+        Counters { uptime_millis: Some(self.uptime_millis()), ..counted }
     }
 
     /// What the tripwires look at: source and target.

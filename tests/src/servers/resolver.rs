@@ -28,6 +28,8 @@ enum Said {
     Addresses(Vec<Ipv4Addr>),
     /// The resolver fails.
     Failure,
+    /// No answer to a datagram, as where something on the way drops them.
+    Nothing,
 }
 
 /// A running resolver; it ends when it is dropped.
@@ -55,7 +57,7 @@ fn answer(question: &[u8], known: &str, said: &Said, datagram: bool) -> Vec<u8> 
     let mut bytes = question[..end].to_vec();
     (bytes[2], bytes[3]) = (0x81, 0x80);
     let addresses = match said {
-        Said::Failure => {
+        Said::Failure | Said::Nothing => {
             bytes[3] |= 2;
             return bytes;
         }
@@ -98,7 +100,11 @@ impl Resolver {
             let mut bytes = [0; DATAGRAM_MAX];
             while !stopped.load(Ordering::Relaxed) {
                 if let Ok((length, from)) = socket.recv_from(&mut bytes) {
-                    let told = answer(&bytes[..length], &known, &now(&shared), true);
+                    let said = now(&shared);
+                    if matches!(said, Said::Nothing) {
+                        continue;
+                    }
+                    let told = answer(&bytes[..length], &known, &said, true);
                     socket.send_to(&told, from).expect("loopback takes it");
                 }
             }
@@ -142,6 +148,14 @@ impl Resolver {
     /// If a serving thread did.
     pub fn fail(&self) {
         *self.said.lock().expect("nobody panics while holding it") = Said::Failure;
+    }
+
+    /// It does not answer from now on.
+    ///
+    /// # Panics
+    /// If a serving thread did.
+    pub fn fall_silent(&self) {
+        *self.said.lock().expect("nobody panics while holding it") = Said::Nothing;
     }
 }
 

@@ -6,6 +6,10 @@
 //! carries a number, and a proxy refuses one that is older than the last it applied, so that a write which was given up
 //! cannot land after a revert. A proxy that comes up again without the current share is given it by [`Balancer::watch`],
 //! which also reports tripwires that proxies fired by themselves.
+//!
+//! What takes traffic back waits for no resolver: it goes to those that were there last, and while that is done it is found out
+//! who else is. A newcomer of another fleet ([`welcome`]) has no traffic and is given no weight, so it is no part of what is
+//! configured; the checks name it, and nothing rises.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
@@ -18,7 +22,7 @@ use serde_json::Value;
 
 use super::{Balancer, Fired};
 use crate::port::{Answer, PortError};
-use crate::proxies::welcome::{self, Standing, share_of};
+use crate::proxies::welcome::{self, Alike, Answered, Standing, share_of};
 use crate::proxies::{Known, Proxies, Remote, RemoteError, each};
 
 /// Our own proxies as a balancer, for one cutover.
@@ -55,6 +59,8 @@ struct Wanted {
     found: Vec<Fired>,
     /// Tripwires that were found, by proxy: the instance and the number of its own change.
     known: BTreeMap<String, (String, u64)>,
+    /// Newcomers of another fleet, as the last look found them, with what differs.
+    strangers: BTreeMap<String, String>,
 }
 
 impl Listener {
@@ -77,20 +83,104 @@ impl Listener {
         self.wanted.lock().expect("nobody panics while holding it")
     }
 
-    async fn put(&self, shares: BTreeMap<String, Share>, generation: u64, always: bool) -> Result<(), PortError> {
+    /// Gives every proxy the share of its place, and whoever comes up from now on.
+    async fn put(&self, shares: BTreeMap<String, Share>, generation: u64) -> Result<(), PortError> {
         let Known { remotes, failed } = self.proxies.now().await;
-        if let Some(why) = failed.as_ref().filter(|_| !always) {
-            return Err(PortError::later("balancer", why.clone()));
-        }
+        whole(failed)?;
         self.wanted().shares = Some((shares.clone(), generation));
-        let answers = each(&remotes, |proxy| {
-            let share = shares.get(proxy.place()).copied().unwrap_or_default();
-            async move { set(&proxy, share, generation, always).await }
-        })
-        .await;
+        all(self.put_to(&remotes, &[], &shares, generation, false).await)
+    }
+
+    /// The same, whatever else was written, and at once: to those that were there last, and then to those that are there now
+    /// besides.
+    async fn put_back(&self, shares: BTreeMap<String, Share>, generation: u64) -> Result<(), PortError> {
+        let mut before = self.proxies.before().remotes;
+        before.retain(|proxy| !self.wanted().strangers.contains_key(proxy.name()));
+        self.wanted().shares = Some((shares.clone(), generation));
+        let at_once = each(&before, |proxy| {
+            let share = share_at(&shares, &proxy);
+            async move { set(&proxy, share, generation, true).await }
+        });
+        let (mut answers, Known { remotes, failed }) = tokio::join!(at_once, self.proxies.now());
+        let names = |remotes: &[Remote]| remotes.iter().map(|proxy| proxy.name().to_owned()).collect::<BTreeSet<_>>();
+        let (asked, now) = (names(&before), names(&remotes));
+        answers.retain(|(proxy, _)| now.contains(proxy.name()));
+        let besides: Vec<Remote> = remotes.into_iter().filter(|proxy| !asked.contains(proxy.name())).collect();
+        answers.extend(self.put_to(&besides, &before, &shares, generation, true).await);
         all(answers)?;
         whole(failed)
     }
+
+    /// Gives these proxies the shares of their places: first those that were told a weight before, and then newcomers, but for
+    /// strangers among these and `others`: a share must not bring traffic to sides that it was not earned on.
+    async fn put_to(
+        &self,
+        remotes: &[Remote],
+        others: &[Remote],
+        shares: &BTreeMap<String, Share>,
+        generation: u64,
+        always: bool,
+    ) -> Vec<(Remote, Result<(), RemoteError>)> {
+        let first = each(remotes, |proxy| {
+            let share = share_at(shares, &proxy);
+            async move {
+                let status = proxy.status().await;
+                let settled = status.as_ref().map_or(always, |status| !status.awaits_weight);
+                let written = if settled { Some(set(&proxy, share, generation, always).await) } else { None };
+                Ok((status, written))
+            }
+        });
+        let (mut answers, mut known) = (Vec::new(), Vec::new());
+        for (proxy, told) in first.await {
+            match told {
+                Ok((Ok(status), written)) => {
+                    answers.extend(written.map(|written| (proxy.clone(), written)));
+                    known.push((proxy, status));
+                }
+                Ok((Err(error), written)) => answers.push((proxy, written.unwrap_or(Err(error)))),
+                Err(error) => answers.push((proxy, Err(error))),
+            }
+        }
+        let mut newcomers: Vec<Remote> =
+            known.iter().filter(|(_, status)| status.awaits_weight).map(|(proxy, _)| proxy.clone()).collect();
+        if newcomers.is_empty() {
+            return answers;
+        }
+        known.extend(asked(others).await.0);
+        let strangers = self.strangers(&known);
+        newcomers.retain(|proxy| !strangers.contains(proxy.name()));
+        let given = each(&newcomers, |proxy| {
+            let share = share_at(shares, &proxy);
+            async move { set(&proxy, share, generation, always).await }
+        });
+        answers.extend(given.await);
+        answers
+    }
+
+    /// Newcomers of another fleet among those that answered; each is told of once.
+    fn strangers(&self, answers: &[Answered]) -> BTreeSet<String> {
+        let strangers = welcome::strangers(answers, Alike::Whole);
+        let names = strangers.keys().cloned().collect();
+        welcome::tell(&mut self.wanted().strangers, strangers);
+        names
+    }
+}
+
+/// What the proxies say of themselves, and those that do not answer, with why.
+async fn asked(remotes: &[Remote]) -> (Vec<Answered>, Vec<(Remote, RemoteError)>) {
+    let (mut answered, mut silent) = (Vec::new(), Vec::new());
+    for (proxy, answer) in each(remotes, |proxy| async move { proxy.status().await }).await {
+        match answer {
+            Ok(status) => answered.push((proxy, status)),
+            Err(error) => silent.push((proxy, error)),
+        }
+    }
+    (answered, silent)
+}
+
+/// The share of a proxy's place; a place that has none gets none.
+fn share_at(shares: &BTreeMap<String, Share>, proxy: &Remote) -> Share {
+    shares.get(proxy.place()).copied().unwrap_or_default()
 }
 
 /// An error where those that were asked may not have been all.
@@ -176,28 +266,24 @@ impl Balancer for Listener {
         Box::pin(async move {
             let Known { remotes, failed } = self.proxies.now().await;
             whole(failed)?;
-            let answers = each(&remotes, |proxy| async move { proxy.status().await }).await;
+            let (answers, silent) = asked(&remotes).await;
+            let strangers = self.strangers(&answers);
             let mut shares = BTreeMap::new();
             let mut by_place: BTreeMap<String, BTreeMap<String, Share>> = BTreeMap::new();
             let mut awaiting = BTreeSet::new();
             let mut disagreeing = Vec::new();
-            let mut errors = Vec::new();
-            for (proxy, answer) in answers {
-                match answer {
-                    Ok(status) => {
-                        let name = proxy.name().to_owned();
-                        if status.awaits_weight {
-                            awaiting.insert(name.clone());
-                        }
-                        let share = share_of(&status);
-                        by_place.entry(proxy.place().to_owned()).or_default().insert(name.clone(), share);
-                        shares.insert(name, share);
-                    }
-                    Err(error) => {
-                        disagreeing.push(format!("{} (no answer)", proxy.name()));
-                        errors.push(error.why);
-                    }
+            for (proxy, status) in answers.iter().filter(|(proxy, _)| !strangers.contains(proxy.name())) {
+                let (name, share) = (proxy.name().to_owned(), share_of(status));
+                if status.awaits_weight {
+                    awaiting.insert(name.clone());
                 }
+                by_place.entry(proxy.place().to_owned()).or_default().insert(name.clone(), share);
+                shares.insert(name, share);
+            }
+            let mut errors = Vec::new();
+            for (proxy, error) in silent {
+                disagreeing.push(format!("{} (no answer)", proxy.name()));
+                errors.push(error.why);
             }
             // What a proxy has that takes no traffic yet counts only where there is no other.
             let told = |shares: &BTreeMap<String, Share>| {
@@ -209,6 +295,9 @@ impl Balancer for Listener {
                 prevailing(if told.is_empty() { shares } else { &told })
             };
             let Some(share) = told(&shares) else {
+                errors.extend(
+                    self.wanted().strangers.iter().map(|(name, why)| format!("{name} is of another fleet: {why}")),
+                );
                 return Err(PortError::later("balancer", errors.join("; ")));
             };
             for (name, other) in &shares {
@@ -226,7 +315,7 @@ impl Balancer for Listener {
 
     fn write(&self, share: Share, generation: Generation) -> Answer<'_, ()> {
         let shares = self.proxies.places().map(|place| (place.to_owned(), share)).collect();
-        Box::pin(self.put(shares, self.number(generation), false))
+        Box::pin(self.put(shares, self.number(generation)))
     }
 
     fn restore<'a>(&'a self, action: &'a Value, generation: Generation) -> Answer<'a, ()> {
@@ -241,7 +330,7 @@ impl Balancer for Listener {
                 .places()
                 .map(|place| (place.to_owned(), recorded.get(place).copied().unwrap_or(lowest)))
                 .collect();
-            self.put(shares, self.number(generation), true).await
+            self.put_back(shares, self.number(generation)).await
         })
     }
 
@@ -254,19 +343,17 @@ impl Balancer for Listener {
             // that until the core has heard of it and the revert is in the journal.
             let known = self.proxies.now().await;
             whole(known.failed)?;
-            let mut failed = Vec::new();
+            let (answers, silent) = asked(&known.remotes).await;
+            let strangers = self.strangers(&answers);
+            let mut failed: Vec<_> = silent.into_iter().map(|(proxy, error)| (proxy, Err(error))).collect();
             let mut ready = Vec::new();
-            for (proxy, answer) in each(&known.remotes, |proxy| async move { proxy.status().await }).await {
-                let refused = match &answer {
-                    Ok(status) => self.ours(status).map(|fired| {
-                        self.notice(&proxy, status);
+            for (proxy, status) in answers.into_iter().filter(|(proxy, _)| !strangers.contains(proxy.name())) {
+                match self.ours(&status) {
+                    Some(fired) => {
+                        self.notice(&proxy, &status);
                         let why = format!("the tripwire of the proxy at {} has fired: {}", proxy.name(), fired.why);
-                        RemoteError { why, transient: true, outdated: false }
-                    }),
-                    Err(_) => answer.err(),
-                };
-                match refused {
-                    Some(error) => failed.push((proxy, Err(error))),
+                        failed.push((proxy, Err(RemoteError { why, transient: true, outdated: false })));
+                    }
                     None => ready.push(proxy),
                 }
             }
@@ -303,21 +390,21 @@ impl Balancer for Listener {
             // Those that are known are looked after, whether they are all or not.
             let Known { remotes, failed } = self.proxies.lately().await;
             let mut errors: Vec<String> = failed.into_iter().collect();
-            let mut answers = Vec::new();
-            for (proxy, answer) in each(&remotes, |proxy| async move { proxy.status().await }).await {
-                match answer {
-                    Ok(status) => answers.push((proxy, status)),
-                    Err(error) => errors.push(error.why),
-                }
-            }
+            let (answers, silent) = asked(&remotes).await;
+            let unknown = !errors.is_empty() || !silent.is_empty();
+            errors.extend(silent.into_iter().map(|(_, error)| error.why));
             for (proxy, status) in &answers {
                 self.notice(proxy, status);
             }
-            let given = welcome::given(answers.iter().map(|(_, status)| status), self.stood());
-            for (proxy, status) in &answers {
+            let strangers = self.strangers(&answers);
+            for ours in answers.iter().filter(|(proxy, _)| !strangers.contains(proxy.name())) {
+                let (proxy, status) = ours;
+                let waits = status.awaits_weight && self.writes_nothing();
+                let given =
+                    waits.then(|| welcome::given(ours, &answers, Alike::Whole, unknown, self.stood())).flatten();
                 let mended = match &given {
-                    Some(given) if status.awaits_weight && self.writes_nothing() => welcome::give(proxy, given).await,
-                    _ => self.mend(proxy, status).await,
+                    Some(given) => welcome::give(proxy, given).await,
+                    None => self.mend(proxy, status).await,
                 };
                 errors.extend(mended.err().map(|error| error.why));
             }

@@ -3,7 +3,7 @@
 //! It sends no request of its own to a cluster: it asks the proxies which endpoints they use, and opens and closes a
 //! connection to each endpoint of the policy.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use cutover::event::{Check, CheckOutcome};
@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 
 use super::Fleet;
 use crate::port::Answer;
+use crate::proxies::welcome::{self, Alike, Answered};
 use crate::proxies::{Known, Proxies, each};
 
 /// How long a connection to an endpoint may take to open.
@@ -69,6 +70,34 @@ fn proxies(answers: &[(String, Result<Status, String>)], failed: Option<String>)
         checks.push(Check::new("proxy versions", CheckOutcome::Warn, seen, "bring all proxies to one version"));
     }
     checks
+}
+
+/// Those behind one name are one fleet: a share means the same at each. Nothing where each stands alone.
+fn alike(answers: &[Answered]) -> Option<Check> {
+    let name = "proxies alike";
+    let mut first: BTreeMap<&str, &Answered> = BTreeMap::new();
+    let mut others = Vec::new();
+    for answered in answers {
+        match first.get(answered.0.place()) {
+            Some(first) => others.push((*first, answered)),
+            None => drop(first.insert(answered.0.place(), answered)),
+        }
+    }
+    let unlike = others.iter().filter_map(|(first, (proxy, status))| {
+        let why = welcome::differs(status, first, Alike::Whole)?;
+        let held = if status.awaits_weight { " (it awaits its weight, and is given none)" } else { "" };
+        Some(format!("at {}, {why}{held}", proxy.name()))
+    });
+    let unlike: Vec<String> = unlike.collect();
+    if others.is_empty() {
+        return None;
+    }
+    let count = answers.len();
+    Some(if unlike.is_empty() {
+        Check::new(name, CheckOutcome::Pass, format!("{count} have the same source and target"), "")
+    } else {
+        Check::new(name, CheckOutcome::Fail, unlike.join("; "), welcome::STRANGER_FIX)
+    })
 }
 
 /// A side's endpoints as the proxies use them.
@@ -161,11 +190,16 @@ impl Fleet for Endpoints {
                 reach("source", &self.source),
                 reach("target", &self.target),
             );
+            let known: Vec<Answered> = answers
+                .iter()
+                .filter_map(|(proxy, answer)| Some((proxy.clone(), answer.as_ref().ok()?.clone())))
+                .collect();
             let answers: Vec<(String, Result<Status, String>)> = answers
                 .into_iter()
                 .map(|(proxy, answer)| (proxy.name().to_owned(), answer.map_err(|error| error.why)))
                 .collect();
             let mut checks = proxies(&answers, failed);
+            checks.extend(alike(&known));
             let of = |side: fn(&Status) -> &[Endpoint]| {
                 answers
                     .iter()

@@ -6,7 +6,8 @@
 //! again counts from zero; what it counted up to its last reading is added, what came after that is lost with it.
 //! Where readings are missing the answer is an error, never a zero.
 //!
-//! Proxies behind a name in DNS come and go. One that came is counted from its start on; one that went, up to its last
+//! Proxies behind a name in DNS come and go. One that came is counted from its start on, where it
+//! started after it was known not to be there; one that went, up to its last
 //! reading, and where that was long before it was known to be gone, the time between is missing. While nobody knows who is
 //! there the answer waits: who is known then is counted on, and stands for nobody else.
 

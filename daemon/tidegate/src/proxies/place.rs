@@ -8,11 +8,10 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use proxy::config::{ConfigError, ControlAddress};
-use tokio::sync::Mutex;
 
 use super::Remote;
 use crate::{clock, dns};
@@ -128,13 +127,16 @@ struct Behind {
     place: Arc<str>,
     name: Name,
     token: Option<String>,
+    /// Held by whoever asks the resolver: one question at a time.
+    asking: tokio::sync::Mutex<()>,
     last: Mutex<Last>,
 }
 
 /// What the resolver said last.
 #[derive(Default)]
 struct Last {
-    /// When it was asked.
+    /// When it was asked; where it failed, when that was known: who waited for a question that failed is told so, and does not
+    /// ask once more.
     at: Option<Instant>,
     /// Those of the last whole answer.
     remotes: Vec<Remote>,
@@ -143,7 +145,7 @@ struct Last {
 }
 
 /// The proxies that are known at some moment.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Known {
     /// Who they are.
     pub remotes: Vec<Remote>,
@@ -170,6 +172,7 @@ impl Proxies {
                 place: Arc::from(name.to_string()),
                 name,
                 token: token.clone(),
+                asking: tokio::sync::Mutex::default(),
                 last: Mutex::default(),
             }),
         };
@@ -189,6 +192,12 @@ impl Proxies {
         })
     }
 
+    /// Whether these are one thing with the others: what one finds out the other knows.
+    #[cfg(test)]
+    pub(crate) fn are(&self, others: &Self) -> bool {
+        Arc::ptr_eq(&self.stands, &others.stands)
+    }
+
     /// Who is there now, by answers that were asked for after this call.
     pub async fn now(&self) -> Known {
         self.known(Duration::ZERO).await
@@ -199,41 +208,65 @@ impl Proxies {
         self.known(FRESH).await
     }
 
-    async fn known(&self, age_max: Duration) -> Known {
-        let mut known = Known { remotes: Vec::new(), failed: None };
+    /// Who was there when it was asked last, at once and without asking; nobody where that never was.
+    pub fn before(&self) -> Known {
+        let mut known = Known::default();
         for stand in self.stands.iter() {
             match stand {
                 Stand::One(remote) => known.remotes.push(remote.clone()),
-                Stand::Behind(behind) => {
-                    // One question at a time: who waits here is given the same answer.
-                    let mut last = behind.last.lock().await;
-                    if last.at.is_none_or(|at| clock::instant().saturating_duration_since(at) >= age_max) {
-                        behind.look(&mut last).await;
-                    }
-                    known.remotes.extend(last.remotes.iter().cloned());
-                    known.failed = known.failed.or_else(|| last.failed.clone());
-                }
+                Stand::Behind(behind) => behind.tell(&mut known),
             }
         }
         known
     }
+
+    async fn known(&self, age_max: Duration) -> Known {
+        let called = clock::instant();
+        for stand in self.stands.iter() {
+            if let Stand::Behind(behind) = stand {
+                behind.look(called, age_max).await;
+            }
+        }
+        self.before()
+    }
 }
 
 impl Behind {
-    async fn look(&self, last: &mut Last) {
+    fn last(&self) -> MutexGuard<'_, Last> {
+        self.last.lock().expect("nobody panics while holding it")
+    }
+
+    /// Asks the resolver unless that was done less than `age_max` before `called`. A question that was asked since then by
+    /// somebody else serves as well.
+    async fn look(&self, called: Instant, age_max: Duration) {
+        let _asking = self.asking.lock().await;
+        if self.last().at.is_some_and(|at| called.saturating_duration_since(at) < age_max || at >= called) {
+            return;
+        }
         // The time at which the question is asked: the answer is at least as young.
-        last.at = Some(clock::instant());
-        match self.name.addresses().await {
+        let asked = clock::instant();
+        let answer = self.name.addresses().await;
+        let mut last = self.last();
+        match answer {
             Ok(addresses) => {
                 let remote = |address: SocketAddr| {
                     let address = ControlAddress::Tcp(address.to_string());
                     Remote { place: Arc::clone(&self.place), ..Remote::api(address, self.token.clone()) }
                 };
                 last.remotes = addresses.into_iter().map(remote).collect();
-                last.failed = None;
+                (last.at, last.failed) = (Some(asked), None);
             }
-            Err(why) => last.failed = Some(format!("nobody knows which proxies stand behind {}: {why}", self.place)),
+            Err(why) => {
+                last.failed = Some(format!("nobody knows which proxies stand behind {}: {why}", self.place));
+                last.at = Some(clock::instant());
+            }
         }
+    }
+
+    fn tell(&self, known: &mut Known) {
+        let last = self.last();
+        known.remotes.extend(last.remotes.iter().cloned());
+        known.failed = known.failed.take().or_else(|| last.failed.clone());
     }
 }
 

@@ -60,7 +60,7 @@ pub(super) struct Book {
 pub(super) struct Kept {
     pub(super) name: String,
     /// For one that came while others were read already: the last moment at which it was not there, and that it had counted
-    /// nothing by then.
+    /// nothing by then. None, once its first reading tells that it may have: a process that was there before, at another address.
     pub(super) born: Option<Taken>,
     /// When it was found to be gone, if it is.
     pub(super) gone: Option<Timestamp>,
@@ -88,7 +88,8 @@ impl Book {
         let mut instances = BTreeSet::new();
         for (name, answer) in answers {
             if answer.as_ref().is_ok_and(|counters| !instances.insert(counters.instance.clone())) {
-                // One proxy at two addresses counts once.
+                // One proxy at two addresses counts once: what is kept under this one would be waited for.
+                self.leave(&name, at);
                 continue;
             }
             let kept = self.of(&name, answer.as_ref().ok().map(|counters| counters.instance.as_str()), at);
@@ -103,17 +104,16 @@ impl Book {
         self.failed = failed;
     }
 
-    /// What is kept of the proxy at an address. One that was gone is the same only where it never ended; another process at
-    /// the address of one that is gone is another proxy.
+    /// What is kept of the proxy at an address. A process is the same at whatever address it answers, and though it was gone;
+    /// another one at the address of one that is gone is another proxy.
     fn of(&mut self, name: &str, instance: Option<&str>, at: Timestamp) -> &mut Kept {
-        let last = |kept: &Kept| kept.readings.back().map(|taken| taken.counters.instance.clone());
-        let back = self.kept.iter().position(|kept| {
-            kept.name == name && kept.gone.is_some() && instance.is_some() && last(kept).as_deref() == instance
+        let elsewhere = self.kept.iter().position(|kept| {
+            instance.is_some() && kept.instance() == instance && (kept.name != name || kept.gone.is_some())
         });
-        if let Some(mut back) = back.map(|place| self.kept.remove(place)) {
-            self.kept.retain(|kept| kept.name != name || kept.gone.is_some());
-            back.gone = None;
-            self.kept.push(back);
+        if let Some(mut same) = elsewhere.map(|place| self.kept.remove(place)) {
+            self.leave(name, at);
+            (same.name, same.gone) = (name.to_owned(), None);
+            self.kept.push(same);
         }
         let place = self.kept.iter().position(|kept| kept.name == name && kept.gone.is_none());
         let place = place.unwrap_or_else(|| {
@@ -123,6 +123,12 @@ impl Book {
             self.kept.len() - 1
         });
         &mut self.kept[place]
+    }
+
+    /// Nobody else answers at an address any more: a process that did has ended, and of one that never did there is nothing.
+    fn leave(&mut self, name: &str, at: Timestamp) {
+        self.kept.retain(|kept| kept.name != name || kept.gone.is_some() || !kept.readings.is_empty());
+        self.kept.iter_mut().filter(|kept| kept.name == name).for_each(|kept| kept.end(at));
     }
 
     /// Forgets those that have been gone for long, or are too many.
@@ -178,6 +184,22 @@ impl Kept {
         }
     }
 
+    /// The process that was read last.
+    fn instance(&self) -> Option<&str> {
+        self.readings.back().map(|taken| taken.counters.instance.as_str())
+    }
+
+    /// Whether a first reading has nothing in it from before it was known that it was not there: the process started later, or
+    /// has counted nothing yet.
+    fn is_fresh(born: &Taken, first: &Taken) -> bool {
+        let counters = &first.counters;
+        let later = |millis| first.at.minus(Duration::from_millis(millis)) >= born.at;
+        let idle = [&counters.source, &counters.target]
+            .iter()
+            .all(|side| side.reads == Counts::default() && side.writes == Counts::default());
+        idle || counters.uptime_millis.is_some_and(later)
+    }
+
     /// It is not there any more. What it did after its last reading is missing, unless that was a moment ago.
     fn end(&mut self, at: Timestamp) {
         if self.gone.is_some() {
@@ -199,6 +221,9 @@ impl Kept {
             self.readings.clear();
             self.marks.clear();
             self.born = None;
+        }
+        if self.readings.is_empty() {
+            self.born.take_if(|born| !Self::is_fresh(born, &taken));
         }
         let now = taken.at;
         self.readings.push_back(taken);

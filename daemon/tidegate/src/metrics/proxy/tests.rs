@@ -14,7 +14,7 @@ fn window(from: i64, to: i64) -> Window {
 }
 
 fn taken(millis: i64, instance: &str, requests: u64) -> Taken {
-    let mut counters = Counters { instance: instance.to_owned(), ..Counters::default() };
+    let mut counters = Counters { instance: instance.to_owned(), uptime_millis: Some(0), ..Counters::default() };
     counters.source.reads.requests = requests;
     counters.source.reads.status_2xx = requests;
     Taken { at: at(millis), counters: Arc::new(counters) }
@@ -226,4 +226,44 @@ fn what_a_vanished_proxy_did_unread_is_missing() {
     assert_eq!(requests(&source, window(21_000, 26_000)), 5_000);
     assert_eq!((before, source.answer(window(29_000, 30_000)).unwrap()), (Some(at(29_750)), None));
     assert!(source.look(at(30_100), Duration::from_secs(2)).is_err());
+}
+
+/// Proves that a proxy which is reached at two addresses is counted once, whichever of them answers, and that no window stays
+/// unknown for it; and that what a process had counted before it came is not counted as if it were new.
+#[test]
+fn one_proxy_at_two_addresses_is_counted_once() {
+    let mut book = Book::default();
+    rounds(&mut book, 0..160, |millis| match millis {
+        ..10_000 => vec![("second", "a", 5_000 + millis)],
+        10_000..20_000 => vec![("first", "a", 5_000 + millis), ("second", "a", 5_000 + millis)],
+        20_000..30_000 => vec![("second", "a", 5_000 + millis)],
+        _ => vec![("first", "a", 5_000 + millis)],
+    });
+    let source = keeping(book);
+    for from in [5_000, 15_000, 25_000] {
+        assert_eq!(requests(&source, window(from, from + 10_000)), 10_000, "from {from} ms");
+    }
+    assert!(source.look(at(39_800), Duration::from_secs(2)).is_ok());
+
+    // At the second address it never answered until it did by the first.
+    let mut book = Book::default();
+    let counted = |millis: i64| Ok(taken(millis, "a", u64::try_from(millis).unwrap()).counters);
+    for round in 0..80 {
+        let millis = round * 250;
+        let second = if millis < 10_000 { Err("no answer".to_owned()) } else { counted(millis) };
+        book.round(at(millis), vec![("first".to_owned(), counted(millis)), ("second".to_owned(), second)], None);
+    }
+    assert_eq!(requests(&keeping(book), window(12_000, 18_000)), 6_000);
+
+    let mut book = Book::default();
+    rounds(&mut book, 0..40, |millis| vec![("stays", "a", millis)]);
+    for round in 40..120 {
+        let old = Counters { uptime_millis: Some(600_000), ..(*taken(0, "b", 70_000).counters).clone() };
+        let stays = taken(round * 250, "a", u64::try_from(round * 250).unwrap()).counters;
+        let answers = vec![("stays".to_owned(), Ok(stays)), ("found".to_owned(), Ok(Arc::new(old)))];
+        book.round(at(round * 250), answers, None);
+    }
+    let source = keeping(book);
+    assert_eq!(requests(&source, window(20_000, 25_000)), 5_000);
+    assert!(source.answer(window(5_000, 15_000)).is_err(), "what it counted of its 70,000 is not known");
 }
