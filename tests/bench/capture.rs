@@ -91,8 +91,13 @@ async fn produce(brokers: &str, rate: f64, length: Duration, bytes: usize) -> Re
     let kafka = Kafka::start(options, Arc::clone(&breaker)).map_err(|why| why.to_string())?;
     let capture = Capture::new(Arc::new(kafka), breaker, BUDGET_BYTES);
     let mut outlet = capture.outlet(Buffers::default());
-    let mut due: Vec<Instant> = Vec::new();
     let (mut found, mut outcomes) = (Vec::new(), Vec::new());
+    // A producer that has just begun asks the broker for more than to take a record.
+    let first = Entry { key: "first".into(), life: outlet.life(), value: vec![b'x'; bytes], tag: 0 };
+    outlet.send(first, clock::now()).map_err(|returned| returned.why.to_string())?;
+    std::future::poll_fn(|cx| outlet.poll_outcomes(cx, clock::now(), &mut outcomes)).await;
+    outcomes.clear();
+    let mut due: Vec<Instant> = Vec::new();
     let start = clock::now();
     let gap = Duration::from_secs_f64(1.0 / rate);
     let mut ticks = tokio::time::interval(gap);

@@ -7,7 +7,9 @@
 //! own processor time. *Open*: the same number of requests a second for all, whether answered or not; what counts is the
 //! time from when a request was due. A round in which the generator or the upstream had no processor time left says
 //! nothing about the proxies: it is measured once more, for all of them, and when that does not help the figure is not
-//! printed, but why it is not.
+//! printed, but why it is not. A broker shares that core with them, so before the rounds of a case it is found out how
+//! little of its core the proxies may have, and how many requests a second they may be offered, that this core has time
+//! left, for all of them alike.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program whose output is its result")]
 
 mod capture;
@@ -28,11 +30,25 @@ use tidegate_tests::{
 /// Connections that ask at the same time.
 const CONNECTIONS: usize = 64;
 
-/// How much of its core's time the generator and the upstream may use together before a figure says more about them.
+/// How much of their core's time the generator, the upstream and the broker may use together before a figure says more
+/// about them.
 const BUSY_MAX: f64 = 0.95;
 
-/// The offered load of the open measurement, as a share of what the slowest proxy can do with a core of its own.
+/// The same where latency counts: whoever waits for that core is late, too.
+const BUSY_OPEN_MAX: f64 = 0.7;
+
+/// The offered load of the open measurement, as a share of what the slowest proxy can do with a core of its own; half of
+/// it, and so on, where the generator's core has no time left.
 const OFFERED: f64 = 0.5;
+
+/// How often that is halved.
+const HALVINGS_MAX: u32 = 5;
+
+/// How many competitors a proxy has on its core at most: they are doubled until nobody else is the bottleneck.
+const COMPETITORS_MAX: usize = 16;
+
+/// How long it is tried whether anybody else is.
+const PROBE: Duration = Duration::from_millis(700);
 
 /// Later than this for one request in a hundred, the generator itself was kept waiting for a core.
 const GENERATOR_LATE_MAX: Duration = Duration::from_millis(5);
@@ -122,8 +138,9 @@ async fn measure(options: &Options, folder: &std::path::Path) -> Result<Report, 
     let mut running = peers::all(folder, &options.binary, &upstream.ports, brokers.as_deref());
     let versions = peers::versions(&running);
     let mut cases = Vec::new();
+    let beside = Beside { upstream: &upstream.process, broker: broker.as_ref().map(|broker| &broker.process) };
     for case in &options.cases {
-        cases.push(match measure_case(options, *case, &running, &upstream.process).await {
+        cases.push(match measure_case(options, *case, &running, &beside).await {
             Ok(report) => Ok(report),
             Err(Fault::Spoiled(why)) => Err((case.name, why)),
             Err(Fault::Broken(why)) => return Err(why),
@@ -156,7 +173,7 @@ async fn measure_case(
     options: &Options,
     case: Case,
     running: &[Peer],
-    upstream: &Process,
+    beside: &Beside<'_>,
 ) -> Result<CaseReport, Fault> {
     let length = Duration::from_secs_f64(options.seconds);
     let mut report = CaseReport::new(case, running);
@@ -164,6 +181,7 @@ async fn measure_case(
     for peer in running {
         load::closed(case, peer.port, CONNECTIONS, Duration::from_secs(1)).await.map_err(Fault::Broken)?;
     }
+    report.competitors = crowd(case, running, beside).await?;
     let mut round = 0;
     while round < options.rounds {
         let mut found = Vec::new();
@@ -172,7 +190,7 @@ async fn measure_case(
                 options,
                 &format!("{} closed, round {} of {}: {}", case.name, round + 1, options.rounds, peer.name),
             );
-            match closed(case, peer, upstream, length).await {
+            match closed(case, peer, beside, report.competitors, length).await {
                 Ok(efficiency) => found.push(efficiency),
                 Err(fault) => {
                     report.spoil(fault, options.rounds)?;
@@ -185,14 +203,21 @@ async fn measure_case(
             round += 1;
         }
     }
-    let rate = OFFERED * report.slowest();
+    let rate = match bearable(case, running, beside, OFFERED * report.slowest()).await {
+        Ok(rate) => rate,
+        Err(Fault::Spoiled(why)) => {
+            report.forget_latency(why);
+            return Ok(report);
+        }
+        Err(fault) => return Err(fault),
+    };
     report.offered = rate;
     round = 0;
     while round < options.rounds {
         let mut found = Vec::new();
         for peer in running {
             progress(options, &format!("{} open, round {} of {}: {}", case.name, round + 1, options.rounds, peer.name));
-            match open(case, peer, upstream, rate, length).await {
+            match open(case, peer, beside, rate, length).await {
                 Ok(result) => found.push((result.latency, peer.process.usage().memory_bytes)),
                 Err(fault) => match report.spoil(fault, options.rounds) {
                     Err(Fault::Spoiled(why)) => {
@@ -231,13 +256,59 @@ fn progress(options: &Options, text: &str) {
     }
 }
 
+/// How many competitors make every proxy the bottleneck.
+async fn crowd(case: Case, running: &[Peer], beside: &Beside<'_>) -> Result<usize, Fault> {
+    let mut competitors = peers::COMPETITORS;
+    loop {
+        let mut spoiled = None;
+        for peer in running {
+            match closed(case, peer, beside, competitors, PROBE).await {
+                Ok(_) => {}
+                Err(Fault::Spoiled(why)) => spoiled = Some(why),
+                Err(fault) => return Err(fault),
+            }
+        }
+        match spoiled {
+            None => return Ok(competitors),
+            Some(why) if competitors >= COMPETITORS_MAX => return Err(Fault::Spoiled(why)),
+            Some(_) => competitors *= 2,
+        }
+    }
+}
+
+/// How many requests a second, `rate` at most, leave the generator's core time with every proxy.
+async fn bearable(case: Case, running: &[Peer], beside: &Beside<'_>, mut rate: f64) -> Result<f64, Fault> {
+    let mut halvings = 0;
+    loop {
+        let mut spoiled = None;
+        for peer in running {
+            match open(case, peer, beside, rate, PROBE).await {
+                Ok(_) => {}
+                Err(Fault::Spoiled(why)) => spoiled = Some(why),
+                Err(fault) => return Err(fault),
+            }
+        }
+        match spoiled {
+            None => return Ok(rate),
+            Some(why) if halvings >= HALVINGS_MAX => return Err(Fault::Spoiled(why)),
+            Some(_) => (rate, halvings) = (rate / 2.0, halvings + 1),
+        }
+    }
+}
+
 /// Requests per second of the proxy's processor time, with the proxy as the bottleneck.
-async fn closed(case: Case, peer: &Peer, upstream: &Process, length: Duration) -> Result<f64, Fault> {
-    let competitors = peers::competitors(peer);
-    let (before, busy) = (peer.process.usage(), Busy::start(upstream));
+async fn closed(
+    case: Case,
+    peer: &Peer,
+    beside: &Beside<'_>,
+    competitors: usize,
+    length: Duration,
+) -> Result<f64, Fault> {
+    let competitors = peers::competitors(peer, competitors);
+    let (before, busy) = (peer.process.usage(), beside.start());
     let requests = load::closed(case, peer.port, CONNECTIONS, length).await.map_err(Fault::Broken)?;
     let used = peer.process.usage().cpu.saturating_sub(before.cpu);
-    busy.check(upstream, peer)?;
+    busy.check(peer, BUSY_MAX)?;
     drop(competitors);
     if used.is_zero() {
         return Err(Fault::Spoiled(format!("{} got no processor time at all: the machine is busy", peer.name)));
@@ -246,10 +317,10 @@ async fn closed(case: Case, peer: &Peer, upstream: &Process, length: Duration) -
 }
 
 /// Latency at a given number of requests a second.
-async fn open(case: Case, peer: &Peer, upstream: &Process, rate: f64, length: Duration) -> Result<OpenResult, Fault> {
-    let busy = Busy::start(upstream);
+async fn open(case: Case, peer: &Peer, beside: &Beside<'_>, rate: f64, length: Duration) -> Result<OpenResult, Fault> {
+    let busy = beside.start();
     let result = load::open(case, peer.port, CONNECTIONS, rate, length).await.map_err(Fault::Broken)?;
-    busy.check(upstream, peer)?;
+    busy.check(peer, BUSY_OPEN_MAX)?;
     if result.late > GENERATOR_LATE_MAX {
         return Err(Fault::Spoiled(format!(
             "{}: the generator was {:?} late for one request in a hundred, so it was saturated or the machine is busy",
@@ -259,27 +330,37 @@ async fn open(case: Case, peer: &Peer, upstream: &Process, rate: f64, length: Du
     Ok(result)
 }
 
-/// How busy the generator and the upstream are, which share a core.
-struct Busy {
-    start: std::time::Instant,
-    before: Duration,
+/// Who shares a core with the generator.
+struct Beside<'a> {
+    upstream: &'a Process,
+    broker: Option<&'a Process>,
 }
 
-impl Busy {
-    fn start(upstream: &Process) -> Self {
-        Self { start: clock::now(), before: Self::used(upstream) }
+impl Beside<'_> {
+    fn start(&self) -> Busy<'_> {
+        let before = self.used();
+        Busy { start: clock::now(), before, beside: self }
     }
 
-    fn used(upstream: &Process) -> Duration {
-        upstream.usage().cpu + load::own_cpu()
+    fn used(&self) -> Duration {
+        self.upstream.usage().cpu + self.broker.map_or(Duration::ZERO, |broker| broker.usage().cpu) + load::own_cpu()
     }
+}
 
-    fn check(&self, upstream: &Process, peer: &Peer) -> Result<(), Fault> {
-        let used = Self::used(upstream).saturating_sub(self.before).as_secs_f64();
+/// How busy that core is.
+struct Busy<'a> {
+    start: std::time::Instant,
+    before: Duration,
+    beside: &'a Beside<'a>,
+}
+
+impl Busy<'_> {
+    fn check(&self, peer: &Peer, max: f64) -> Result<(), Fault> {
+        let used = self.beside.used().saturating_sub(self.before).as_secs_f64();
         let share = used / self.start.elapsed().as_secs_f64();
-        if share > BUSY_MAX {
+        if share > max {
             return Err(Fault::Spoiled(format!(
-                "{}: the generator and the upstream used {:.0} % of their core, so the figure would be theirs",
+                "{}: generator, upstream and broker used {:.0} % of their core, so the figure would be theirs",
                 peer.name,
                 share * 100.0
             )));

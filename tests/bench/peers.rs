@@ -96,19 +96,19 @@ fn pinned(program: impl AsRef<std::ffi::OsStr>) -> Command {
     command
 }
 
-/// How many programs want all of the proxy's core beside the proxy. With one, the proxy has half a core, and the generator's
+/// How many programs want all of the proxy's core beside the proxy, at least. With one, the proxy has half a core, and the generator's
 /// core, which is the upstream's too, is full at about the same rate: the cheapest proxy then waits now and again, and
 /// pays for falling asleep and being woken what the others do not. With two it is surely the bottleneck.
-const COMPETITORS: usize = 2;
+pub(crate) const COMPETITORS: usize = 2;
 
-/// Programs that leave the proxy a third of its core.
-pub(crate) fn competitors(peer: &Peer) -> Vec<Process> {
+/// So many programs that leave the proxy its share of its core.
+pub(crate) fn competitors(peer: &Peer, count: usize) -> Vec<Process> {
     let compete = |_| {
         let mut command = pinned("sh");
         command.args(["-c", "while :; do :; done"]);
         Process::start("competitor", &peer.home, command)
     };
-    (0..COMPETITORS).map(compete).collect()
+    (0..count).map(compete).collect()
 }
 
 fn tidegate(

@@ -29,6 +29,8 @@ pub(crate) struct CaseReport {
     case: Case,
     /// Requests a second that each peer was offered in the open measurement.
     pub(crate) offered: f64,
+    /// How many programs wanted all of the peer's core beside it in the closed measurement.
+    pub(crate) competitors: usize,
     /// Rounds that were measured once more, since the generator or the upstream was the bottleneck.
     pub(crate) spoiled: usize,
     /// Why there is no latency, where there is none.
@@ -104,7 +106,7 @@ const QUANTILES: [(&str, Quantile); 3] =
 impl CaseReport {
     pub(crate) fn new(case: Case, peers: &[Peer]) -> Self {
         let peers = peers.iter().map(|peer| PeerReport { name: peer.name, ..PeerReport::default() }).collect();
-        Self { case, offered: 0.0, spoiled: 0, late: None, peers }
+        Self { case, offered: 0.0, competitors: 0, spoiled: 0, late: None, peers }
     }
 
     /// A round was spoiled: it is measured once more, unless that happened too often.
@@ -180,6 +182,7 @@ impl CaseReport {
         json!({
             "case": self.case.name,
             "offered_requests_per_second": rounded(self.offered),
+            "competitors": self.competitors,
             "spoiled_rounds": self.spoiled,
             "latency_not_shown": self.late,
             "peers": peers,
@@ -261,7 +264,13 @@ impl Report {
             for column in header {
                 put(&mut text, &format!("{column:>32}"));
             }
-            put(&mut text, &format!("   (latency at {:.0} requests a second)\n", case.offered));
+            put(
+                &mut text,
+                &format!(
+                    "   (latency at {:.0} requests a second; {} beside it on its core)\n",
+                    case.offered, case.competitors
+                ),
+            );
             for peer in &case.peers {
                 let mut cells = vec![cell(Spread::of(peer.requests_per_cpu_second.iter().copied()), 0)];
                 cells.extend(QUANTILES.map(|(_, quantile)| {
