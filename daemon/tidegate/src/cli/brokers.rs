@@ -6,6 +6,7 @@ use anyhow::{Context as _, ensure};
 use clap::ValueEnum;
 use proxy::capture::kafka::{Options, Properties, Scram, Secret, Security, Tls};
 
+use super::Wrong;
 use crate::kafka;
 
 /// Where a password may stand that is given by no file.
@@ -103,14 +104,18 @@ impl Brokers {
 
     /// How the brokers are reached, for this topic.
     pub(super) fn options(&self, topic: &str) -> anyhow::Result<Options> {
-        let brokers = self.kafka.as_deref().context("brokers are missing: name them with --kafka HOST:PORT")?;
+        let missing = || Wrong::new("brokers are missing: name them with --kafka HOST:PORT");
+        let brokers = self.kafka.as_deref().ok_or_else(missing)?;
         let properties = match &self.kafka_properties {
             None => Properties::default(),
             Some(path) => kafka::properties(path).map_err(anyhow::Error::msg)?,
         };
         if let Some(flag) = self.login() {
             let scram = matches!(self.kafka_auth, Some(Auth::ScramSha256 | Auth::ScramSha512));
-            ensure!(scram, "{flag} is given, but not how: say --kafka-auth scram-sha-512, or leave it out");
+            ensure!(
+                scram,
+                Wrong::new(format!("{flag} is given, but not how: say --kafka-auth scram-sha-512, or leave it out"))
+            );
         }
         let security = if properties.wants_iam() && self.kafka_auth.is_none() {
             self.iam(brokers)?
@@ -124,7 +129,7 @@ impl Brokers {
         let wants_tls = self.kafka_ca.is_some() || self.kafka_cert.is_some() || self.kafka_any_host;
         let tls = || self.tls();
         let scram = |mechanism| -> anyhow::Result<Security> {
-            let user = self.kafka_user.clone().context("SCRAM needs a user: name --kafka-user")?;
+            let user = self.kafka_user.clone().ok_or_else(|| Wrong::new("SCRAM needs a user: name --kafka-user"))?;
             let password = self.password()?;
             Ok(Security::Scram { mechanism, user, password, tls: wants_tls.then(tls) })
         };

@@ -304,8 +304,10 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             if error.chain().any(<dyn std::error::Error>::is::<ReaderGone>) {
                 return ExitCode::from(Exit::Done.code());
             }
-            drop(writeln!(std::io::stderr().lock(), "tidegate: {error:#}"));
-            ExitCode::from(Exit::Error.code())
+            let wrong = error.chain().any(<dyn std::error::Error>::is::<Wrong>);
+            let exit = if wrong { Exit::Usage } else { Exit::Error };
+            drop(writeln!(std::io::stderr().lock(), "tidegate: {}", crate::port::in_one_line(error.as_ref())));
+            ExitCode::from(exit.code())
         }
     }
 }
@@ -340,6 +342,17 @@ fn translated(mut args: Vec<OsString>) -> Result<Vec<OsString>, String> {
 #[derive(Debug, thiserror::Error)]
 #[error("nobody reads what is printed")]
 struct ReaderGone;
+
+/// Flags that make no sense as they stand, where clap cannot see it: the verb ends with [`Exit::Usage`].
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Wrong(String);
+
+impl Wrong {
+    fn new(why: impl Into<String>) -> anyhow::Error {
+        Self(why.into()).into()
+    }
+}
 
 /// The token of control APIs over TCP: what the file holds, or the environment where none is named.
 fn token(file: Option<&Path>) -> anyhow::Result<Option<String>> {

@@ -102,7 +102,9 @@ pub enum StartError {
         why: String,
     },
     /// There is no such topic.
-    #[error("there is no topic `{topic}`: make it, or have it made by asking for that")]
+    #[error(
+        "there is no topic `{topic}` there: `tidegate kafka list-topics` says which there are, and a proxy makes it with --create-topic"
+    )]
     Missing {
         /// Its name.
         topic: String,

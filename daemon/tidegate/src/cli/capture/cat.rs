@@ -16,7 +16,7 @@ use proxy::capture::read::decode::RECORD_BYTES_MAX;
 use proxy::capture::read::{Accumulator, Chunk, End, Exchange, Outcome};
 use serde::Serialize;
 
-use crate::cli::{Context, Exit};
+use crate::cli::{Context, Exit, Wrong};
 
 /// The longest line of a file, in bytes: the largest record as base64, with a key before it.
 const LINE_BYTES_MAX: usize = RECORD_BYTES_MAX / 3 * 4 + 1024;
@@ -35,7 +35,7 @@ const BODY_BYTES_SHOWN: usize = 1024;
 #[derive(Debug, clap::Args)]
 pub(super) struct Cat {
     /// A file with a base64 record a line, as the Replayer's `-i` takes it; `KEY|` may stand before each.
-    #[arg(long, value_name = "FILE", group = "what", required_unless_present_any = WHAT)]
+    #[arg(long, value_name = "FILE", group = "what")]
     file: Option<PathBuf>,
 
     /// A folder of captured files, one that is being written to included.
@@ -48,8 +48,11 @@ pub(super) struct Cat {
     kafka: crate::cli::kafka::Reading,
 }
 
-/// What may be named instead of a file.
-const WHAT: &[&str] = if cfg!(feature = "kafka") { &["dir", "kafka"] } else { &["dir"] };
+/// What may be named.
+#[cfg(feature = "kafka")]
+const WHAT: &str = "--kafka HOST:PORT with --topic, --dir DIR, or --file FILE";
+#[cfg(not(feature = "kafka"))]
+const WHAT: &str = "--dir DIR, or --file FILE";
 
 /// What was found in all.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -71,7 +74,7 @@ impl Cat {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<Exit> {
         #[cfg(feature = "kafka")]
         if let Some(flag) = self.kafka.given().filter(|_| self.file.is_some() || self.dir.is_some()) {
-            anyhow::bail!("{flag} is given, and a file or a folder: leave one of both out");
+            return Err(Wrong::new(format!("{flag} is given, and a file or a folder: leave one of both out")));
         }
         let name = match (&self.file, &self.dir) {
             (Some(path), _) | (None, Some(path)) => format!("`{}`", path.display()),
@@ -91,9 +94,8 @@ impl Cat {
             }
             (None, Some(dir)) => cat_dir(dir, show, tell),
             #[cfg(feature = "kafka")]
-            (None, None) => cat_topic(&self.kafka, show, tell),
-            #[cfg(not(feature = "kafka"))]
-            (None, None) => anyhow::bail!("name a --file or a --dir"),
+            (None, None) if self.kafka.given().is_some() => cat_topic(&self.kafka, show, tell),
+            (None, None) => return Err(Wrong::new(format!("say what is to be read: {WHAT}"))),
         }
         .with_context(|| format!("cannot read {name}"))?;
         context.say(&totals.sentence())?;

@@ -11,7 +11,7 @@ use std::{
     path::PathBuf,
 };
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use proxy::capture::kafka::{
     Options,
@@ -19,7 +19,7 @@ use proxy::capture::kafka::{
 };
 
 use super::{Reading, Strangers};
-use crate::cli::{Context, Exit};
+use crate::cli::{Context, Exit, Wrong};
 
 /// So often a progress line says how far the reading is, in records.
 const PROGRESS_RECORDS: u64 = 200_000;
@@ -31,15 +31,15 @@ pub(super) struct Dump {
     reading: Reading,
 
     /// Only this partition.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(0..))]
     partition: Option<i32>,
 
     /// From this offset of the partition on.
-    #[arg(long, value_name = "N", conflicts_with = "start_time")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(0..), conflicts_with = "start_time")]
     start_offset: Option<i64>,
 
     /// Up to this offset of the partition, and without it: an end as `describe-topic-records` prints it.
-    #[arg(long, value_name = "N", conflicts_with = "end_time")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(0..), conflicts_with = "end_time")]
     end_offset: Option<i64>,
 
     /// From the first record on that came at this time or later, such as 2026-11-22T05:00:00Z.
@@ -110,7 +110,11 @@ impl Dump {
             );
         }
         if ranges.len() > 1 && (self.start_offset.is_some() || self.end_offset.is_some()) {
-            bail!("an offset is one partition's own, and `{}` has {}: name --partition", options.topic, ranges.len());
+            return Err(Wrong::new(format!(
+                "an offset is one partition's own, and `{}` has {}: name --partition",
+                options.topic,
+                ranges.len()
+            )));
         }
         let since = |time: Option<i64>| time.map(|time| read::offsets_at(options, time)).transpose();
         let (start, end) = (since(self.start_time)?, since(self.end_time)?);

@@ -19,6 +19,9 @@ impl Topics {
                 topics.iter().map(|(topic, partitions)| json!({ "topic": topic, "partitions": partitions })).collect();
             context.print_json(&list)?;
         } else {
+            if topics.is_empty() {
+                context.say("there is no topic on these brokers but their own")?;
+            }
             for (topic, partitions) in &topics {
                 context.print(&format!("{topic:<40} {partitions:>4}\n"))?;
             }
