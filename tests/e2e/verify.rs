@@ -8,6 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -43,6 +44,32 @@ fn pod(folder: &std::path::Path, number: u8, source: u16, brokers: &str, port: u
     (process, client)
 }
 
+/// Somebody who asks until they are stopped.
+struct Asking {
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Asking {
+    fn start(url: &str, agent: &'static str) -> Self {
+        let (stop, url) = (Arc::new(AtomicBool::new(false)), format!("{url}/1k"));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                let asked = Command::new("curl").args(["-s", "-o", "/dev/null", "-A", agent, &url]).status();
+                assert!(asked.expect("curl is installed").success());
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        });
+        Self { stop, thread }
+    }
+
+    fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.join().expect("each was answered");
+    }
+}
+
 /// Whether each part is well (`null` was not asked), in the order in which they are told, and what is said of it.
 fn parts(said: &Value) -> Vec<(Value, String)> {
     let parts = said["parts"].as_array().expect("a list of parts");
@@ -72,23 +99,19 @@ fn four_things_are_told_apart() {
     let well = |parts: &[(Value, String)]| parts.iter().map(|(ok, _)| ok.as_bool().expect("asked")).collect::<Vec<_>>();
 
     // In order: pods, service, marked requests captured, the application's own, components.
+    let checks = Asking::start(&url, "ELB-HealthChecker/2.0");
     let silent = verify(&url, "2", 1);
     assert_eq!(well(&silent), [true, true, true, false, true], "clients go past the proxy: {silent:?}");
-    let (stop, application) = (Arc::new(AtomicBool::new(false)), url.clone());
-    let stopped = Arc::clone(&stop);
-    let client = std::thread::spawn(move || {
-        while !stopped.load(Ordering::Relaxed) {
-            let asked = Command::new("curl").args(["-s", "-o", "/dev/null", &format!("{application}/1k")]).status();
-            assert!(asked.expect("curl is installed").success());
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    });
+    assert!(silent[3].1.contains("health checks: clients may be silent"), "{silent:?}");
+    checks.stop();
+    let application = Asking::start(&url, "application");
     let whole = verify(&url, "30", 0);
     assert_eq!(well(&whole), [true; 5], "{whole:?}");
     assert!(whole[0].1.contains("2 of 2") && whole[4].1.contains("2 proxies"), "{whole:?}");
 
     let past = verify(&format!("http://127.0.0.1:{}", source.ports[0]), "2", 1);
     assert_eq!(well(&past), [true, true, false, true, true], "the service is another one: {past:?}");
+    assert!(past[2].1.contains("the URL leads past the capture proxies"), "{past:?}");
     let nobody = verify(&format!("http://127.0.0.1:{}", free_port()), "2", 1);
     assert_eq!((&nobody[1].0, &nobody[0].0), (&false.into(), &true.into()), "nobody is reached there: {nobody:?}");
 
@@ -101,8 +124,7 @@ fn four_things_are_told_apart() {
     assert_eq!(well(&unknown), [false, true, true, true, false], "{unknown:?}");
     assert!(unknown[0].1.contains("nobody knows which there are"), "{unknown:?}");
 
-    stop.store(true, Ordering::Relaxed);
-    client.join().expect("the client was answered");
+    application.stop();
     first.signal("TERM");
     assert!(first.wait(START_MAX).success(), "{}", first.log());
     assert_quiet(&first, &[]);

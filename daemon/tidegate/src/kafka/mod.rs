@@ -1,9 +1,11 @@
-//! What is asked of the brokers beside capture itself: how far the replay of a capture topic is. Behind the feature `kafka`.
+//! What is asked of the brokers beside capture itself: how far the replay of a capture topic is, and whose requests a topic
+//! has. Behind the feature `kafka`.
 //!
 //! Nothing here writes to a topic, joins a group or commits an offset; how brokers are spoken to is the data plane's
 //! (`proxy::capture::kafka`).
 
 pub mod lag;
+pub mod probes;
 
 use std::path::Path;
 

@@ -24,6 +24,7 @@ use crate::{
         kafka::{Reading, Strangers},
     },
     clock,
+    kafka::probes::{Asker, Probes},
     outbound::Outbound,
     proxies::{Known, Name, Place, Proxies, each},
     secret::{self, Secret},
@@ -110,7 +111,7 @@ struct Verified {
     mark: String,
     sent: u16,
     found: u16,
-    /// Whole requests of others that came into the topic meanwhile.
+    /// Whole requests of others that came into the topic meanwhile; probes of load balancers and the like are none.
     others: u64,
     /// Records that came meanwhile and that no capture proxy wrote.
     unreadable: u64,
@@ -127,8 +128,7 @@ impl Verify {
             let service = self.service(&mark).await?;
             Ok((service, self.ready().await?, self.components().await?))
         })?;
-        let (begun, strangers) = (BTreeSet::new(), Strangers::default());
-        let mut look = Look { mark: mark.clone().into_bytes(), from, begun, found: 0, others: 0, strangers };
+        let mut look = Look::new(&mark, from);
         let deadline = clock::instant() + Duration::from_secs(self.wait);
         loop {
             look.once(&options, context)?;
@@ -142,19 +142,28 @@ impl Verify {
         let captured = Part {
             what: "marked requests captured",
             ok: Some(found),
-            evidence: format!(
-                "{} of {} in topic `{}`{}",
-                look.found,
-                self.requests,
-                self.reading.topic,
-                look.strangers.clause()
-            ),
+            evidence: {
+                let found_in = format!("{} of {} in topic `{}`", look.found, self.requests, self.reading.topic);
+                let strangers = look.strangers.clause();
+                if found || service.ok != Some(true) {
+                    format!("{found_in}{strangers}")
+                } else {
+                    format!(
+                        "{found_in}: the URL leads past the capture proxies, or they write elsewhere, leave `{}` out or cannot \
+                         write: name --proxy to hear it from them{strangers}",
+                        self.path
+                    )
+                }
+            },
         };
         let flows = look.others > 0;
         let traffic = Part {
             what: "the application's own requests",
             ok: (flows || self.expect_traffic).then_some(flows),
             evidence: match look.others {
+                0 if look.checks > 0 => {
+                    format!("none came but {} health checks: clients may be silent, or go past the proxy", look.checks)
+                }
                 0 => "none came meanwhile: clients may be silent, or go past the proxy".to_owned(),
                 others => format!("{others} came meanwhile"),
             },
@@ -274,12 +283,21 @@ struct Look {
     from: BTreeMap<i32, i64>,
     /// Connections with a marked request that has no end yet.
     begun: BTreeSet<String>,
+    probes: Probes,
     found: u16,
+    /// Requests of clients without a mark.
     others: u64,
+    /// Probes.
+    checks: u64,
     strangers: Strangers,
 }
 
 impl Look {
+    fn new(mark: &str, from: BTreeMap<i32, i64>) -> Self {
+        let (mark, begun, probes) = (mark.as_bytes().to_vec(), BTreeSet::new(), Probes::new(&[]));
+        Self { mark, from, begun, probes, found: 0, others: 0, checks: 0, strangers: Strangers::default() }
+    }
+
     fn once(&mut self, options: &Options, context: &Context) -> anyhow::Result<()> {
         let mut reader = read::read(options, &self.from)?;
         while let Some(stored) = reader.next_stored().map_err(anyhow::Error::msg)? {
@@ -293,11 +311,13 @@ impl Look {
 
     fn record(&mut self, chunk: &Chunk<'_>) {
         for observation in chunk.observations() {
+            let asker = self.probes.see(chunk, observation.what.as_ref());
             match observation.what {
                 Some(What::Read(bytes)) if memmem(bytes, &self.mark) => {
                     self.begun.insert(chunk.connection.to_owned());
                 }
                 Some(What::EndOfMessage { .. }) if self.begun.remove(chunk.connection) => self.found += 1,
+                Some(What::EndOfMessage { .. }) if asker == Some(Asker::Probe) => self.checks += 1,
                 Some(What::EndOfMessage { .. }) => self.others += 1,
                 _ => {}
             }
@@ -323,8 +343,7 @@ mod tests {
 
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors/java-topic.b64.gz");
         let file = flate2::read::GzDecoder::new(std::fs::File::open(path).unwrap());
-        let (from, begun, strangers) = (BTreeMap::new(), BTreeSet::new(), Strangers::default());
-        let mut look = Look { mark: b"Expect: 100-continue".to_vec(), from, begun, found: 0, others: 0, strangers };
+        let mut look = Look::new("Expect: 100-continue", BTreeMap::new());
         let mut records = 0;
         for line in BufReader::new(file).lines() {
             let record = STANDARD.decode(line.unwrap()).unwrap();
