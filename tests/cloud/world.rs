@@ -148,6 +148,8 @@ pub(crate) struct Setup {
     pub(crate) speed: u32,
     /// Whether our own proxies are behind the target groups, with a cluster of the world's behind each side.
     pub(crate) proxies: bool,
+    /// Where the source's proxy captures, as its flags say it; nowhere without any.
+    pub(crate) capture: Vec<String>,
     /// Whether the policy names them.
     pub(crate) named: bool,
     /// `fleet.healthy_min`.
@@ -162,8 +164,9 @@ pub(crate) struct Setup {
 
 impl Default for Setup {
     fn default() -> Self {
-        let more = String::new();
-        Self { speed: 30, proxies: false, named: false, healthy_min: 1, deployments: 1, steps: "[20, 100]", more }
+        let (capture, more) = (Vec::new(), String::new());
+        let steps = "[20, 100]";
+        Self { speed: 30, proxies: false, capture, named: false, healthy_min: 1, deployments: 1, steps, more }
     }
 }
 
@@ -190,7 +193,7 @@ impl World {
         let (proxies, clusters) = (Vec::new(), Vec::new());
         let mut world = Self { runtime, lab: Some(lab), folder, speed: setup.speed, proxies, clusters };
         if setup.proxies {
-            world.put_proxies();
+            world.put_proxies(&setup.capture);
         }
         let socket = |side: &str| world.path(&format!("{side}.sock")).display().to_string();
         let named = |side| if setup.named { format!("proxies = [\"unix:{}\"]\n", socket(side)) } else { String::new() };
@@ -215,11 +218,15 @@ impl World {
     }
 
     /// Puts one proxy of ours behind each target group in place of the lab's own servers, and waits until it is healthy.
-    fn put_proxies(&mut self) {
+    fn put_proxies(&mut self, capture: &[String]) {
         for side in ["source", "target"] {
             let cluster = Cluster::start();
             let mut command = Command::new(built_binary());
-            command.args(["proxy", "--listen", "127.0.0.1:0", "--plaintext", "--weight", "0", "--no-capture"]);
+            command.args(["proxy", "--listen", "127.0.0.1:0", "--plaintext", "--weight", "0"]);
+            match capture {
+                [_, ..] if side == "source" => command.args(capture),
+                _ => command.arg("--no-capture"),
+            };
             command.args(["--source", &format!("http://{}", cluster.address), "--control"]);
             command.arg(format!("unix:{}", self.path(&format!("{side}.sock")).display()));
             let mut proxy = Process::start(side, self.folder.path(), command);

@@ -7,6 +7,7 @@
 mod account;
 mod alb;
 mod bad;
+mod behind;
 #[path = "../cloud/world.rs"]
 mod cloud;
 mod cloudwatch;

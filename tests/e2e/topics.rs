@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    io::{Read as _, Write as _},
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicBool, Ordering},
@@ -94,6 +95,49 @@ fn a_topic_is_written_as_lines_that_are_read_again() {
     assert_eq!(fs::read_to_string(&whole).expect("a file"), written, "a file that is there stays as it is");
 }
 
+/// Proves what somebody is told who has the command line from memory: what is missing, by exit code 2 where it is the flags;
+/// which topics there are, and that there are none.
+#[test]
+fn who_asks_amiss_is_told_what_to_say() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let broker = broker(folder.path(), &["num.partitions=2"]);
+    let brokers = broker.plaintext();
+    let none = verb(&["kafka", "list-topics", "--kafka", &brokers], &[]).expect(0);
+    assert!(none.out.is_empty() && none.err.contains("there is no topic on these brokers"), "{none:?}");
+    fill(&brokers, &vectors()[..3], Timestamp(1));
+    let some = verb(&["kafka", "list-topics", "--kafka", &brokers], &[]).expect(0);
+    assert!(some.out.starts_with(TOPIC) && some.err.is_empty(), "{some:?}");
+
+    let at = ["--kafka", &brokers, "--topic", TOPIC];
+    let records = ["kafka", "describe-topic-records", "--kafka", &brokers];
+    for (asked, code, wanted) in [
+        (["kafka", "list-topics"].to_vec(), 2, "name them with --kafka HOST:PORT"),
+        (records.to_vec(), 1, "there is no topic `logging-traffic-topic` there: `tidegate kafka list-topics`"),
+        ([&["kafka", "dump"][..], &at, &["--start-offset", "1"]].concat(), 2, "`java` has 2: name --partition"),
+        ([&["kafka", "dump"][..], &at, &["--partition", "0", "--start-offset", "-1"]].concat(), 2, "-1 is not in"),
+        (["capture", "cat"].to_vec(), 2, "--kafka HOST:PORT with --topic, --dir DIR, or --file FILE"),
+        ([&["capture", "cat", "--file", "x"][..], &at].concat(), 2, "leave one of both out"),
+        (
+            [&records[..], &["--topic", TOPIC, "--interval", "1s", "--expect-from", "nlb"]].concat(),
+            2,
+            "`proxy` nor `alb`",
+        ),
+        (
+            [&records[..], &["--topic", TOPIC, "--interval", "1s", "--expect-from", "1", "--target-group", "x"]]
+                .concat(),
+            2,
+            "--target-group means something with --expect-from alb alone",
+        ),
+    ] {
+        let said = verb(&asked, &[]).expect(code);
+        assert!(said.out.is_empty() && said.err.contains(wanted), "{asked:?}: {said:?}");
+    }
+    let gone =
+        [&records[..], &["--topic", TOPIC, "--interval", "1s", "--expect-from", "proxy", "--proxy", "unix:/nowhere"]];
+    let gone = verb(&gone.concat(), &[]).expect(1);
+    assert_eq!(gone.err.matches("No such file").count(), 1, "a cause is said once: {gone:?}");
+}
+
 /// A capture proxy before nginx, that leaves out what `more` says, and its control address.
 fn capturing(folder: &Path, upstream: u16, brokers: &str, topic: &str, more: &[&str]) -> (Process, u16, String) {
     let (port, control) = (free_port(), format!("unix:{}", folder.join(format!("{topic}.sock")).display()));
@@ -107,6 +151,17 @@ fn capturing(folder: &Path, upstream: u16, brokers: &str, topic: &str, more: &[&
     });
     process.wait_for_line("listening on http://127.0.0.1:", PATIENCE);
     (process, port, control)
+}
+
+/// Asks as a load balancer that looks whether the proxy is well, for about four seconds.
+fn probe(port: u16) {
+    for _ in 0..20 {
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).expect("the proxy listens");
+        let head = "GET /1k HTTP/1.1\r\nHost: x\r\nUser-Agent: ELB-HealthChecker/2.0\r\nConnection: close\r\n\r\n";
+        stream.write_all(head.as_bytes()).expect("it reads");
+        stream.read_to_end(&mut Vec::new()).expect("it answers");
+        std::thread::sleep(Duration::from_millis(200));
+    }
 }
 
 /// Proves that an interval's captured requests are those that its proxy had, while traffic goes on; and that a proxy that leaves
@@ -125,6 +180,7 @@ fn what_is_captured_is_held_against_what_came() {
     for (topic, more, code) in [("whole", &[][..], 0), ("partly", &["--suppress-method", "POST"][..], 1)] {
         let (mut proxy, port, control) = capturing(folder.path(), upstreams.ports[0], &brokers, topic, more);
         let clients = clients(port, 4);
+        let probes = std::thread::spawn(move || probe(port));
         let told = look(topic, &["--interval", "5s", "--expect-from", "proxy", "--proxy", &control]).expect(code);
         assert!(told.err.contains("5 of 5 s are over"), "{told:?}");
         let told = told.json().remove(0);
@@ -134,10 +190,12 @@ fn what_is_captured_is_held_against_what_came() {
         assert_eq!(told["ok"], code == 0, "{told}");
         look(topic, &["--interval", "1s", "--expect-from", "1"]).expect(1);
         drop(clients.map(Pool::stop));
+        probes.join().expect("probes are answered");
+        assert!(told["probes"].as_u64() > Some(0), "probes are captured, and counted by nobody: {told}");
         proxy.signal("TERM");
         assert!(proxy.wait(PATIENCE).success(), "{}", proxy.log());
     }
-    let refused = look("whole", &["--interval", "1s", "--expect-from", "proxy"]).expect(1);
+    let refused = look("whole", &["--interval", "1s", "--expect-from", "proxy"]).expect(2);
     assert!(refused.err.contains("name the control API of each proxy"), "{refused:?}");
 }
 

@@ -80,6 +80,16 @@ impl Clock {
         }
     }
 
+    /// What the system's clock shows when this one shows `at`. A held clock is taken for the system's.
+    pub fn really(&self, at: Timestamp) -> Timestamp {
+        match &self.0 {
+            Shows::System | Shows::Held(_) => at,
+            Shows::Fast { from, speed, .. } => {
+                Timestamp(from.0.saturating_add(at.0.saturating_sub(from.0) / i64::from(*speed)))
+            }
+        }
+    }
+
     /// Whether it runs faster than time does, as only a clock beside a stand-in of the world may.
     pub fn runs_fast(&self) -> bool {
         matches!(self.0, Shows::Fast { .. })
@@ -119,6 +129,8 @@ mod tests {
         assert!(shown >= Duration::from_secs(6), "{shown:?}");
         assert!(began.elapsed() >= Duration::from_millis(100));
         assert_eq!(clock.shown(Duration::from_secs(1)), Duration::from_mins(1));
+        let now_really = clock.really(clock.now());
+        assert!(now().since(now_really) < Duration::from_secs(1) && now_really.since(now()) < Duration::from_secs(1));
         assert_eq!(Clock::fast(1).real(Duration::from_secs(7)), Duration::from_secs(7));
     }
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 pub const FEATURES: [(&str, &str, &str); 8] = [
     (
         "observe",
-        "look at listeners, target groups and metrics; a plan and a preflight need no more",
+        "look at listeners, target groups and metrics; a plan, a preflight and a look at a capture's completeness need no more",
         include_str!("../assets/iam/observe.json"),
     ),
     ("services", "look at the ECS services of `[fleet]`", include_str!("../assets/iam/services.json")),

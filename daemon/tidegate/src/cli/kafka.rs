@@ -1,6 +1,8 @@
 //! `tidegate kafka`: what is in the capture topics, with the figures of Migration Assistant's console and the true ones
 //! beside them. Nothing here writes to a topic or commits an offset.
 
+#[cfg(feature = "aws")]
+mod behind;
 mod describe;
 mod dump;
 mod group;

@@ -21,7 +21,8 @@ const PROGRESS_RECORDS: u64 = 200_000;
 /// With `--json`: `{topic, records, requests, responses, partitions: [{partition, records, requests, responses,
 /// unreadable, first_offset, end_offset}]}`. A request counts when it is whole, a response when it answers one and has a byte.
 /// `unreadable` are records that no capture proxy wrote: they are told with their places on stderr, and no error. With
-/// `--interval`: `{topic, seconds, captured, records, unreadable, expected, expect_from, tolerance, ok}`.
+/// `--interval`: `{topic, seconds, captured, probes, records, unreadable, expected, expect_from, tolerance, ok}`, and with
+/// `--expect-from alb` the `from` and `to` of its minutes. Exit code 1 where they differ, 2 where the flags make no sense.
 #[derive(Debug, clap::Args)]
 pub(super) struct Describe {
     #[command(flatten)]

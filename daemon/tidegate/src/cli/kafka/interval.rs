@@ -1,5 +1,5 @@
 //! `tidegate kafka describe-topic-records --interval`: is everything captured? What comes into the topic in a while from now
-//! on, beside what came to the proxies, or beside a number.
+//! on, beside what came to the proxies or to the load balancer before them, or beside a number.
 //!
 //! A request counts as captured with its end, by the time at which the proxy saw it: the interval is the one between the two
 //! looks at the counters, by the proxy's own clock. The topic is read a moment later, since connections that are idle are
@@ -7,15 +7,15 @@
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
-use anyhow::{Context as _, ensure};
-use cutover::Timestamp;
+use anyhow::ensure;
+use cutover::{Timestamp, Window};
 use proxy::{
     capture::{
         kafka::{
             Options,
             read::{self, Range},
         },
-        read::decode::{Observation, What},
+        read::{Chunk, decode::Observation},
     },
     client::Client,
     config::ControlAddress,
@@ -24,15 +24,16 @@ use serde::Serialize;
 
 use super::strangers::{Strangers, clause};
 use crate::{
-    cli::{Context, Exit},
+    cli::{Context, Exit, Wrong},
     clock,
+    kafka::probes::{Asker, Probes},
 };
 
 /// How long after the proxies the topic is read.
 const SETTLE: Duration = Duration::from_secs(2);
 
 /// How often a progress line says how much of the interval is over.
-const PROGRESS: Duration = Duration::from_secs(10);
+pub(super) const PROGRESS: Duration = Duration::from_secs(10);
 
 /// How long a proxy may take to say its counters.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -44,8 +45,9 @@ pub(super) struct Interval {
     #[arg(long = "interval", id = "interval", value_name = "D", value_parser = duration, requires = "expect_from", conflicts_with_all = ["offsets_only", "last"])]
     length: Option<Duration>,
 
-    /// What is expected: `proxy` for the requests of one side by the counters of our proxies, or a number of requests.
-    #[arg(long, value_name = "proxy|N", value_parser = expected, requires = "interval")]
+    /// What is expected: `proxy` for the requests of one side by the counters of our proxies, `alb` for those that the load
+    /// balancer before them counted by CloudWatch's minutes, or a number of requests.
+    #[arg(long, value_name = "proxy|alb|N", value_parser = expected, requires = "interval")]
     expect_from: Option<Expected>,
 
     /// By how much they may differ, in percent of what is expected.
@@ -63,16 +65,28 @@ pub(super) struct Interval {
     /// A file with the token of control APIs over TCP; `TIDEGATE_TOKEN` is read where there is none.
     #[arg(long, value_name = "FILE", requires = "interval")]
     token_file: Option<PathBuf>,
+
+    /// The beginning of a User-Agent whose requests nobody counts, in place of those of AWS, Kubernetes and Google, as the
+    /// proxies' flag of that name has it; repeatable.
+    #[arg(long = "probe-agent", value_name = "TEXT", requires = "interval")]
+    probe_agents: Vec<String>,
+
+    #[cfg(feature = "aws")]
+    #[command(flatten)]
+    behind: super::behind::Behind,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expected {
     Proxy,
+    #[cfg(feature = "aws")]
+    Alb,
     Requests(u64),
 }
 
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Side {
+/// A side of the proxies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Side {
     Source,
     Target,
 }
@@ -92,8 +106,11 @@ fn duration(text: &str) -> Result<Duration, String> {
 fn expected(text: &str) -> Result<Expected, String> {
     match text {
         "proxy" => Ok(Expected::Proxy),
+        #[cfg(feature = "aws")]
+        "alb" => Ok(Expected::Alb),
         number => {
-            number.parse().map(Expected::Requests).map_err(|_| format!("`{text}` is neither `proxy` nor a number"))
+            let wrong = |_| format!("`{text}` is neither `proxy` nor `alb` nor a number");
+            number.parse().map(Expected::Requests).map_err(wrong)
         }
     }
 }
@@ -110,7 +127,13 @@ fn percent(text: &str) -> Result<f64, String> {
 struct Beside<'a> {
     topic: &'a str,
     seconds: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<String>,
     captured: u64,
+    /// Requests of probes, which are captured and counted nowhere.
+    probes: u64,
     records: u64,
     /// Records that no capture proxy wrote.
     unreadable: u64,
@@ -127,15 +150,68 @@ impl Interval {
     }
 
     pub(super) fn run(&self, interval: Duration, options: &Options, context: &Context) -> anyhow::Result<Exit> {
-        let from = self.expect_from.context("say what is expected: --expect-from proxy, or a number")?;
-        ensure!(
-            (from == Expected::Proxy) != self.proxy.is_empty(),
-            "--expect-from proxy and --proxy go together: name the control API of each proxy that writes into the topic"
-        );
+        let against = self.against().map_err(Wrong::new)?;
+        let topic = Topic { options, agents: &self.probe_agents, context };
+        let (looked, expect_from) = match against {
+            Against::Proxies => (self.beside(interval, topic, None, context)?, "proxy"),
+            Against::Requests(number) => (self.beside(interval, topic, Some(number), context)?, "number"),
+            #[cfg(feature = "aws")]
+            Against::Groups(groups) => (self.behind.look(&groups, interval, topic, context)?, "alb"),
+        };
+        let Looked { captured: Captured { requests, probes, records, unreadable }, seconds, expected, window } = looked;
+        let beside = Beside {
+            topic: &options.topic,
+            seconds,
+            from: window.map(|window| clock::rfc3339(window.from)),
+            to: window.map(|window| clock::rfc3339(window.to)),
+            captured: requests,
+            probes,
+            records,
+            unreadable,
+            expected,
+            expect_from,
+            tolerance: self.tolerance,
+            ok: within(requests, expected, self.tolerance),
+        };
+        if context.json {
+            context.print_json(&beside)?;
+        } else {
+            context.print(&table(&beside))?;
+        }
+        Ok(if beside.ok { Exit::Done } else { Exit::Error })
+    }
+
+    /// What the captured requests are held against, or why the flags do not say it.
+    fn against(&self) -> Result<Against, String> {
+        let from = self.expect_from.ok_or("say what is expected: --expect-from proxy, alb, or a number of requests")?;
+        if (from == Expected::Proxy) == self.proxy.is_empty() {
+            let both = "--expect-from proxy and --proxy go together";
+            return Err(format!("{both}: name the control API of each proxy that writes into the topic"));
+        }
+        #[cfg(feature = "aws")]
+        if let (true, Some(flag)) = (from != Expected::Alb, self.behind.given()) {
+            return Err(format!("{flag} means something with --expect-from alb alone"));
+        }
+        Ok(match from {
+            Expected::Proxy => Against::Proxies,
+            Expected::Requests(number) => Against::Requests(number),
+            #[cfg(feature = "aws")]
+            Expected::Alb => Against::Groups(self.behind.groups(self.side)?),
+        })
+    }
+
+    /// What comes into the topic and to the proxies from now on; a number that is given stands for the latter.
+    fn beside(
+        &self,
+        interval: Duration,
+        topic: Topic<'_>,
+        number: Option<u64>,
+        context: &Context,
+    ) -> anyhow::Result<Looked> {
         let clients = self.clients()?;
         let began = clock::instant();
         // Before the counters: what is seen after them comes behind these places.
-        let first = ends(options)?;
+        let first = topic.ends()?;
         let before = self.counted(&clients, context)?;
         loop {
             let left = interval.saturating_sub(began.elapsed());
@@ -147,37 +223,12 @@ impl Interval {
             context.say(&format!("{over} of {} s are over", interval.as_secs()))?;
         }
         let after = self.counted(&clients, context)?;
-        std::thread::sleep(SETTLE);
-        let last = ends(options)?;
-        let wanted = last.into_iter().map(|(partition, end)| {
-            // A partition that is new began within the interval.
-            (partition, Range { first: first.get(&partition).copied().unwrap_or(0), end })
-        });
-        let Found { captured, records, unreadable } = count(options, &wanted.collect(), before.at..after.at, context)?;
-        let seconds = after.at.since(before.at).as_secs_f64();
-        let (expected, expect_from) = match from {
-            Expected::Proxy => (came(&before.proxies, &after.proxies)?, "proxy"),
-            Expected::Requests(number) => (number, "number"),
+        let captured = topic.captured(&first, before.at..after.at)?;
+        let expected = match number {
+            Some(number) => number,
+            None => came(&before.proxies, &after.proxies)?,
         };
-        let ok = within(captured, expected, self.tolerance);
-        let topic = &options.topic;
-        let beside = Beside {
-            topic,
-            seconds,
-            captured,
-            records,
-            unreadable,
-            expected,
-            expect_from,
-            tolerance: self.tolerance,
-            ok,
-        };
-        if context.json {
-            context.print_json(&beside)?;
-        } else {
-            context.print(&table(&beside))?;
-        }
-        Ok(if ok { Exit::Done } else { Exit::Error })
+        Ok(Looked { captured, seconds: after.at.since(before.at).as_secs_f64(), expected, window: None })
     }
 
     fn clients(&self) -> anyhow::Result<Vec<Client>> {
@@ -205,6 +256,92 @@ impl Interval {
     }
 }
 
+/// What the captured requests are held against.
+#[derive(Debug, PartialEq, Eq)]
+enum Against {
+    Proxies,
+    Requests(u64),
+    #[cfg(feature = "aws")]
+    Groups(super::behind::Groups),
+}
+
+/// What was seen of a time.
+pub(super) struct Looked {
+    pub(super) captured: Captured,
+    pub(super) seconds: f64,
+    pub(super) expected: u64,
+    /// From when to when, where that is not from the call on.
+    pub(super) window: Option<Window>,
+}
+
+/// What a topic has of a time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Captured {
+    pub(super) requests: u64,
+    probes: u64,
+    records: u64,
+    unreadable: u64,
+}
+
+/// The topic that is looked at.
+#[derive(Clone, Copy)]
+pub(super) struct Topic<'a> {
+    options: &'a Options,
+    /// The beginnings of the `User-Agent` of probes, if not the usual ones.
+    agents: &'a [String],
+    /// To whom a stranger's records are told.
+    context: &'a Context,
+}
+
+impl Topic<'_> {
+    /// Where the partitions end now.
+    pub(super) fn ends(self) -> anyhow::Result<BTreeMap<i32, i64>> {
+        Ok(read::ranges(self.options)?.into_iter().map(|(partition, range)| (partition, range.end)).collect())
+    }
+
+    /// What came behind `first` and was seen within a time that is just over.
+    pub(super) fn captured(
+        self,
+        first: &BTreeMap<i32, i64>,
+        within: std::ops::Range<Timestamp>,
+    ) -> anyhow::Result<Captured> {
+        std::thread::sleep(SETTLE);
+        let wanted = self.ends()?.into_iter().map(|(partition, end)| {
+            // A partition that is new began within the interval.
+            (partition, Range { first: first.get(&partition).copied().unwrap_or(0), end })
+        });
+        let mut reader = read::read_within(self.options, &wanted.collect())?;
+        let mut probes = Probes::new(self.agents);
+        let (mut captured, mut strangers) = (Captured::default(), Strangers::default());
+        while let Some(stored) = reader.next_stored().map_err(anyhow::Error::msg)? {
+            if let Some(chunk) = strangers.read(&stored, self.context)? {
+                captured.add(&chunk, &mut probes, &within);
+            }
+        }
+        captured.unreadable = strangers.count();
+        Ok(captured)
+    }
+}
+
+impl Captured {
+    /// Takes the next record; what ended in it within the time is counted.
+    fn add(&mut self, chunk: &Chunk<'_>, probes: &mut Probes, within: &std::ops::Range<Timestamp>) {
+        self.records += 1;
+        for seen in chunk.observations() {
+            match probes.see(chunk, seen.what.as_ref()).filter(|_| within.contains(&millis(&seen))) {
+                Some(Asker::Client) => self.requests += 1,
+                Some(Asker::Probe) => self.probes += 1,
+                None => {}
+            }
+        }
+    }
+}
+
+/// When the proxy saw it.
+fn millis(seen: &Observation<'_>) -> Timestamp {
+    Timestamp(seen.at.seconds().saturating_mul(1000).saturating_add(i64::from(seen.at.nanos() / 1_000_000)))
+}
+
 /// A look at the proxies.
 struct Counted {
     /// When, by the clock of the first; by ours where there is none.
@@ -223,49 +360,13 @@ fn came(before: &[(String, u64)], after: &[(String, u64)]) -> anyhow::Result<u64
     Ok(came)
 }
 
-/// Where the partitions end now.
-fn ends(options: &Options) -> anyhow::Result<BTreeMap<i32, i64>> {
-    Ok(read::ranges(options)?.into_iter().map(|(partition, range)| (partition, range.end)).collect())
-}
-
-/// What is in a part of the topic.
-struct Found {
-    /// Requests that were seen to end within the time.
-    captured: u64,
-    records: u64,
-    unreadable: u64,
-}
-
-/// Counts the requests in a part of the topic that were seen to end within a time.
-fn count(
-    options: &Options,
-    wanted: &BTreeMap<i32, Range>,
-    within: std::ops::Range<Timestamp>,
-    context: &Context,
-) -> anyhow::Result<Found> {
-    let mut reader = read::read_within(options, wanted)?;
-    let (mut captured, mut records, mut strangers) = (0, 0, Strangers::default());
-    while let Some(stored) = reader.next_stored().map_err(anyhow::Error::msg)? {
-        let Some(chunk) = strangers.read(&stored, context)? else { continue };
-        records += 1;
-        let ended = |seen: &Observation<'_>| matches!(seen.what, Some(What::EndOfMessage { .. }));
-        captured += chunk.observations().filter(ended).filter(|seen| within.contains(&millis(seen))).count() as u64;
-    }
-    Ok(Found { captured, records, unreadable: strangers.count() })
-}
-
-/// When the proxy saw it.
-fn millis(seen: &Observation<'_>) -> Timestamp {
-    Timestamp(seen.at.seconds().saturating_mul(1000).saturating_add(i64::from(seen.at.nanos() / 1_000_000)))
-}
-
 /// Whether they agree. Where nothing came nothing is shown.
 fn within(captured: u64, expected: u64, tolerance: f64) -> bool {
     expected > 0 && captured.abs_diff(expected) as f64 <= expected as f64 * tolerance
 }
 
 fn table(beside: &Beside<'_>) -> String {
-    let Beside { topic, seconds, captured, records, unreadable, expected, expect_from, tolerance, ok } = beside;
+    let Beside { topic, seconds, captured, records, expected, expect_from, tolerance, ok, .. } = beside;
     let verdict = match (expected, ok) {
         (0, _) => "NO: no request came, so nothing is shown".to_owned(),
         (_, true) => "ok".to_owned(),
@@ -273,10 +374,19 @@ fn table(beside: &Beside<'_>) -> String {
     };
     let share =
         if *expected > 0 { format!("{:.2} %", *captured as f64 * 100.0 / *expected as f64) } else { "-".into() };
-    let strange = clause(*unreadable);
+    let by = match (*expect_from, &beside.from, &beside.to) {
+        ("alb", Some(from), Some(to)) => format!("the load balancer's count from {from} to {to}"),
+        ("proxy", ..) => "the proxies' counters".to_owned(),
+        _ => "the number given".to_owned(),
+    };
+    let probes = match beside.probes {
+        0 => String::new(),
+        probes => format!("; {probes} captured probes are left out"),
+    };
+    let strange = clause(beside.unreadable);
     format!(
         "{:<30} {:<8} {:<10} {:<10} {:<10} {:<10} VERDICT\n{topic:<30} {:<8} {records:<10} {captured:<10} {expected:<10} \
-         {share:<10} {verdict}\nexpected by {}{strange}\n",
+         {share:<10} {verdict}\nexpected by {by}{probes}{strange}\n",
         "TOPIC",
         "SECONDS",
         "RECORDS",
@@ -284,7 +394,6 @@ fn table(beside: &Beside<'_>) -> String {
         "EXPECTED",
         "SHARE",
         seconds.round(),
-        if *expect_from == "proxy" { "the proxies' counters" } else { "the number given" },
     )
 }
 
@@ -309,6 +418,27 @@ mod tests {
         assert!(error.contains("started again meanwhile"), "{error}");
     }
 
+    /// Proves that a request counts by the time of its end, the first moment of the time included and the last one not.
+    #[test]
+    fn a_request_counts_with_its_end() {
+        use proxy::capture::record::{Index, Observation as Seen, Opening, Version, observe, open, seal};
+        use proxy::capture::{ConnectionId, NodeId, Timestamp as At};
+
+        let (connection, node) = (ConnectionId::new("a").unwrap(), NodeId::random(7));
+        let opening = Opening { connection: &connection, node: &node, prior_requests: 0, unterminated_read: false };
+        let mut bytes = Vec::new();
+        open(Version::V3_3_6, &mut bytes, &opening);
+        for second in [9, 10, 19, 20] {
+            observe(&mut bytes, At::new(second - 5, 0), &Seen::Read([b"GET / HTTP/1.1\r\n\r\n", b""]));
+            observe(&mut bytes, At::new(second, 0), &Seen::EndOfMessage { first_line: -1, headers: -1 });
+        }
+        seal(&mut bytes, Index::Number(1));
+        let mut captured = Captured::default();
+        let within = Timestamp(10_000)..Timestamp(20_000);
+        captured.add(&Chunk::decode(&bytes).unwrap(), &mut Probes::new(&[]), &within);
+        assert_eq!((captured.requests, captured.probes, captured.records), (2, 0, 1));
+    }
+
     /// Proves what can be said, and what is refused.
     #[test]
     fn intervals_and_shares_are_read() {
@@ -317,7 +447,9 @@ mod tests {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
         assert_eq!((expected("proxy"), expected("120")), (Ok(Expected::Proxy), Ok(Expected::Requests(120))));
-        assert!(expected("alb").is_err() && expected("-1").is_err());
+        #[cfg(feature = "aws")]
+        assert_eq!(expected("alb"), Ok(Expected::Alb));
+        assert!(expected("nlb").is_err() && expected("-1").is_err());
         assert_eq!((percent("1%"), percent("0.5 %"), percent("5")), (Ok(0.01), Ok(0.005), Ok(0.05)));
         assert!(percent("101%").is_err() && percent("few").is_err() && percent("NaN").is_err());
     }

@@ -13,6 +13,7 @@ mod grid;
 mod lag;
 mod minute;
 mod poller;
+pub mod requests;
 mod survey;
 
 use std::collections::BTreeMap;
