@@ -12,6 +12,12 @@ use crate::clock;
 /// Writes that a thread keeps: those of a second, at any rate that a thread is able to serve. Older ones are only counted.
 const RELEASED_MAX: usize = 32 * 1024;
 
+/// The bytes that they may take together: a usual write takes a hundred, one with the longest target that is kept four thousand.
+const RELEASED_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// What a write takes beside its method and target, its place in the queue and its connection's name among it.
+const OVERHEAD_BYTES: usize = 192;
+
 /// A write, as far as a list of losses names it.
 #[derive(Clone, Debug)]
 pub(crate) struct Write {
@@ -24,6 +30,10 @@ pub(crate) struct Write {
 }
 
 impl Write {
+    fn kept_bytes(&self) -> usize {
+        self.line.len() + OVERHEAD_BYTES
+    }
+
     /// What the list of losses says of it.
     pub(crate) fn loss(&self, lost: &Lost, forwarded: bool) -> Loss {
         let mut parts = self.line.splitn(2, |byte| *byte == b' ');
@@ -66,15 +76,24 @@ impl Loss {
 pub(crate) struct Released {
     /// With when and in which life of the log each went out, oldest first.
     writes: VecDeque<(Instant, u64, Write)>,
+    /// What they take.
+    bytes: usize,
 }
 
 impl Released {
     /// A write goes out.
     pub(crate) fn add(&mut self, now: Instant, life: u64, write: Write) {
-        if self.writes.len() >= RELEASED_MAX {
-            self.writes.pop_front();
-        }
+        self.bytes += write.kept_bytes();
         self.writes.push_back((now, life, write));
+        while self.writes.len() > RELEASED_MAX || self.bytes > RELEASED_BYTES_MAX {
+            self.forget();
+        }
+    }
+
+    fn forget(&mut self) {
+        if let Some((_, _, write)) = self.writes.pop_front() {
+            self.bytes -= write.kept_bytes();
+        }
     }
 
     /// Answers what went out in an earlier life than this, and forgets what of this one was acknowledged before `sound_until`.
@@ -88,10 +107,11 @@ impl Released {
                 }
                 !goes
             });
+            self.bytes -= gone.iter().map(Write::kept_bytes).sum::<usize>();
         }
         // After that: the look that showed the new life goes on, and may find the new log sound itself.
         while self.writes.front().is_some_and(|(at, _, _)| *at < sound_until) {
-            self.writes.pop_front();
+            self.forget();
         }
         gone
     }
@@ -125,6 +145,20 @@ mod tests {
             released.add(at(6), 1, write(number));
         }
         assert_eq!(released.gone(2, at(0)).len(), RELEASED_MAX);
+        assert_eq!((released.writes.len(), released.bytes), (0, 0));
+    }
+
+    /// Proves that writes with long targets are forgotten by what they take, the oldest first.
+    #[test]
+    fn long_targets_take_no_more_than_their_bytes() {
+        let mut released = Released::default();
+        for number in 0..RELEASED_MAX as u32 {
+            released.add(clock::now(), 0, Write { line: vec![b'x'; 4096].into(), ..write(number) });
+            assert!(released.bytes <= RELEASED_BYTES_MAX, "{}", released.bytes);
+        }
+        let gone = released.gone(1, clock::now());
+        assert_eq!(gone.len(), RELEASED_BYTES_MAX / (4096 + OVERHEAD_BYTES));
+        assert_eq!((gone.last().map(|write| write.number), released.bytes), (Some(RELEASED_MAX as u32 - 1), 0));
     }
 
     /// Proves that a loss names the request of which it is.
