@@ -90,3 +90,20 @@ fn a_write_that_is_cut_off_is_a_phantom() {
     assert_eq!(draining.join().unwrap(), Ended::Drained);
     assert_eq!((rig.log.look(Inner::closed), source.whole()), (1, 0));
 }
+
+/// Proves that writes are listed which went out on the word of a log that turns out to have lost them when the proxy has no tick
+/// left.
+#[test]
+fn what_the_log_lost_at_the_end_is_listed() {
+    let source = Source::ok();
+    let rig = Rig::new(source.address);
+    rig.log.looked_at();
+    let mut client = rig.client();
+    assert_eq!(client.ask(post("/gone", "x")).status(), 200);
+    drop(client);
+    rig.log.wait_closed(1);
+    rig.log.begin_anew();
+    assert_eq!(draining(&rig.handle, PATIENCE).join().unwrap(), Ended::Drained);
+    let listed = rig.behind.listed(2);
+    assert!(listed.iter().any(|line| line.loss.target == "/gone" && line.loss.forwarded), "{listed:?}");
+}

@@ -16,6 +16,7 @@ mod chance;
 mod clock;
 #[path = "../listener/counting.rs"]
 mod counting;
+mod early;
 mod ending;
 #[path = "../listener/every_case.rs"]
 mod every_case;
