@@ -129,6 +129,12 @@ impl Breaker {
         }
     }
 
+    /// Whether the log is known to take records again since one was admitted in `generation`, which says nothing of it any more.
+    pub fn is_past(&self, generation: u64) -> bool {
+        let fast = self.fast.load(Ordering::Acquire);
+        fast & 1 == 0 && fast >> 1 != generation
+    }
+
     /// A record admitted in `generation` is safe.
     pub fn succeeded(&self, generation: u64) {
         // Nearly always so: nothing to do, and no lock.
@@ -223,6 +229,21 @@ impl Breaker {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Proves that a record's admission is past once the log has failed and come back since, and not before.
+    #[test]
+    fn an_admission_is_past_once_the_log_is_back() {
+        let (breaker, now) = (Breaker::new(Reopen::WhenReady), crate::clock::now());
+        let first = breaker.admit(now).unwrap();
+        assert!(!breaker.is_past(first));
+        breaker.failed(first, now, &why());
+        assert!(!breaker.is_past(first), "it is what opened it");
+        breaker.ready();
+        let probe = breaker.admit(now).unwrap();
+        assert!(!breaker.is_past(first));
+        breaker.succeeded(probe);
+        assert!(breaker.is_past(first) && !breaker.is_past(breaker.admit(now).unwrap()));
+    }
 
     fn why() -> Arc<str> {
         "no answer".into()

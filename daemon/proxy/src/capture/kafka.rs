@@ -9,7 +9,7 @@
 //! three things that are looked at begins a new *life* of the log: another id of the topic, an end of a partition below what
 //! was acknowledged or seen before, an acknowledged offset that does not rise. Streams that began in the old one are broken,
 //! which their senders learn at their next record, the acknowledged records are counted as vanished, and the breaker opens
-//! until the new topic was looked at. Reading an end twice before believing it costs a second and keeps a changing leader
+//! until the new topic was looked at and held against what capture needs, as the first one was. Reading an end twice before believing it costs a second and keeps a changing leader
 //! from raising a false alarm.
 //!
 //! The watch also closes the breaker: it asks the brokers, so that no client's request has to find out by waiting. And
@@ -26,6 +26,8 @@ mod lanes;
 mod properties;
 pub mod read;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod topic;
 
 use std::{
@@ -40,7 +42,7 @@ use std::{
 
 use rdkafka::{
     error::KafkaError,
-    producer::{BaseProducer, BaseRecord, Producer as _},
+    producer::{BaseProducer, BaseRecord, Producer as _, PurgeConfig},
 };
 
 pub use properties::{Properties, PropertiesError};
@@ -60,6 +62,9 @@ use crate::clock;
 
 /// How long one call for acknowledgements lasts; how soon the polling thread sees that it should end.
 const POLL: Duration = Duration::from_millis(100);
+
+/// The same while a producer that was given up still has to answer for something.
+const POLL_RETIRED: Duration = Duration::from_millis(10);
 
 /// How often a log that fails is looked at.
 const WATCH_WHILE_OPEN: Duration = Duration::from_millis(250);
@@ -90,7 +95,10 @@ struct Shared {
     keeps: Mutex<Option<Keeps>>,
     /// Replaced when librdkafka gives one up for good; `None` after the end.
     producer: RwLock<Option<Arc<Producer>>>,
-    /// What the topic was when it was first looked at; `None` until then.
+    /// Producers that were given up, until everything that they had is answered for. Each is gone within moments, unless a thread of
+    /// librdkafka hangs.
+    retired: Mutex<Vec<Arc<Producer>>>,
+    /// What the topic was when it was last held against what capture needs; `None` until then.
     topic: Mutex<Option<Topic>>,
     ended: AtomicBool,
     end: Mutex<bool>,
@@ -108,19 +116,7 @@ impl Kafka {
         for name in options.properties.passed_over() {
             tracing::info!(name, "a setting of the properties file means nothing to this producer");
         }
-        let log = Arc::new(Log::new(Arc::clone(&breaker), clock::now()));
-        let shared = Arc::new(Shared {
-            producer: RwLock::new(None),
-            topic: Mutex::new(None),
-            lanes: Lanes::default(),
-            log,
-            breaker,
-            options,
-            keeps: Mutex::default(),
-            ended: AtomicBool::new(false),
-            end: Mutex::new(false),
-            ending: Condvar::new(),
-        });
+        let shared = Arc::new(Shared::new(options, breaker));
         let producer = shared.connect().map_err(|error| StartError::Client(error.to_string()))?;
         *shared.producer.write().expect("nobody panics while holding it") = Some(Arc::clone(&producer));
         let kafka = Self { threads: Mutex::default(), shared: Arc::clone(&shared) };
@@ -129,7 +125,7 @@ impl Kafka {
         kafka.spawn("capture-kafka", move || theirs.poll())?;
         // On a thread of its own, since whoever starts may be inside a runtime, and the check runs one.
         let checked = std::thread::scope(|scope| {
-            let check = scope.spawn(|| shared.check(&producer, shared.options.start_timeout));
+            let check = scope.spawn(|| shared.check(&shared.options, &producer, shared.options.start_timeout));
             check.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         });
         match checked {
@@ -155,7 +151,8 @@ impl Kafka {
         Ok(())
     }
 
-    /// What the topic was when it was first looked at; `None` while no broker has answered.
+    /// What the topic was when it was last held against what capture needs: at the first answer of a broker, and once it was made
+    /// anew.
     pub fn topic(&self) -> Option<Topic> {
         self.shared.topic().clone()
     }
@@ -202,7 +199,7 @@ impl Sink for Kafka {
         *self.shared.keeps()
     }
 
-    fn end(&self, _deadline: Instant) {
+    fn end(&self, deadline: Instant) {
         self.shared.ended.store(true, Ordering::Relaxed);
         *self.shared.end() = true;
         self.shared.ending.notify_all();
@@ -213,8 +210,13 @@ impl Sink for Kafka {
             parcel.receipt.answer(Verdict::Lost(Lost::new(Why::Ending, "the process ended before it was sent")));
         }
         let last = self.shared.producer.write().expect("nobody panics while holding it").take();
-        // Dropped outside of the lock: it gives up what is under way, and answers for it.
-        drop(last);
+        let retired = std::mem::take(&mut *self.shared.retired());
+        for producer in last.into_iter().chain(retired) {
+            give_up(&producer);
+            while producer.in_flight_count() > 0 && clock::now() < deadline {
+                give_up(&producer);
+            }
+        }
         self.shared.lanes.deliver();
     }
 }
@@ -225,7 +227,39 @@ impl Drop for Kafka {
     }
 }
 
+/// Has a producer answer for everything that it has.
+fn give_up(producer: &Producer) {
+    producer.purge(PurgeConfig::default().queue().inflight());
+    // Each purge brings lines of librdkafka's log with it, one event each: more than one look takes.
+    producer.poll(POLL_RETIRED);
+}
+
 impl Shared {
+    /// Without a producer yet.
+    fn new(options: Options, breaker: Arc<Breaker>) -> Self {
+        Self {
+            log: Arc::new(Log::new(Arc::clone(&breaker), clock::now())),
+            options,
+            breaker,
+            lanes: Lanes::default(),
+            keeps: Mutex::default(),
+            producer: RwLock::new(None),
+            retired: Mutex::default(),
+            topic: Mutex::new(None),
+            ended: AtomicBool::new(false),
+            end: Mutex::new(false),
+            ending: Condvar::new(),
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    fn retired(&self) -> MutexGuard<'_, Vec<Arc<Producer>>> {
+        self.retired.lock().expect("nobody panics while holding it")
+    }
+
     fn end(&self) -> MutexGuard<'_, bool> {
         self.end.lock().expect("nobody panics while holding it")
     }
@@ -256,8 +290,8 @@ impl Shared {
     }
 
     /// Holds the topic against what capture needs, or makes it; answers how many partitions it has.
-    fn check(&self, producer: &Producer, within: Duration) -> Result<usize, StartError> {
-        let topic = topic::check(&self.options, producer, &self.log, within)?;
+    fn check(&self, options: &Options, producer: &Producer, within: Duration) -> Result<usize, StartError> {
+        let topic = topic::check(options, producer, &self.log, within)?;
         self.lanes.split(topic.partitions);
         *self.keeps() = topic.settings.as_ref().map(Settings::keeps);
         Ok(self.topic().insert(topic).partitions)
@@ -271,8 +305,14 @@ impl Shared {
             let producer = self.producer();
             let count = parcels.len();
             for (number, Parcel { key, value, receipt }) in parcels.into_iter().enumerate() {
+                let is_late = receipt.life() != self.log.life();
                 let sent = Box::new(Sent { lane, last: number + 1 == count, receipt });
                 let taken = match &producer {
+                    // It waited while the topic was made anew, which has nothing of what came before it.
+                    _ if is_late => {
+                        let why = "the topic was deleted and made anew before the record was sent";
+                        Err((Verdict::Lost(Lost::new(Why::TopicReplaced, why)), sent))
+                    }
                     None => Err((Verdict::Lost(Lost::new(Why::Ending, "the process is ending")), sent)),
                     Some(producer) => {
                         let record = BaseRecord::with_opaque_to(&self.options.topic, sent).key(&*key).payload(&*value);
@@ -293,7 +333,9 @@ impl Shared {
     /// would only be lost later, and its clients wait.
     fn settle(&self, sent: Sent, verdict: Verdict) -> Option<Group> {
         let Sent { lane, last, receipt } = sent;
-        if matches!(&verdict, Verdict::Lost(lost) if lost.why.is_of_the_log()) {
+        let failed = matches!(&verdict, Verdict::Lost(lost) if lost.why.is_of_the_log());
+        // What was sent before the log failed and came back says nothing of what waits now.
+        if failed && !self.breaker.is_past(receipt.generation()) {
             for parcel in self.lanes.give_up(lane) {
                 let why = "the log failed while the record waited for its turn";
                 parcel.receipt.answer(Verdict::Lost(Lost::new(Why::BreakerOpen, why)));
@@ -316,10 +358,17 @@ impl Shared {
     }
 
     fn poll(&self) {
-        while !self.ended.load(Ordering::Relaxed) {
+        while !self.has_ended() {
+            let retired = self.retired().clone();
             match self.producer() {
-                Some(producer) => producer.poll(POLL),
+                Some(producer) => producer.poll(if retired.is_empty() { POLL } else { POLL_RETIRED }),
                 None => return,
+            }
+            // Not under the lock, since answers let records go. And again each time, since a thread may have given it one meanwhile.
+            retired.iter().for_each(|producer| give_up(producer));
+            if !retired.is_empty() {
+                drop(retired);
+                self.retired().retain(|producer| producer.in_flight_count() > 0 || Arc::strong_count(producer) > 1);
             }
             // A group that librdkafka did not send as one may wait for its last answer.
             self.lanes.deliver();
@@ -363,8 +412,8 @@ impl Shared {
             Ok(producer) => {
                 tracing::warn!(why, "the Kafka producer gave up; began a new one");
                 let old = self.producer.write().expect("nobody panics while holding it").replace(producer);
-                // Dropped outside of the lock: it waits for what it gives up.
-                drop(old);
+                // Nobody else asks it for answers any more, and whoever holds it still keeps it from giving them at its end.
+                self.retired().extend(old);
             }
             Err(error) => self.breaker.open(clock::now(), &format!("cannot set up the Kafka client: {error}").into()),
         }
@@ -372,19 +421,8 @@ impl Shared {
 
     fn look(&self, producer: &Producer, watch: &mut Watch) {
         let (looked, life) = (clock::now(), self.log.life());
-        if self.topic().is_none() {
-            match self.check(producer, CHECK_LATE) {
-                Ok(partitions) => tracing::info!(topic = self.options.topic, partitions, "the capture topic is there"),
-                Err(error) => {
-                    // Said again only when it is something else: it is tried several times a second.
-                    let kind = std::mem::discriminant(&error);
-                    if !matches!(error, StartError::Unreachable { .. }) && watch.said != Some(kind) {
-                        watch.said = Some(kind);
-                        tracing::error!(%error, "cannot capture");
-                    }
-                    return self.fail(&error.to_string());
-                }
-            }
+        if !self.is_fit(producer, watch, life) {
+            return;
         }
         let acknowledged = self.log.acknowledged();
         let expected = self.log.expected();
@@ -441,6 +479,47 @@ impl Shared {
         }
     }
 
+    /// Whether the topic of this life of the log was held against what capture needs: the first one, where no broker answered at the
+    /// start, and each that was made anew, by whomever and however.
+    fn is_fit(&self, producer: &Producer, watch: &mut Watch, life: u64) -> bool {
+        let before = self.topic().clone();
+        if before.is_some() && watch.checked == life {
+            return true;
+        }
+        // Made only where it never was there: one that was deleted would come back empty, as if nothing had happened.
+        let create = self.options.create.filter(|_| before.is_none());
+        let options = Options { create, ..self.options.clone() };
+        match self.check(&options, producer, CHECK_LATE) {
+            Ok(partitions) => {
+                (watch.checked, watch.said) = (life, None);
+                let (topic, now) = (&self.options.topic, self.topic().clone());
+                match before {
+                    None => tracing::info!(topic, partitions, "the capture topic is there"),
+                    Some(_) if before == now => {
+                        tracing::info!(topic, partitions, "the capture topic that was made anew is set as it was");
+                    }
+                    Some(before) => tracing::warn!(
+                        topic,
+                        ?before,
+                        now = ?now.expect("it was found above"),
+                        "the capture topic that was made anew is fit, and set otherwise than it was"
+                    ),
+                }
+                true
+            }
+            Err(error) => {
+                // Said again only when it is something else: it is tried several times a second.
+                let kind = std::mem::discriminant(&error);
+                if !matches!(error, StartError::Unreachable { .. }) && watch.said != Some(kind) {
+                    watch.said = Some(kind);
+                    tracing::error!(%error, "cannot capture");
+                }
+                self.fail(&error.to_string());
+                false
+            }
+        }
+    }
+
     fn fail(&self, why: &str) {
         self.breaker.open(clock::now(), &why.into());
     }
@@ -455,6 +534,8 @@ struct Watch {
     complaint: Option<String>,
     /// Whether the last look found less than was expected.
     short: bool,
+    /// In which life of the log the topic was last held against what capture needs.
+    checked: u64,
     /// What kind of problem was said that a late check of the topic found.
     said: Option<std::mem::Discriminant<StartError>>,
     /// When it was last asked how long the topic keeps records.

@@ -281,6 +281,11 @@ impl Receipt {
         self.open.as_ref().map_or(0, |open| open.answer.life)
     }
 
+    /// The breaker's generation when it was sent.
+    pub(crate) fn generation(&self) -> u64 {
+        self.open.as_ref().map_or(0, |open| open.answer.generation)
+    }
+
     /// Answers this record alone.
     pub fn answer(mut self, verdict: Verdict) {
         if let Some(Open { mailbox, mut answer }) = self.open.take() {

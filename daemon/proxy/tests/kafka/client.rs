@@ -13,7 +13,7 @@ use proxy::capture::{
 };
 use rdkafka::{
     ClientConfig, Message as _,
-    admin::{AdminClient, AdminOptions},
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
     client::DefaultClientContext,
     consumer::{BaseConsumer, Consumer as _},
     metadata::MetadataPartition,
@@ -178,6 +178,17 @@ pub(crate) fn missing(
     let there = |(key, number): &(String, usize)| topic.get(key).is_some_and(|numbers| numbers.contains(number));
     let safe = client.outcomes.iter().filter(|outcome| outcome.verdict == Verdict::Safe);
     safe.filter(|outcome| !there(&sent[&outcome.tag])).count()
+}
+
+/// Makes a topic with these settings.
+pub(crate) fn make(brokers: &str, topic: &str, partitions: i32, settings: &[(&str, &str)]) {
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", brokers).create().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let asked = AdminOptions::new().operation_timeout(Some(PATIENCE));
+    let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+    let new = settings.iter().fold(new, |new, (name, value)| new.set(name, value));
+    runtime.block_on(admin.create_topics([&new], &asked)).unwrap()[0].as_ref().unwrap();
 }
 
 /// Deletes a topic, and returns once the broker says that it is gone.

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use proxy::capture::{Position, Refused, Sink as _, Verdict, kafka::Options};
+use proxy::capture::{Keeps, Position, Refused, Sink as _, Verdict, kafka::Options};
 
 use crate::{
-    client::{Client, delete, options, timed},
+    client::{Client, delete, make, options, timed},
     servers::kafka::broker,
 };
 
@@ -91,4 +91,34 @@ fn a_topic_that_outgrew_the_old_one_is_seen_by_its_id() {
     assert!(client.kafka.replaced_why().unwrap().starts_with("its id is "), "{:?}", client.kafka.replaced_why());
     assert_eq!((client.kafka.vanished(), client.capture.figures().opened_times), (1, 1));
     client.until_safe("fresh");
+}
+
+/// Proves that a topic which was made anew is held against what capture needs, as at the start: one that cannot hold capture is a
+/// failure that says what to change, for as long as it is there; one that can is taken as it is.
+#[test]
+fn a_topic_made_anew_is_held_against_what_capture_needs() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = broker(folder.path(), &["auto.create.topics.enable=false"]);
+    let brokers = broker.plaintext();
+    let mut client = Client::start(options(&brokers, "unfit", 1)).unwrap();
+    assert_eq!(client.one("before"), Ok(Verdict::Safe));
+    let why = |client: &Client| client.capture.figures().opened_why.unwrap_or_default();
+    for (life, setting, wanted) in [
+        (1, ("cleanup.policy", "compact"), "set cleanup.policy to delete"),
+        (2, ("max.message.bytes", "1000"), "set max.message.bytes to at least that"),
+        (3, ("min.insync.replicas", "2"), "so it will acknowledge nothing: change one of both"),
+    ] {
+        delete(&brokers, "unfit");
+        make(&brokers, "unfit", 2, &[setting]);
+        client.until(wanted, |client| why(client).ends_with(wanted));
+        println!("{}", why(&client));
+        assert_eq!(client.capture.figures().life, life);
+        assert_eq!(client.one("refused"), Err(Refused::BreakerOpen));
+    }
+    delete(&brokers, "unfit");
+    make(&brokers, "unfit", 3, &[("retention.ms", "7200000"), ("max.message.bytes", "1048588")]);
+    client.until_safe("fit");
+    let topic = client.kafka.topic().unwrap();
+    assert_eq!(topic.partitions, 3, "{topic:?}");
+    assert_eq!(client.kafka.keeps(), Some(Keeps { time: Some(Duration::from_hours(2)), bytes: None }));
 }

@@ -38,6 +38,9 @@ use crate::clock;
 /// What stands for an id in librdkafka's lines where a broker did not tell any.
 const NO_ID: &str = "AAAAAAAAAAAAAAAAAAAAAA";
 
+/// Looks that find a topic sound after which its id counts as told: brokers hear of a change at different times.
+const SAME_LOOKS: u32 = 2;
+
 /// What is known of the topic from acknowledgements and looks, and in which life of it.
 #[derive(Debug)]
 pub(super) struct Log {
@@ -55,6 +58,9 @@ struct Ends {
     id: Option<String>,
     /// The ids that it had before; one for each time that somebody made it anew.
     left: Vec<String>,
+    /// The id that it had when its ends showed that it lost what it had, and how many looks have found it sound since. A change of the
+    /// id that is told now is the same event, late; none after [`SAME_LOOKS`] means that it is the same topic, cut off.
+    before: Option<(String, u32)>,
     /// When the last look but one began that found everything there: what the last one found may be heard of late.
     sound_until: Instant,
     /// When the last one did.
@@ -152,6 +158,13 @@ impl Log {
             return false;
         }
         ends.seen = seen;
+        if let Some((id, looks)) = ends.before.take() {
+            if looks + 1 < SAME_LOOKS {
+                ends.before = Some((id, looks + 1));
+            } else {
+                ends.id = Some(id);
+            }
+        }
         ends.sound_until = std::mem::replace(&mut ends.looked, looked);
         true
     }
@@ -163,11 +176,20 @@ impl Log {
         if id == NO_ID || ends.left.iter().any(|left| left == id) {
             return;
         }
-        if let Some(known) = ends.id.replace(id.to_owned()).filter(|known| known != id) {
-            ends.left.push(known.clone());
-            self.begin_anew(&mut ends, &format!("its id is {id}, and was {known}"));
-            ends.id = Some(id.to_owned());
+        match (ends.id.take(), ends.before.take()) {
+            // As long as it may be the same topic.
+            (None, Some(before)) if before.0 == id => {
+                ends.before = Some(before);
+                return;
+            }
+            (None, Some((before, _))) => ends.left.push(before),
+            (Some(known), _) if known != id => {
+                ends.left.push(known.clone());
+                self.begin_anew(&mut ends, &format!("its id is {id}, and was {known}"));
+            }
+            (_, None) | (Some(_), Some(_)) => {}
         }
+        ends.id = Some(id.to_owned());
     }
 
     /// The topic lost what it had acknowledged.
@@ -178,8 +200,9 @@ impl Log {
     fn begin_anew(&self, ends: &mut Ends, why: &str) {
         let vanished = ends.records;
         // Its id is not known any more, unless that is what showed it.
+        let before = ends.id.take().map(|id| (id, 0)).or_else(|| ends.before.take());
         let (left, vanished_before) = (std::mem::take(&mut ends.left), ends.vanished);
-        *ends = Ends { left, ..Ends::new(ends.sound_until, vanished_before + vanished, Some(why.to_owned())) };
+        *ends = Ends { left, before, ..Ends::new(ends.sound_until, vanished_before + vanished, Some(why.to_owned())) };
         self.life.fetch_add(1, Ordering::AcqRel);
         tracing::error!(vanished, why, "the capture topic was deleted and made anew: what it had acknowledged is gone");
         self.breaker.open(clock::now(), &format!("the topic was deleted and made anew: {why}").into());
@@ -192,6 +215,7 @@ impl Ends {
         Self {
             id: None,
             left: Vec::new(),
+            before: None,
             sound_until,
             looked: sound_until,
             acknowledged,
@@ -278,15 +302,24 @@ impl ProducerContext for Hooks {
     type DeliveryOpaque = Box<Sent>;
 
     fn delivery(&self, result: &DeliveryResult<'_>, sent: Box<Sent>) {
+        let sender = self.sender.upgrade();
         let verdict = match result {
             Ok(message) => self.log.acknowledge(sent.receipt.life(), message.partition(), message.offset()),
+            Err((error, _)) if is_purged(error) && sender.as_ref().is_some_and(|sender| !sender.has_ended()) => {
+                Verdict::Lost(Lost::perhaps(Why::Refused, "the producer was given up before the broker answered"))
+            }
             Err((error, _)) => Verdict::Lost(lost(error)),
         };
-        match self.sender.upgrade() {
+        match sender {
             Some(sender) => sender.answered(*sent, verdict),
             None => sent.receipt.answer(verdict),
         }
     }
+}
+
+fn is_purged(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(error.rdkafka_error_code(), Some(Code::PurgeQueue | Code::PurgeInflight))
 }
 
 /// What a failed produce means. Where it cannot be told whether the broker kept the record, it is said to be perhaps
@@ -368,6 +401,49 @@ mod tests {
         assert!(matches!(log.acknowledge(0, 0, 50), Verdict::Lost(_)), "sent before");
         assert_eq!(log.acknowledge(1, 0, 4), Verdict::Safe);
         assert_eq!(log.life(), 1);
+    }
+
+    /// Proves that a topic whose ends showed that it was made anew is not taken for another one again when its new id is told late, nor
+    /// when a broker that has not heard of it tells the old one.
+    #[test]
+    fn an_id_that_is_told_late_is_no_second_replacement() {
+        let log = Arc::new(log());
+        let hooks = Hooks::new(Arc::clone(&log), None, "t", Weak::new());
+        let said = |ids: &str| {
+            let line = format!("[thrd:main]: Topic t changed id from {ids}");
+            ClientContext::log(&hooks, RDKafkaLogLevel::Debug, "METADATA", &line);
+        };
+        said("AAAAAAAAAAAAAAAAAAAAAA to one");
+        assert_eq!(log.acknowledge(0, 0, 7), Verdict::Safe);
+        assert!(matches!(log.acknowledge(0, 0, 0), Verdict::Lost(_)));
+        assert_eq!(log.life(), 1, "by its offsets");
+        said("one to two");
+        said("two to one");
+        said("one to two");
+        assert_eq!(log.life(), 1, "it is the same event");
+        said("two to three");
+        assert_eq!(log.life(), 2, "and this is another");
+    }
+
+    /// Proves that a topic which lost its end and kept its id, as after an unclean election, is known when it is made anew afterwards.
+    #[test]
+    fn a_topic_that_was_cut_off_is_known_when_it_is_made_anew() {
+        let log = Arc::new(log());
+        let hooks = Hooks::new(Arc::clone(&log), None, "t", Weak::new());
+        let said = |ids: &str| {
+            let line = format!("[thrd:main]: Topic t changed id from {ids}");
+            ClientContext::log(&hooks, RDKafkaLogLevel::Debug, "METADATA", &line);
+        };
+        said("AAAAAAAAAAAAAAAAAAAAAA to one");
+        log.replaced("partition 0 ends at 3, and had 7");
+        for _ in 0..SAME_LOOKS {
+            assert!(log.seen(BTreeMap::from([(0, 3)]), clock::now(), 1));
+        }
+        // A client that began anew hears it as its first.
+        said("AAAAAAAAAAAAAAAAAAAAAA to one");
+        assert_eq!(log.life(), 1);
+        said("one to two");
+        assert_eq!((log.life(), log.vanished().1), (2, Some("its id is two, and was one".to_owned())));
     }
 
     /// Proves that other writers' records, which a look shows, raise what is expected and yet do not make our own

@@ -137,7 +137,7 @@ pub(super) fn check(
                     return Err(StartError::Missing { topic: options.topic.clone() });
                 };
                 if admin.is_none() {
-                    admin = Some(Admin::new(options)?);
+                    admin = Some(Admin::new(options, answer_within(options, within))?);
                     admin.as_ref().expect("it was made above").create(&options.topic, create)?;
                 }
             }
@@ -156,14 +156,15 @@ pub(super) fn check(
             }
         }
         if clock::now() >= deadline {
-            let why = format!("it was asked to be made, and was not there {:?} later", options.start_timeout);
+            let waited = clock::now().saturating_duration_since(start);
+            let why = format!("it was asked to be made, and was not there {waited:?} later");
             return Err(StartError::Topic { topic: options.topic.clone(), why });
         }
     };
     let admin = match admin {
         Some(admin) => Some(admin),
         None if options.tokens().is_some() => None,
-        None => Some(Admin::new(options)?),
+        None => Some(Admin::new(options, answer_within(options, within))?),
     };
     let settings = admin.and_then(|admin| admin.settings(&options.topic));
     if let Some(settings) = &settings {
@@ -268,8 +269,12 @@ pub(super) fn is_final(code: RDKafkaErrorCode, reason: &str) -> bool {
 
 /// What the topic is set to now; `None` where we may not or cannot ask, or nobody answers soon.
 pub(super) fn settings(options: &Options) -> Option<Settings> {
-    let quick = Options { start_timeout: SETTINGS_MAX, ..options.clone() };
-    Admin::new(&quick).ok()?.settings(&quick.topic)
+    Admin::new(options, SETTINGS_MAX).ok()?.settings(&options.topic)
+}
+
+/// How long an answer of the administrator's kind is waited for by a check that may last so long: it takes a connection of its own.
+fn answer_within(options: &Options, within: Duration) -> Duration {
+    within.max(SETTINGS_MAX).min(options.start_timeout.max(within))
 }
 
 /// A client that asks for settings and makes topics.
@@ -280,7 +285,7 @@ struct Admin {
 }
 
 impl Admin {
-    fn new(options: &Options) -> Result<Self, StartError> {
+    fn new(options: &Options, timeout: Duration) -> Result<Self, StartError> {
         if options.tokens().is_some() {
             let why = "with bearer tokens topics are not made from here: make it by other means".to_owned();
             return Err(StartError::Topic { topic: options.topic.clone(), why });
@@ -289,7 +294,7 @@ impl Admin {
         let client = config.create().map_err(|error: KafkaError| StartError::Client(error.to_string()))?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let runtime = runtime.map_err(|error| StartError::Thread(error.to_string()))?;
-        Ok(Self { client, runtime, timeout: options.start_timeout })
+        Ok(Self { client, runtime, timeout })
     }
 
     fn asked(&self) -> AdminOptions {
@@ -371,6 +376,19 @@ mod tests {
         assert!(!is_final(Code::SSL, "SSL handshake failed: Disconnected: connecting to a PLAINTEXT broker listener?"));
         assert!(!is_final(Code::Authentication, "SASL read failed: Connection reset by peer"));
         assert!(!is_final(Code::BrokerTransportFailure, "Connect to 127.0.0.1:1 failed: Connection refused"));
+    }
+
+    /// Proves that a check while the log is in use waits no longer for settings than it may, whatever a start may take.
+    #[test]
+    fn settings_are_not_waited_for_as_at_the_start() {
+        let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let brokers = mute.local_addr().unwrap().to_string();
+        let options = Options { start_timeout: Duration::from_mins(2), ..Options::new(brokers, "t") };
+        let start = clock::now();
+        let admin = Admin::new(&options, answer_within(&options, Duration::from_millis(500))).unwrap();
+        assert_eq!(admin.settings("t"), None);
+        assert!(start.elapsed() < options.start_timeout / 4, "{:?}", start.elapsed());
+        assert_eq!(answer_within(&options, options.start_timeout), options.start_timeout);
     }
 
     /// Proves that a topic which could not hold what capture writes is refused at start, with what to change.
