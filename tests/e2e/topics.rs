@@ -240,7 +240,9 @@ fn what_others_write_into_the_topic_is_told_and_hides_nothing() {
     let records: Vec<Vec<u8>> = lines.iter().map(|line| STANDARD.decode(line).expect("base64")).collect();
     let (ours, json) = (stranger(&brokers, &[]), stranger(&brokers, &[("compression.type", "gzip")]));
     let flush = |producer: &BaseProducer| producer.flush(PATIENCE).expect("the broker takes them");
-    records[..60].iter().for_each(|record| put(&ours, 0, Some(record)));
+    for record in &records[..60] {
+        put(&ours, 0, Some(record));
+    }
     let cut = &records[59][..records[59].len() - 7];
     let huge = vec![b'x'; 17 * 1024 * 1024];
     for value in
@@ -249,7 +251,9 @@ fn what_others_write_into_the_topic_is_told_and_hides_nothing() {
         put(&ours, 0, value);
     }
     flush(&ours);
-    (0..30).for_each(|number| put(&json, 1, Some(format!("{{\"line\":{number}}}").as_bytes())));
+    for number in 0..30 {
+        put(&json, 1, Some(format!("{{\"line\":{number}}}").as_bytes()));
+    }
     flush(&json);
     let transactional = |id| {
         let producer = stranger(&brokers, &[("transactional.id", id)]);
@@ -268,7 +272,9 @@ fn what_others_write_into_the_topic_is_told_and_hides_nothing() {
     put(&open, 0, Some(b"open"));
     flush(&open);
     put(&ours, 0, Some(&[&records[60][..], b"\xa2\x06\x05later"].concat()));
-    records[61..].iter().for_each(|record| put(&ours, 0, Some(record)));
+    for record in &records[61..] {
+        put(&ours, 0, Some(record));
+    }
     flush(&ours);
 
     let kafka = ["--kafka", &brokers, "--topic", TOPIC];
