@@ -340,7 +340,9 @@ async fn settle(worker: &Worker) {
         tokio::time::sleep(CAPTURE_FLUSH_LOOK).await;
     }
     // What the log was found to have lost since the last tick is listed by nobody later.
-    worker.desks.iter().flatten().for_each(|desk| desk.tick());
+    for desk in worker.desks.iter().flatten() {
+        desk.tick();
+    }
 }
 
 async fn serve(worker: &Rc<Worker>, listener: StdListener) -> std::io::Result<()> {

@@ -365,7 +365,9 @@ impl Shared {
                 None => return,
             }
             // Not under the lock, since answers let records go. And again each time, since a thread may have given it one meanwhile.
-            retired.iter().for_each(|producer| give_up(producer));
+            for producer in &retired {
+                give_up(producer);
+            }
             if !retired.is_empty() {
                 drop(retired);
                 self.retired().retain(|producer| producer.in_flight_count() > 0 || Arc::strong_count(producer) > 1);
