@@ -107,13 +107,13 @@ fn validate(folder: &Path, yaml: &str) -> Output {
 fn rendered(folder: &Path, arguments: &[&str]) -> (Vec<Value>, String) {
     let render = |more: &[&str]| verb(&[&["kubernetes", "render"], arguments, more].concat(), &[]).expect(0);
     let (yaml, json) = (render(&[]), render(&["--json"]));
-    fs::write(folder.join("manifests.yaml"), &yaml.out).unwrap();
-    fs::write(folder.join("manifests.json"), &json.out).unwrap();
+    fs::write(folder.join("manifests.yaml"), &yaml.out).expect("the folder is there");
+    fs::write(folder.join("manifests.json"), &json.out).expect("the folder is there");
     let output = validate(folder, "manifests.yaml");
     assert!(output.status.success(), "{}", lines(&output));
-    let items = json.json().remove(0)["items"].as_array().cloned().unwrap();
+    let items = json.json().remove(0)["items"].as_array().cloned().expect("a list");
     for item in &items {
-        let (kind, name) = (item["kind"].as_str().unwrap(), item["metadata"]["name"].as_str().unwrap());
+        let (kind, name) = (item["kind"].as_str().expect("a kind"), item["metadata"]["name"].as_str().expect("a name"));
         let versions = if OTHERS.contains(&kind) { 1 } else { VERSIONS.len() };
         let held = format!("{kind}/{name}: valid in ");
         assert_eq!(lines(&output).matches(&held).count(), versions, "{held}\n{}", lines(&output));
@@ -175,7 +175,7 @@ fn a_field_that_no_schema_knows_is_found() {
             "strimzi.io/cluster: 1",
         ),
     ];
-    let rogue: String = mistakes
+    let rogue: Vec<String> = mistakes
         .iter()
         .map(|(place, right, wrong)| {
             let (kind, name) = place.split(':').next().unwrap().split_once('/').unwrap();
@@ -187,7 +187,7 @@ fn a_field_that_no_schema_knows_is_found() {
             format!("---\n{}", object.replacen(right, wrong, 1))
         })
         .collect();
-    fs::write(at("rogue.yaml"), rogue).unwrap();
+    fs::write(at("rogue.yaml"), rogue.concat()).unwrap();
     let output = validate(folder.path(), "rogue.yaml");
     assert_eq!(output.status.code(), Some(1), "{}", lines(&output));
     for (place, ..) in mistakes {

@@ -227,6 +227,17 @@ impl Drop for Stop<'_> {
     }
 }
 
+/// Where the first partition holds what is not captured, and why.
+const PLACES: [&str; 7] = [
+    "partition 0, offset 60: ",
+    "partition 0, offset 61: the record is cut off",
+    "partition 0, offset 62: the record has no value",
+    "partition 0, offset 63: what begins at byte 0 of the record is no field",
+    "partition 0, offset 64: the record has no observation",
+    "partition 0, offset 65: cannot read a record of 17825792 bytes: ",
+    "partition 0, offset 66: ",
+];
+
 /// Proves that whatever else is in a topic (garbage, records that are cut off, tombstones, JSON, another protobuf, a record of
 /// 17 MiB, compressed and transactional ones, some aborted, some open) is told with its place and counted by each verb that reads,
 /// hides nothing of what is captured and is no failure of capture; and that fields of a later format are passed over.
@@ -287,19 +298,10 @@ fn what_others_write_into_the_topic_is_told_and_hides_nothing() {
     assert_eq!(counts(&told), [120, 179, 178, 39].map(Some), "{told}");
     assert_eq!(counts(&told["partitions"][0]), [120, 179, 178, 7].map(Some), "{told}");
     assert_eq!(described.err.lines().count(), 10, "the first ones are told: {described:?}");
-    let places = [
-        "partition 0, offset 60: ",
-        "partition 0, offset 61: the record is cut off",
-        "partition 0, offset 62: the record has no value",
-        "partition 0, offset 63: what begins at byte 0 of the record is no field",
-        "partition 0, offset 64: the record has no observation",
-        "partition 0, offset 65: cannot read a record of 17825792 bytes: ",
-        "partition 0, offset 66: ",
-    ];
     let (first, second): (Vec<_>, Vec<_>) = described.err.lines().partition(|line| line.starts_with("partition 0, "));
     assert!(second.iter().all(|line| line.starts_with("partition 1, offset ")), "{described:?}");
     // Partitions come in any order, so some of the first one may be among those that are only counted.
-    for (line, place) in first.iter().zip(places) {
+    for (line, place) in first.iter().zip(PLACES) {
         assert!(line.starts_with(place), "{line}");
     }
     let page = run(&["kafka", "describe-topic-records"], &[]).expect(0);
