@@ -1,0 +1,179 @@
+//! The pods of a proxy: what they are started with, what they have and how they are asked whether they are well.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::{CONTROL_PORT, HEALTH_PATH, PROBES_PORT, Render, nobody};
+use crate::workflow::{Auth, Authority};
+
+/// Where a pod finds its workflow file.
+const WORKFLOW_FILE: &str = "/etc/tidegate/workflow.yaml";
+
+/// Where a pod finds its certificate, as the workflow has it.
+const TLS_DIRECTORY: &str = "/etc/proxy-tls";
+
+/// Where a pod finds the authority of its brokers' certificates, as the workflow has it.
+const KAFKA_CA_DIRECTORY: &str = "/config/kafka-ca";
+
+/// How long a pod takes to end: the balancer forgets it first, then requests under way end.
+const FORGOTTEN_SECONDS: u32 = 10;
+const DRAIN_SECONDS: u32 = 30;
+
+impl Render<'_> {
+    pub(super) fn deployment(&self) -> Value {
+        let digest = Sha256::digest(self.options.workflow.as_bytes());
+        let digest = digest.iter().fold(String::new(), |mut text, byte| {
+            write!(text, "{byte:02x}").expect("a String takes everything");
+            text
+        });
+        json!({
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": self.metadata(&self.proxy.name),
+            "spec": {
+                "replicas": self.proxy.pod_replicas,
+                "minReadySeconds": 2,
+                "revisionHistoryLimit": 3,
+                "strategy": { "type": "RollingUpdate", "rollingUpdate": { "maxUnavailable": 0, "maxSurge": 1 } },
+                "selector": { "matchLabels": self.selector() },
+                "template": {
+                    "metadata": {
+                        "labels": self.labels(),
+                        // Pods read the file once, so a changed file brings new pods.
+                        "annotations": { "tidegate/workflow-sha256": digest },
+                    },
+                    "spec": self.pod(),
+                },
+            },
+        })
+    }
+
+    fn pod(&self) -> Value {
+        json!({
+            "automountServiceAccountToken": false,
+            "enableServiceLinks": false,
+            "terminationGracePeriodSeconds": FORGOTTEN_SECONDS + DRAIN_SECONDS + 5,
+            "securityContext": nobody(),
+            // Soft: on a small cluster two pods on a node are better than one pod.
+            "topologySpreadConstraints": [{
+                "maxSkew": 1,
+                "topologyKey": "kubernetes.io/hostname",
+                "whenUnsatisfiable": "ScheduleAnyway",
+                "labelSelector": { "matchLabels": self.selector() },
+            }],
+            "containers": [self.container()],
+            "volumes": self.volumes(),
+        })
+    }
+
+    fn scram(&self) -> Option<(&str, &str)> {
+        match &self.proxy.capture.as_ref()?.kafka.auth {
+            Auth::Scram { secret, ca_secret, .. } => Some((secret, ca_secret)),
+            Auth::None | Auth::Iam => None,
+        }
+    }
+
+    /// What the proxy is started with; everything else is in the workflow file.
+    fn arguments(&self) -> Vec<String> {
+        let mut arguments: Vec<String> =
+            ["proxy", "--from-workflow", WORKFLOW_FILE, "--workflow-proxy", &self.proxy.name].map(str::to_owned).into();
+        arguments.extend(["--health-path".to_owned(), HEALTH_PATH.to_owned()]);
+        arguments.extend(["--probes".to_owned(), format!("0.0.0.0:{PROBES_PORT}")]);
+        arguments.extend(["--drain-timeout".to_owned(), format!("{DRAIN_SECONDS}s")]);
+        if let Some(cutover) = &self.options.cutover {
+            arguments.extend(["--control".to_owned(), format!("0.0.0.0:{CONTROL_PORT}"), "--await-weight".to_owned()]);
+            let target = &cutover.policy.target;
+            arguments.extend(["--target".to_owned(), target.endpoints.join(",")]);
+            for (name, value) in &target.headers {
+                arguments.extend(["--target-header".to_owned(), format!("{name}: {value}")]);
+            }
+        }
+        if self.tls_secret().is_some() {
+            arguments.extend(["--tls-cert".to_owned(), format!("{TLS_DIRECTORY}/tls.crt")]);
+            arguments.extend(["--tls-key".to_owned(), format!("{TLS_DIRECTORY}/tls.key")]);
+        }
+        if self.scram().is_some() {
+            arguments.extend(["--kafka-ca".to_owned(), format!("{KAFKA_CA_DIRECTORY}/ca.crt")]);
+        }
+        if let Some(auth) = &self.proxy.client_auth {
+            let file = match &auth.authority {
+                Authority::File(file) => file.clone(),
+                Authority::Pem(_) => "/etc/tidegate/client-ca.pem".to_owned(),
+            };
+            arguments.extend(["--client-ca".to_owned(), file]);
+        }
+        arguments
+    }
+
+    fn container(&self) -> Value {
+        let mut env = Vec::new();
+        let mut mounts = vec![
+            json!({ "name": "workflow", "mountPath": "/etc/tidegate", "readOnly": true }),
+            json!({ "name": "state", "mountPath": "/var/lib/tidegate" }),
+        ];
+        env.push(json!({ "name": "STATE_DIRECTORY", "value": "/var/lib/tidegate" }));
+        if let Some((secret, _)) = self.scram() {
+            env.push(json!({
+                "name": "TIDEGATE_KAFKA_PASSWORD",
+                "valueFrom": { "secretKeyRef": { "name": secret, "key": "password" } },
+            }));
+            mounts.push(json!({ "name": "kafka-ca", "mountPath": KAFKA_CA_DIRECTORY, "readOnly": true }));
+        }
+        if self.tls_secret().is_some() {
+            mounts.push(json!({ "name": "tls", "mountPath": TLS_DIRECTORY, "readOnly": true }));
+        }
+        let mut ports = vec![
+            json!({ "name": "proxy", "containerPort": self.proxy.listen_port, "protocol": "TCP" }),
+            json!({ "name": "probes", "containerPort": PROBES_PORT, "protocol": "TCP" }),
+        ];
+        if self.options.cutover.is_some() {
+            env.push(self.token());
+            ports.push(json!({ "name": "control", "containerPort": CONTROL_PORT, "protocol": "TCP" }));
+        }
+        let probe = |path: &str, period: u32, failures: u32| {
+            json!({
+                "httpGet": { "path": path, "port": "probes" },
+                "periodSeconds": period,
+                "timeoutSeconds": 3,
+                "failureThreshold": failures,
+            })
+        };
+        json!({
+            "name": "proxy",
+            "image": self.options.image,
+            "args": self.arguments(),
+            "env": env,
+            "ports": ports,
+            "resources": { "limits": self.proxy.resources.limits, "requests": self.proxy.resources.requests },
+            "startupProbe": probe("/health", 5, 24),
+            "readinessProbe": probe("/ready", 2, 2),
+            // While it drains it is not healthy either, for less long than it takes to be killed for that.
+            "livenessProbe": probe("/health", 10, 6),
+            "lifecycle": { "preStop": { "sleep": { "seconds": FORGOTTEN_SECONDS } } },
+            "securityContext": {
+                "allowPrivilegeEscalation": false,
+                "readOnlyRootFilesystem": true,
+                "capabilities": { "drop": ["ALL"] },
+            },
+            "volumeMounts": mounts,
+        })
+    }
+
+    fn volumes(&self) -> Vec<Value> {
+        let mut volumes = vec![
+            json!({ "name": "workflow", "configMap": { "name": self.config_name() } }),
+            // Outlives a restart of the container, not the pod.
+            json!({ "name": "state", "emptyDir": { "sizeLimit": "1Gi" } }),
+        ];
+        if let Some((_, ca_secret)) = self.scram() {
+            let items = json!([{ "key": "ca.crt", "path": "ca.crt" }]);
+            volumes.push(json!({ "name": "kafka-ca", "secret": { "secretName": ca_secret, "items": items } }));
+        }
+        if let Some(secret) = self.tls_secret() {
+            volumes.push(json!({ "name": "tls", "secret": { "secretName": secret } }));
+        }
+        volumes
+    }
+}
