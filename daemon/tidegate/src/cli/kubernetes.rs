@@ -8,7 +8,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::{Context, Exit};
-use crate::kubernetes::{self, CutoverFiles, Options};
+use crate::kubernetes::{self, CutoverFiles, Options, State};
 use crate::{policy_files, workflow};
 
 /// The arguments of `tidegate kubernetes`.
@@ -42,6 +42,13 @@ struct Render {
     /// The image made by the `Dockerfile`.
     #[arg(long, value_name = "IMAGE", default_value = concat!("tidegate:", env!("CARGO_PKG_VERSION")))]
     image: String,
+    /// Where each pod keeps the list of what it could not capture: in itself, where it goes with the pod (a Deployment), or on
+    /// a volume of its own (a `StatefulSet`).
+    #[arg(long, value_name = "WHERE", default_value = "pod")]
+    state: State,
+    /// A program or file that the image has beside `tidegate`, by the path that the policy names it by; repeatable.
+    #[arg(long, value_name = "PATH", requires = "policy")]
+    image_has: Vec<String>,
 }
 
 impl Kubernetes {
@@ -68,7 +75,7 @@ fn cutover_files(path: &Path) -> anyhow::Result<CutoverFiles> {
         let text = std::fs::read_to_string(&shared).with_context(|| format!("cannot read `{}`", shared.display()))?;
         files.insert(policy_files::DEFAULTS.to_owned(), text);
     }
-    Ok(CutoverFiles { policy, files })
+    Ok(CutoverFiles { policy, files, layers: loaded.layers })
 }
 
 impl Render {
@@ -86,19 +93,20 @@ impl Render {
             (None, None) => workflow.proxies.iter().collect(),
             (name, _) => vec![workflow.proxy(name)?],
         };
-        if cutover.is_some() {
-            for proxy in &proxies {
-                let text = format!(
-                    "the pods wait for a Secret: kubectl -n {} create secret generic {}-control --from-literal=token=…",
-                    self.namespace, proxy.name
-                );
-                context.say(&text)?;
-            }
-        }
-        let options = Options { namespace: self.namespace, image: self.image, workflow: text, cutover };
+        let options = Options {
+            namespace: self.namespace,
+            image: self.image,
+            state: self.state,
+            image_has: self.image_has,
+            workflow: text,
+            cutover,
+        };
         let mut all: Vec<Value> = Vec::new();
         for proxy in proxies {
             all.extend(kubernetes::manifests(proxy, &options)?);
+            for command in kubernetes::awaited(proxy, &options)? {
+                context.say(&format!("the pods wait for a Secret: {command}"))?;
+            }
         }
         if context.json {
             context.print_json(&json!({ "apiVersion": "v1", "kind": "List", "items": all }))?;

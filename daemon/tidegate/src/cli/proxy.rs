@@ -32,7 +32,7 @@ use super::{Context, Exit};
 use crate::{
     clock::Clock,
     config::{Log, LogFormat},
-    run,
+    run, secret,
     systemd::{self, NotifyState},
 };
 
@@ -176,6 +176,12 @@ struct SideArgs {
     /// A header field that the target gets instead of the client's; repeatable.
     #[arg(long, value_name = "NAME: VALUE", value_parser = header)]
     target_header: Vec<(String, String)>,
+    /// Where the `Authorization` value comes from that the source gets instead of the client's.
+    #[arg(long, value_name = "env:NAME|file:PATH")]
+    source_authorization: Option<String>,
+    /// Where the `Authorization` value comes from that the target gets instead of the client's.
+    #[arg(long, value_name = "env:NAME|file:PATH")]
+    target_authorization: Option<String>,
     /// The authorities to trust for the source instead of the public ones (PEM).
     #[arg(long, value_name = "FILE")]
     source_ca: Option<PathBuf>,
@@ -361,7 +367,7 @@ impl Proxy {
         };
         let source = Side {
             endpoints: self.source,
-            set_headers: self.sides.source_header,
+            set_headers: set_headers(self.sides.source_header, self.sides.source_authorization.as_deref())?,
             tls: ClientTls {
                 ca: self.sides.source_ca,
                 insecure: self.sides.source_insecure,
@@ -370,9 +376,10 @@ impl Proxy {
             health: check(self.sides.source_check),
             capture: source_log,
         };
+        let target_headers = set_headers(self.sides.target_header, self.sides.target_authorization.as_deref())?;
         let target = (!self.target.is_empty()).then(|| Side {
             endpoints: self.target,
-            set_headers: self.sides.target_header,
+            set_headers: target_headers,
             tls: ClientTls {
                 ca: self.sides.target_ca,
                 insecure: self.sides.target_insecure,
@@ -516,6 +523,17 @@ fn resolve(address: &str) -> anyhow::Result<SocketAddr> {
 fn header(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once(':').ok_or("write `NAME: VALUE`")?;
     Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+/// What a side gets instead of the client's fields.
+fn set_headers(
+    mut headers: Vec<(String, String)>,
+    authorization: Option<&str>,
+) -> anyhow::Result<Vec<(String, String)>> {
+    if let Some(reference) = authorization {
+        headers.push(("authorization".to_owned(), secret::read(reference)?.reveal().to_owned()));
+    }
+    Ok(headers)
 }
 
 /// A duration such as `250ms`, `10s`, `5m` or `1h`.

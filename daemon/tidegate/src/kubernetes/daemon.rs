@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use super::{CutoverFiles, Render, nobody};
 
 /// Where the daemon keeps what it must not lose.
-const STATE: &str = "/var/lib/tidegate";
+pub(super) const STATE: &str = "/var/lib/tidegate";
 
 /// Where it finds the policy.
-const POLICIES: &str = "/etc/tidegate/policies";
+pub(super) const POLICIES: &str = "/etc/tidegate/policies";
 
 /// Where its control API listens, as the verbs expect it.
-const SOCKET_DIRECTORY: &str = "/run/tidegate";
+pub(super) const SOCKET_DIRECTORY: &str = "/run/tidegate";
 
 /// How large a journal may get.
 const JOURNAL: &str = "1Gi";
@@ -78,6 +78,21 @@ impl Render<'_> {
     }
 
     fn daemon_pod(&self, claim: &str, policy: &str) -> Value {
+        let mut env = vec![self.token()];
+        env.extend(self.variables(&self.kept));
+        let mut mounts = vec![
+            json!({ "name": "policy", "mountPath": POLICIES, "readOnly": true }),
+            json!({ "name": "state", "mountPath": STATE }),
+            json!({ "name": "socket", "mountPath": SOCKET_DIRECTORY }),
+        ];
+        let mut volumes = vec![
+            json!({ "name": "policy", "configMap": { "name": policy } }),
+            json!({ "name": "state", "persistentVolumeClaim": { "claimName": claim } }),
+            json!({ "name": "socket", "emptyDir": {} }),
+        ];
+        let (files, volume) = self.files(&self.kept);
+        mounts.extend(files);
+        volumes.extend(volume);
         let socket = format!("unix:{SOCKET_DIRECTORY}/control.sock");
         json!({
             "automountServiceAccountToken": false,
@@ -88,7 +103,7 @@ impl Render<'_> {
                 "name": "daemon",
                 "image": self.options.image,
                 "args": ["run", "--policies", POLICIES, "--state", STATE, "--control", socket],
-                "env": [self.token()],
+                "env": env,
                 "resources": {
                     "requests": { "cpu": "100m", "memory": "128Mi" },
                     "limits": { "memory": "512Mi" },
@@ -101,17 +116,9 @@ impl Render<'_> {
                     "readOnlyRootFilesystem": true,
                     "capabilities": { "drop": ["ALL"] },
                 },
-                "volumeMounts": [
-                    { "name": "policy", "mountPath": POLICIES, "readOnly": true },
-                    { "name": "state", "mountPath": STATE },
-                    { "name": "socket", "mountPath": SOCKET_DIRECTORY },
-                ],
+                "volumeMounts": mounts,
             }],
-            "volumes": [
-                { "name": "policy", "configMap": { "name": policy } },
-                { "name": "state", "persistentVolumeClaim": { "claimName": claim } },
-                { "name": "socket", "emptyDir": {} },
-            ],
+            "volumes": volumes,
         })
     }
 }

@@ -5,20 +5,23 @@
 //! What is better than its own: pods are replaced one after the other and never all at once, are told healthy by a question
 //! over HTTP and not by an open port, and run without root, writable files or rights. Secrets are named, never written.
 //!
-//! With a policy the proxy is one of a cutover: it has a target and a control port, and what drives it is in [`daemon`].
+//! With a policy the proxy is one of a cutover: it has a target and a control port, and what drives it is in [`daemon`]. What
+//! the policy names outside of itself is given to the pods or refused, in [`policy`].
 
 mod daemon;
 mod operators;
 mod pods;
+mod policy;
 mod services;
 pub mod yaml;
 
 use std::collections::BTreeMap;
 
 use cutover::Policy;
-use cutover::policy::BalancerPolicy;
+use cutover::policy::{Layer, Problem};
 use serde_json::{Value, json};
 
+use self::policy::Kept;
 use crate::workflow::{Authority, Proxy, Tls};
 
 /// The path that pods answer themselves, for load balancers; no index can have a name that begins so, hence no client asks for
@@ -41,8 +44,21 @@ pub struct Options {
     pub image: String,
     /// The file itself, which pods read.
     pub workflow: String,
+    /// Where pods keep the list of what they could not capture.
+    pub state: State,
+    /// What the image has beside `tidegate`: programs and files that the policy may name, by their paths.
+    pub image_has: Vec<String>,
     /// The policy of a cutover by the proxy; `None` for a proxy that has its source alone.
     pub cutover: Option<CutoverFiles>,
+}
+
+/// Where a proxy's pod keeps what it must not lose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum State {
+    /// In itself: it goes with the pod.
+    Pod,
+    /// On a volume of its own, which the pod that takes its place has again.
+    Volume,
 }
 
 /// A policy and the files that it is made of.
@@ -52,6 +68,8 @@ pub struct CutoverFiles {
     pub policy: Policy,
     /// Its own file and the shared defaults, by name.
     pub files: BTreeMap<String, String>,
+    /// The same as they were read, which know where each thing is said.
+    pub layers: Vec<Layer>,
 }
 
 /// Why there are no manifests.
@@ -65,18 +83,14 @@ pub enum NoManifests {
         /// How long it is.
         bytes: usize,
     },
-    /// The policy does not drive the pods.
-    #[error("the policy names other proxies than the pods: write `proxies = [\"{wanted}\"]` under `[balancer]`")]
-    OtherProxies {
-        /// What it must name.
-        wanted: String,
-    },
-    /// The policy says what only a file on the daemon's machine knows.
-    #[error(
-        "`target.authorization` is read where the daemon is, and pods would not have it: let them send their clients' own, or \
-         name the header in `target.headers`"
-    )]
-    Authorization,
+    /// The policy asks for what the pods cannot do; each with its place in the policy's files.
+    #[error("{}", told(.0))]
+    Unfit(Vec<Problem>),
+}
+
+/// Problems as lines.
+fn told(problems: &[Problem]) -> String {
+    problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// Everything of one proxy, in the order in which it is applied.
@@ -87,26 +101,33 @@ pub fn manifests(proxy: &Proxy, options: &Options) -> Result<Vec<Value>, NoManif
     if options.workflow.len() > CONFIG_BYTES_MAX {
         return Err(NoManifests::TooLong { bytes: options.workflow.len() });
     }
-    let render = Render { proxy, options };
-    if let Some(cutover) = &options.cutover {
-        render.check(&cutover.policy)?;
-    }
+    let render = Render::of(proxy, options)?;
     let mut all = vec![render.config(), render.service(), render.pods_service()];
     all.extend(render.certificate());
     all.extend(render.topic());
     all.extend(render.user());
     all.push(render.disruption());
     all.push(render.network());
-    all.push(render.deployment());
+    all.push(render.workload());
     if let Some(cutover) = &options.cutover {
         all.extend(render.daemon(cutover));
     }
     Ok(all)
 }
 
+/// How whoever applies them makes the Secrets that the pods of a cutover wait for; nothing where there is none.
+///
+/// # Errors
+/// As [`manifests`].
+pub fn awaited(proxy: &Proxy, options: &Options) -> Result<Vec<String>, NoManifests> {
+    if options.cutover.is_some() { Ok(Render::of(proxy, options)?.secrets()) } else { Ok(Vec::new()) }
+}
+
 struct Render<'a> {
     proxy: &'a Proxy,
     options: &'a Options,
+    /// What the policy's Secret holds.
+    kept: BTreeMap<String, Kept>,
 }
 
 /// A pod's user, who may do nothing.
@@ -118,6 +139,16 @@ fn nobody() -> Value {
         "fsGroup": 65532,
         "seccompProfile": { "type": "RuntimeDefault" },
     })
+}
+
+impl<'a> Render<'a> {
+    fn of(proxy: &'a Proxy, options: &'a Options) -> Result<Self, NoManifests> {
+        let mut render = Self { proxy, options, kept: BTreeMap::new() };
+        if let Some(cutover) = &options.cutover {
+            render.kept = render.check(cutover).map_err(NoManifests::Unfit)?;
+        }
+        Ok(render)
+    }
 }
 
 impl Render<'_> {
@@ -155,20 +186,9 @@ impl Render<'_> {
         })
     }
 
-    /// Whether a policy drives these pods.
-    fn check(&self, policy: &Policy) -> Result<(), NoManifests> {
-        let within = format!("dns://{}-pods.{}.svc", self.proxy.name, self.options.namespace);
-        let ours = |place: &String| {
-            let rest = place.strip_prefix(&within).and_then(|rest| rest.strip_suffix(&format!(":{CONTROL_PORT}")));
-            rest.is_some_and(|domain| domain.is_empty() || domain.starts_with('.'))
-        };
-        match &policy.balancer {
-            BalancerPolicy::Listener { proxies, .. } if proxies.len() == 1 && proxies.iter().all(ours) => {}
-            BalancerPolicy::Listener { .. } | BalancerPolicy::Alb { .. } => {
-                return Err(NoManifests::OtherProxies { wanted: format!("{within}.cluster.local:{CONTROL_PORT}") });
-            }
-        }
-        if policy.target.authorization.is_some() { Err(NoManifests::Authorization) } else { Ok(()) }
+    /// The name that stands for each pod by itself.
+    fn pods_name(&self) -> String {
+        format!("{}-pods", self.proxy.name)
     }
 
     fn control_secret(&self) -> String {

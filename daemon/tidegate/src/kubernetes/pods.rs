@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{CONTROL_PORT, HEALTH_PATH, PROBES_PORT, Render, nobody};
+use super::{CONTROL_PORT, HEALTH_PATH, PROBES_PORT, Render, State, nobody};
 use crate::workflow::{Auth, Authority};
 
 /// Where a pod finds its workflow file.
@@ -21,32 +21,60 @@ const KAFKA_CA_DIRECTORY: &str = "/config/kafka-ca";
 const FORGOTTEN_SECONDS: u32 = 10;
 const DRAIN_SECONDS: u32 = 30;
 
+/// What a pod keeps: the list of its losses and what it counted of them.
+const STATE_VOLUME: &str = "state";
+const STATE_SIZE: &str = "1Gi";
+
 impl Render<'_> {
-    pub(super) fn deployment(&self) -> Value {
+    /// What keeps as many pods there as are wanted: a Deployment, or where each has a volume of its own, a `StatefulSet`.
+    pub(super) fn workload(&self) -> Value {
+        let mut spec = json!({
+            "replicas": self.proxy.pod_replicas,
+            "minReadySeconds": 2,
+            "revisionHistoryLimit": 3,
+            "selector": { "matchLabels": self.selector() },
+            "template": self.template(),
+        });
+        let kind = match self.options.state {
+            State::Pod => {
+                spec["strategy"] =
+                    json!({ "type": "RollingUpdate", "rollingUpdate": { "maxUnavailable": 0, "maxSurge": 1 } });
+                "Deployment"
+            }
+            State::Volume => {
+                spec["serviceName"] = self.pods_name().into();
+                // No pod waits for another: each has its own clients and its own list.
+                spec["podManagementPolicy"] = "Parallel".into();
+                spec["updateStrategy"] = json!({ "type": "RollingUpdate" });
+                // Somebody may still want the list of a pod that is not wanted any more.
+                spec["persistentVolumeClaimRetentionPolicy"] =
+                    json!({ "whenDeleted": "Retain", "whenScaled": "Retain" });
+                spec["volumeClaimTemplates"] = json!([{
+                    "metadata": { "name": STATE_VOLUME, "labels": self.labels() },
+                    "spec": {
+                        "accessModes": ["ReadWriteOncePod"],
+                        "resources": { "requests": { "storage": STATE_SIZE } },
+                    },
+                }]);
+                "StatefulSet"
+            }
+        };
+        json!({ "apiVersion": "apps/v1", "kind": kind, "metadata": self.metadata(&self.proxy.name), "spec": spec })
+    }
+
+    fn template(&self) -> Value {
         let digest = Sha256::digest(self.options.workflow.as_bytes());
         let digest = digest.iter().fold(String::new(), |mut text, byte| {
             write!(text, "{byte:02x}").expect("a String takes everything");
             text
         });
         json!({
-            "apiVersion": "apps/v1",
-            "kind": "Deployment",
-            "metadata": self.metadata(&self.proxy.name),
-            "spec": {
-                "replicas": self.proxy.pod_replicas,
-                "minReadySeconds": 2,
-                "revisionHistoryLimit": 3,
-                "strategy": { "type": "RollingUpdate", "rollingUpdate": { "maxUnavailable": 0, "maxSurge": 1 } },
-                "selector": { "matchLabels": self.selector() },
-                "template": {
-                    "metadata": {
-                        "labels": self.labels(),
-                        // Pods read the file once, so a changed file brings new pods.
-                        "annotations": { "tidegate/workflow-sha256": digest },
-                    },
-                    "spec": self.pod(),
-                },
+            "metadata": {
+                "labels": self.labels(),
+                // Pods read the file once, so a changed file brings new pods.
+                "annotations": { "tidegate/workflow-sha256": digest },
             },
+            "spec": self.pod(),
         })
     }
 
@@ -84,11 +112,7 @@ impl Render<'_> {
         arguments.extend(["--drain-timeout".to_owned(), format!("{DRAIN_SECONDS}s")]);
         if let Some(cutover) = &self.options.cutover {
             arguments.extend(["--control".to_owned(), format!("0.0.0.0:{CONTROL_PORT}"), "--await-weight".to_owned()]);
-            let target = &cutover.policy.target;
-            arguments.extend(["--target".to_owned(), target.endpoints.join(",")]);
-            for (name, value) in &target.headers {
-                arguments.extend(["--target-header".to_owned(), format!("{name}: {value}")]);
-            }
+            arguments.extend(self.policy_arguments(cutover));
         }
         if self.tls_secret().is_some() {
             arguments.extend(["--tls-cert".to_owned(), format!("{TLS_DIRECTORY}/tls.crt")]);
@@ -111,7 +135,7 @@ impl Render<'_> {
         let mut env = Vec::new();
         let mut mounts = vec![
             json!({ "name": "workflow", "mountPath": "/etc/tidegate", "readOnly": true }),
-            json!({ "name": "state", "mountPath": "/var/lib/tidegate" }),
+            json!({ "name": STATE_VOLUME, "mountPath": "/var/lib/tidegate" }),
         ];
         env.push(json!({ "name": "STATE_DIRECTORY", "value": "/var/lib/tidegate" }));
         if let Some((secret, _)) = self.scram() {
@@ -128,8 +152,11 @@ impl Render<'_> {
             json!({ "name": "proxy", "containerPort": self.proxy.listen_port, "protocol": "TCP" }),
             json!({ "name": "probes", "containerPort": PROBES_PORT, "protocol": "TCP" }),
         ];
-        if self.options.cutover.is_some() {
+        if let Some(cutover) = &self.options.cutover {
+            let kept = self.kept_for_sides(cutover);
             env.push(self.token());
+            env.extend(self.variables(&kept));
+            mounts.extend(self.files(&kept).0);
             ports.push(json!({ "name": "control", "containerPort": CONTROL_PORT, "protocol": "TCP" }));
         }
         let probe = |path: &str, period: u32, failures: u32| {
@@ -162,17 +189,20 @@ impl Render<'_> {
     }
 
     fn volumes(&self) -> Vec<Value> {
-        let mut volumes = vec![
-            json!({ "name": "workflow", "configMap": { "name": self.config_name() } }),
+        let mut volumes = vec![json!({ "name": "workflow", "configMap": { "name": self.config_name() } })];
+        if self.options.state == State::Pod {
             // Outlives a restart of the container, not the pod.
-            json!({ "name": "state", "emptyDir": { "sizeLimit": "1Gi" } }),
-        ];
+            volumes.push(json!({ "name": STATE_VOLUME, "emptyDir": { "sizeLimit": STATE_SIZE } }));
+        }
         if let Some((_, ca_secret)) = self.scram() {
             let items = json!([{ "key": "ca.crt", "path": "ca.crt" }]);
             volumes.push(json!({ "name": "kafka-ca", "secret": { "secretName": ca_secret, "items": items } }));
         }
         if let Some(secret) = self.tls_secret() {
             volumes.push(json!({ "name": "tls", "secret": { "secretName": secret } }));
+        }
+        if let Some(cutover) = &self.options.cutover {
+            volumes.extend(self.files(&self.kept_for_sides(cutover)).1);
         }
         volumes
     }

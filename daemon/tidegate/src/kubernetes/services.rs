@@ -50,7 +50,7 @@ impl Render<'_> {
         json!({
             "apiVersion": "v1",
             "kind": "Service",
-            "metadata": self.metadata(&format!("{}-pods", self.proxy.name)),
+            "metadata": self.metadata(&self.pods_name()),
             "spec": {
                 "clusterIP": "None",
                 // One address each: a pod with two would be taken for two.

@@ -1,12 +1,11 @@
 //! Manifests of a workflow file, held against the published schemas, and what a pod is started with, started.
 
+mod policy;
+
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Write as _},
-    net::TcpListener,
     path::Path,
     process::{Command, Output},
-    sync::mpsc,
     time::Duration,
 };
 
@@ -212,6 +211,31 @@ fn what_a_workflow_may_say_otherwise_is_valid_too() {
     assert_eq!((&topic["partitions"], &topic["config"]["retention.ms"]), (&4.into(), &86_400_000.into()));
 }
 
+/// Proves that pods with `--state volume` are those of a Deployment but for the volume, which is one for each pod and outlives it,
+/// and that they are valid.
+#[test]
+fn pods_keep_their_state_on_volumes_of_their_own_when_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("workflow.yaml").display().to_string();
+    fs::write(&file, WORKFLOW.replace("SOURCE", "9200")).unwrap();
+    let asked = ["--from-workflow", &file, "--proxy", "capture"];
+    let (usual, _) = rendered(folder.path(), &asked);
+    let (kept, _) = rendered(folder.path(), &[&asked[..], &["--state", "volume"]].concat());
+    assert!(!kept.iter().any(|item| item["kind"] == "Deployment"), "{kept:?}");
+    let (usual, kept_set) = (object(&usual, "Deployment", "capture"), object(&kept, "StatefulSet", "capture"));
+    let spec = &kept_set["spec"];
+    assert_eq!((&spec["podManagementPolicy"], &spec["replicas"]), (&"Parallel".into(), &3.into()));
+    assert_eq!(object(&kept, "Service", spec["serviceName"].as_str().unwrap())["spec"]["clusterIP"], "None");
+    let claims = spec["volumeClaimTemplates"].as_array().unwrap();
+    assert_eq!((claims.len(), &claims[0]["metadata"]["name"]), (1, &"state".into()));
+    let pods = |item: &Value| item["spec"]["template"].clone();
+    let (mut usual, kept) = (pods(usual), pods(kept_set));
+    let volumes = usual["spec"]["volumes"].as_array_mut().unwrap();
+    let state = volumes.iter().position(|volume| volume["name"] == "state").expect("a pod's own");
+    assert!(volumes.remove(state)["emptyDir"].is_object());
+    assert_eq!(usual, kept);
+}
+
 /// Proves that what a pod is started with starts: the arguments out of the manifest, with the file where it is here, relay to
 /// the source by what the file says, and answer the probe.
 #[test]
@@ -258,110 +282,5 @@ fn a_pod_starts_with_its_arguments() {
     for (arguments, code) in ways {
         let wrong = verb(arguments, &[]).expect(code);
         assert!(wrong.err.contains("workflow.yaml:3:29: `traffic.proxies.relay.rogue` is not known here"), "{wrong:?}");
-    }
-}
-
-/// The head of each request that a server on loopback got, which answers it with nothing.
-fn heads(listener: TcpListener) -> mpsc::Receiver<String> {
-    let (told, heads) = mpsc::channel();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut reader = BufReader::new(stream.expect("a connection of the test's proxy"));
-            let mut head = String::new();
-            while reader.read_line(&mut head).expect("a head") > 2 {}
-            reader
-                .get_mut()
-                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-                .expect("it reads");
-            if told.send(head).is_err() {
-                break;
-            }
-        }
-    });
-    heads
-}
-
-/// Proves the parts of a cutover: all of it is valid by the schemas; a policy that names other proxies is refused with what to
-/// write; the container's arguments start a proxy that awaits its weight, and of which each side gets header fields of its own,
-/// over real connections, while what is captured is the client's own bytes.
-#[test]
-fn a_policy_adds_the_cutover() {
-    let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name).display().to_string();
-    let sides = [0; 2].map(|_| TcpListener::bind("127.0.0.1:0").expect("a port of the kernel's choice"));
-    let [source, target] = [0, 1].map(|side: usize| sides[side].local_addr().unwrap().to_string());
-    let workflow = WORKFLOW.replace("127.0.0.1:SOURCE", &source);
-    fs::write(at("workflow.yaml"), workflow.replace("X-Relayed-By: relay", "X-Side: the source's")).unwrap();
-    let policy = |proxies: &str| {
-        let text = format!(
-            "service = \"relay\"\n[source]\nendpoints = [\"http://{source}\"]\n[target]\nendpoints = [\"http://{target}\"]\n\
-             headers = {{ X-Side = \"the target's\" }}\n[balancer]\nproxies = [\"{proxies}\"]\n\
-             [shift]\nsteps = [50, 100]\nwrites = \"split\"\n[tripwires.errors]\nkind = \"errors\"\nlimit = \"20 %\"\n\
-             window = \"10s\"\nrequests_min = 50\nsource_limit = \"5 %\"\n"
-        );
-        fs::write(at("relay.toml"), text).unwrap();
-    };
-    let (workflow, policy_file) = (at("workflow.yaml"), at("relay.toml"));
-    let asked = ["--from-workflow", &workflow, "--proxy", "relay", "--policy", &policy_file];
-    policy("dns://others.ma.svc.cluster.local:9901");
-    let wrong = verb(&[&["kubernetes", "render"][..], &asked].concat(), &[]).expect(1);
-    assert!(wrong.err.contains("write `proxies = [\"dns://relay-pods.ma.svc.cluster.local:9901\"]`"), "{wrong:?}");
-    policy("dns://relay-pods.ma.svc.cluster.local:9901");
-    let (items, said) = rendered(folder.path(), &asked);
-    assert!(said.contains("create secret generic relay-control"), "{said}");
-    assert_eq!(items.len(), 10, "{items:?}");
-    let pods = &object(&items, "Service", "relay-pods")["spec"];
-    assert_eq!((&pods["clusterIP"], &pods["publishNotReadyAddresses"]), (&"None".into(), &true.into()));
-    let control = &object(&items, "NetworkPolicy", "relay")["spec"]["ingress"][1];
-    let daemon = &object(&items, "Deployment", "relay-daemon")["spec"];
-    let labels = &daemon["template"]["metadata"]["labels"];
-    let allowed = &control["from"][0]["podSelector"]["matchLabels"]["tidegate/daemon-of"];
-    assert_eq!((&control["ports"][0]["port"], allowed), (&9901.into(), &labels["tidegate/daemon-of"]));
-    let written = object(&items, "ConfigMap", "relay-policy")["data"]["relay.toml"].as_str().unwrap();
-    assert_eq!(written, fs::read_to_string(&policy_file).unwrap());
-
-    let container = &object(&items, "Deployment", "relay")["spec"]["template"]["spec"]["containers"][0];
-    assert_eq!(container["readinessProbe"]["httpGet"]["path"], "/ready");
-    let (probes, control) = (format!("127.0.0.1:{}", free_port()), format!("127.0.0.1:{}", free_port()));
-    let here = |text: &str| match text {
-        "/etc/tidegate/workflow.yaml" => workflow.clone(),
-        "0.0.0.0:9902" => probes.clone(),
-        "0.0.0.0:9901" => control.clone(),
-        _ => text.to_owned(),
-    };
-    let mut command = Command::new(built_binary());
-    command
-        .args(container["args"].as_array().unwrap().iter().map(|text| here(text.as_str().unwrap())))
-        .args(["--listen", "127.0.0.1:0", "--capture", "file", "--capture-dir", &at("source-log")])
-        .args(["--target-capture-dir", &at("target-log")])
-        .env("TIDEGATE_TOKEN", "a token")
-        .current_dir(folder.path());
-    let mut proxy = Process::start("pod", folder.path(), command);
-    let line = proxy.wait_for_line("listening on http://127.0.0.1:", START_MAX);
-    let client = line.split("http://").nth(1).unwrap().split(',').next().unwrap().trim().to_owned();
-    let curl = |arguments: &[&str]| {
-        let answer = Command::new("curl").args(["-s", "-w", "%{http_code}"]).args(arguments).output();
-        String::from_utf8_lossy(&answer.expect("curl is installed").stdout).into_owned()
-    };
-    assert!(curl(&[&format!("http://{probes}/ready")]).ends_with("503"), "{}", proxy.log());
-    let received = sides.map(heads);
-    for (side, share) in [("source", 0), ("target", 1000)] {
-        let body = format!("{{\"target\":{share},\"generation\":{}}}", share + 1);
-        let weight = format!("http://{control}/v1/weight");
-        let token = "Authorization: Bearer a token";
-        assert!(curl(&["-X", "PUT", "-H", token, "-d", &body, &weight]).ends_with("200"), "{}", proxy.log());
-        assert!(curl(&[&format!("http://{probes}/ready")]).ends_with("200"));
-        let asked = format!("http://{client}/to-the-{side}");
-        assert_eq!(curl(&["-H", "X-Side: the client's", &asked]), "200", "{}", proxy.log());
-        let head = received[usize::from(side == "target")].recv_timeout(START_MAX).expect("the side was asked");
-        assert!(head.contains(&format!("/to-the-{side} ")), "{head}");
-        assert!(head.contains(&format!("X-Side: the {side}'s")) && !head.contains("the client's"), "{head}");
-    }
-    proxy.signal("TERM");
-    assert!(proxy.wait(START_MAX).success());
-    assert_quiet(&proxy, &[]);
-    for side in ["source", "target"] {
-        let said = verb(&["capture", "cat", "--dir", &at(&format!("{side}-log"))], &[]).expect(0);
-        assert!(said.out.contains("X-Side: the client's") && !said.out.contains(&format!("the {side}'s")), "{said:?}");
     }
 }
