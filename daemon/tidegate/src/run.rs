@@ -7,7 +7,7 @@ mod aws;
 mod prometheus;
 
 #[cfg(feature = "aws")]
-pub use self::aws::reroute;
+pub use self::aws::{balancer_requests, reroute};
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};

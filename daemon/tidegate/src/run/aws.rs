@@ -22,8 +22,10 @@ use crate::fleet::behind::WithProxies;
 use crate::fleet::captured::WithCapture;
 use crate::fleet::leased::WithLease;
 use crate::metrics::MetricSource;
+use crate::metrics::cloudwatch::requests::Requests;
 use crate::metrics::cloudwatch::{Cloudwatch, Groups, Poller};
 use crate::metrics::two_speeds::TwoSpeeds;
+use crate::port::PortError;
 use crate::reroute::cloud::RealCloud;
 use crate::reroute::knock::Knock;
 
@@ -151,6 +153,21 @@ pub async fn reroute(policy: &Policy, clock: &Clock, knock: Knock) -> RealCloud 
         BalancerPolicy::Listener { .. } => None,
     };
     RealCloud::new(Aws::new(region, clock.clone()).await, clock.clone(), knock)
+}
+
+/// What CloudWatch has of the requests of these target groups in a region, whose minutes take as long as `settle` says. Must be
+/// called within a runtime.
+///
+/// # Errors
+/// As [`Requests::new`].
+pub async fn balancer_requests(
+    region: &str,
+    groups: &[String],
+    settle: Duration,
+    clock: &Clock,
+) -> Result<Requests, PortError> {
+    let aws = Aws::new(Some(region.to_owned()), clock.clone()).await;
+    Requests::new(&aws, clock.clone(), groups, settle).await
 }
 
 /// By how many buckets the judge moves an edge of response times before it cuts the target: the tolerance of each guard on

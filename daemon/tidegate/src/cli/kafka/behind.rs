@@ -12,11 +12,11 @@ use cutover::Timestamp;
 use cutover::policy::{BalancerPolicy, MetricsPolicy};
 
 use super::interval::{Looked, PROGRESS, Side, Topic};
-use crate::aws::{Aws, find};
+use crate::aws::find;
 use crate::cli::Context;
 use crate::clock::{self, Clock};
-use crate::metrics::cloudwatch::requests::{Requests, SETTLE_MIN};
 use crate::policy_files;
+use crate::run;
 
 /// Where the load balancer's count is.
 #[derive(Debug, clap::Args)]
@@ -39,6 +39,7 @@ pub(super) struct Behind {
 pub(super) struct Groups {
     region: String,
     arns: Vec<String>,
+    /// How long the policy says that a minute takes.
     settle: Duration,
 }
 
@@ -52,7 +53,7 @@ impl Behind {
     /// The target groups that the flags, or the policy, name.
     pub(super) fn groups(&self, side: Side) -> Result<Groups, String> {
         let (arns, settle) = match &self.policy {
-            None => (self.target_group.clone(), SETTLE_MIN),
+            None => (self.target_group.clone(), Duration::ZERO),
             Some(file) => {
                 let loaded = policy_files::load(file, &policy_files::environment())
                     .map_err(|error| format!("cannot read {}: {error}", file.display()))?;
@@ -69,7 +70,7 @@ impl Behind {
                 };
                 let settle = match policy.metrics {
                     MetricsPolicy::Cloudwatch { settle } => settle,
-                    MetricsPolicy::Proxy | MetricsPolicy::Prometheus(_) => SETTLE_MIN,
+                    MetricsPolicy::Proxy | MetricsPolicy::Prometheus(_) => Duration::ZERO,
                 };
                 let group = match side {
                     Side::Source => source,
@@ -105,8 +106,7 @@ impl Behind {
     ) -> anyhow::Result<Looked> {
         context.block_on(async {
             let clock = Clock::fast(self.clock_speed);
-            let aws = Aws::new(Some(region.clone()), clock.clone()).await;
-            let requests = Requests::new(&aws, clock.clone(), arns, *settle).await?;
+            let requests = run::balancer_requests(region, arns, *settle, &clock).await?;
             let first = topic.ends()?;
             let window = requests.next(length);
             let (from, to) = (requests.here(window.from), requests.here(window.to));
