@@ -104,7 +104,7 @@ impl Brokers {
 
     /// How the brokers are reached, for this topic.
     pub(super) fn options(&self, topic: &str) -> anyhow::Result<Options> {
-        let missing = || Wrong::new("brokers are missing: name them with --kafka HOST:PORT");
+        let missing = || Wrong::because("brokers are missing: name them with --kafka HOST:PORT");
         let brokers = self.kafka.as_deref().ok_or_else(missing)?;
         let properties = match &self.kafka_properties {
             None => Properties::default(),
@@ -114,7 +114,9 @@ impl Brokers {
             let scram = matches!(self.kafka_auth, Some(Auth::ScramSha256 | Auth::ScramSha512));
             ensure!(
                 scram,
-                Wrong::new(format!("{flag} is given, but not how: say --kafka-auth scram-sha-512, or leave it out"))
+                Wrong::because(format!(
+                    "{flag} is given, but not how: say --kafka-auth scram-sha-512, or leave it out"
+                ))
             );
         }
         let security = if properties.wants_iam() && self.kafka_auth.is_none() {
@@ -129,7 +131,8 @@ impl Brokers {
         let wants_tls = self.kafka_ca.is_some() || self.kafka_cert.is_some() || self.kafka_any_host;
         let tls = || self.tls();
         let scram = |mechanism| -> anyhow::Result<Security> {
-            let user = self.kafka_user.clone().ok_or_else(|| Wrong::new("SCRAM needs a user: name --kafka-user"))?;
+            let user =
+                self.kafka_user.clone().ok_or_else(|| Wrong::because("SCRAM needs a user: name --kafka-user"))?;
             let password = self.password()?;
             Ok(Security::Scram { mechanism, user, password, tls: wants_tls.then(tls) })
         };

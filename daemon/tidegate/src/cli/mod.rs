@@ -349,7 +349,7 @@ struct ReaderGone;
 struct Wrong(String);
 
 impl Wrong {
-    fn new(why: impl Into<String>) -> anyhow::Error {
+    fn because(why: impl Into<String>) -> anyhow::Error {
         Self(why.into()).into()
     }
 }

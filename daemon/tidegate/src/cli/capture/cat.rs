@@ -74,7 +74,7 @@ impl Cat {
     pub(super) fn run(self, context: &Context) -> anyhow::Result<Exit> {
         #[cfg(feature = "kafka")]
         if let Some(flag) = self.kafka.given().filter(|_| self.file.is_some() || self.dir.is_some()) {
-            return Err(Wrong::new(format!("{flag} is given, and a file or a folder: leave one of both out")));
+            return Err(Wrong::because(format!("{flag} is given, and a file or a folder: leave one of both out")));
         }
         let name = match (&self.file, &self.dir) {
             (Some(path), _) | (None, Some(path)) => format!("`{}`", path.display()),
@@ -95,7 +95,7 @@ impl Cat {
             (None, Some(dir)) => cat_dir(dir, show, tell),
             #[cfg(feature = "kafka")]
             (None, None) if self.kafka.given().is_some() => cat_topic(&self.kafka, show, tell),
-            (None, None) => return Err(Wrong::new(format!("say what is to be read: {WHAT}"))),
+            (None, None) => return Err(Wrong::because(format!("say what is to be read: {WHAT}"))),
         }
         .with_context(|| format!("cannot read {name}"))?;
         context.say(&totals.sentence())?;

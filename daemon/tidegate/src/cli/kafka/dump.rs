@@ -110,7 +110,7 @@ impl Dump {
             );
         }
         if ranges.len() > 1 && (self.start_offset.is_some() || self.end_offset.is_some()) {
-            return Err(Wrong::new(format!(
+            return Err(Wrong::because(format!(
                 "an offset is one partition's own, and `{}` has {}: name --partition",
                 options.topic,
                 ranges.len()

@@ -150,7 +150,7 @@ impl Interval {
     }
 
     pub(super) fn run(&self, interval: Duration, options: &Options, context: &Context) -> anyhow::Result<Exit> {
-        let against = self.against().map_err(Wrong::new)?;
+        let against = self.against().map_err(Wrong::because)?;
         let topic = Topic { options, agents: &self.probe_agents, context };
         let (looked, expect_from) = match against {
             Against::Proxies => (self.beside(interval, topic, None, context)?, "proxy"),
