@@ -21,6 +21,7 @@ use crate::command::{Alert, Severity};
 use crate::event::{Check, Order, Reading};
 use crate::evidence::Evidence;
 use crate::lever::Levers;
+use crate::losses::Losses;
 use crate::policy::{Policy, millis};
 use crate::reason::Reason;
 use crate::units::{Generation, Share, Timestamp};
@@ -71,6 +72,9 @@ pub struct Cutover {
     pub checks: Vec<Check>,
     /// When they were begun.
     pub checked: Option<Timestamp>,
+    /// What the lists of losses had, those of proxies that are gone among them.
+    #[serde(default, skip_serializing_if = "Losses::is_empty")]
+    pub losses: Losses,
     /// The gates of the step that waits for them.
     pub gates: BTreeMap<String, GateState>,
     /// What has been counted against the limits of the policy.
@@ -140,6 +144,7 @@ impl Cutover {
             halt: None,
             checks: Vec::new(),
             checked: None,
+            losses: Losses::default(),
             gates: BTreeMap::new(),
             budgets: Budgets::default(),
             given: None,

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::lever::{Lever, Stands};
+use crate::losses::LossList;
 use crate::policy::Policy;
 use crate::units::{Generation, Share, Timestamp, Window};
 
@@ -199,13 +200,16 @@ pub struct Check {
     /// What it is about, which says what it stops.
     #[serde(default, skip_serializing_if = "About::is_fleet")]
     pub about: About,
+    /// The lists of losses that it counted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lists: Vec<LossList>,
 }
 
 impl Check {
     /// A check that came out so. What to do is kept unless it passed.
     pub fn new(name: impl Into<String>, outcome: CheckOutcome, evidence: impl Into<String>, fix: &str) -> Self {
         let fix = if outcome == CheckOutcome::Pass { String::new() } else { fix.to_owned() };
-        Self { name: name.into(), outcome, evidence: evidence.into(), fix, about: About::Fleet }
+        Self { name: name.into(), outcome, evidence: evidence.into(), fix, about: About::Fleet, lists: Vec::new() }
     }
 
     /// The same about capture.

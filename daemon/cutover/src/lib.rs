@@ -4,7 +4,7 @@
 //! manifest is the proof. The daemon journals what [`decide()`] answers and then carries it out.
 //!
 //! Reading order: [`units`], [`policy`] (what the operator wants), [`cutover`] (where one run of it is), [`evidence`]
-//! (what the counts prove), [`lever`] (what else is moved), [`lag`] (why a share lags), [`captured`] (how capture goes), [`event`] (what can happen), [`command`] (what can be asked for), [`reason`] (why),
+//! (what the counts prove), [`lever`] (what else is moved), [`lag`] (why a share lags), [`captured`] (how capture goes), [`losses`] (what it lost), [`event`] (what can happen), [`command`] (what can be asked for), [`reason`] (why),
 //! [`mod@decide`] (what follows); beside them [`baseline`] (a record of the source that is kept), [`windows`] (when
 //! traffic may rise) and [`price()`] (what a revert costs).
 
@@ -17,6 +17,7 @@ pub mod event;
 pub mod evidence;
 pub mod lag;
 pub mod lever;
+pub mod losses;
 pub mod plan;
 pub mod policy;
 pub mod price;

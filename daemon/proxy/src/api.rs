@@ -104,6 +104,9 @@ pub struct CaptureStatus {
     /// Where the list of losses is, on the proxy's machine.
     #[serde(default)]
     pub loss_log: String,
+    /// Which list that is, wherever the proxy is; empty from one that does not say.
+    #[serde(default)]
+    pub loss_log_id: String,
     /// For how many milliseconds the oldest record has waited for the log; 0 when none waits.
     #[serde(default)]
     pub oldest_millis: u64,

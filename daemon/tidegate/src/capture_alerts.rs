@@ -161,6 +161,7 @@ mod tests {
             place: "topic t".to_owned(),
             began_millis: 0,
             loss_log: "/l".to_owned(),
+            loss_log_id: String::new(),
             oldest_millis: 0,
             keeps: None,
         }]

@@ -8,6 +8,7 @@ use super::{bake, capture, count};
 use crate::command::Command;
 use crate::cutover::{HaltKind, Phase};
 use crate::event::{Check, CheckOutcome};
+use crate::losses;
 use crate::policy::WeightedStart;
 use crate::units::{Share, Timestamp};
 
@@ -85,9 +86,10 @@ pub(super) fn checked(turn: &mut Turn, checks: &[Check], begun: Timestamp) {
     turn.next.check_asked = None;
     turn.next.budgets.unchecked = Duration::ZERO;
     turn.next.checked = Some(begun);
-    turn.next.checks = checks.to_vec();
-    let wrong = checks.iter().filter(|check| check.outcome.stops()).count();
-    turn.note("checked", format!("{} checks, {wrong} of them stand in the way", checks.len()));
+    turn.next.checks = losses::taken(&turn.next.policy.capture, &mut turn.next.losses, checks, begun);
+    let all = turn.next.checks.len();
+    let wrong = turn.next.checks.iter().filter(|check| check.outcome.stops()).count();
+    turn.note("checked", format!("{all} checks, {wrong} of them stand in the way"));
 }
 
 /// Preflight is over when nothing stands in its way.

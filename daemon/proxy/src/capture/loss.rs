@@ -93,7 +93,7 @@ pub struct Found {
 pub struct LossLog {
     shared: Arc<Shared>,
     path: PathBuf,
-    began_millis: i64,
+    began: Began,
     found: Found,
     thread: Option<JoinHandle<()>>,
 }
@@ -122,7 +122,7 @@ impl LossLog {
 
     fn open_with(path: &Path, bytes_max: u64) -> io::Result<Self> {
         let (file, found) = recover(path)?;
-        let began_millis = began(path)?;
+        let began = began(path)?;
         if found.torn_bytes > 0 {
             tracing::warn!(path = %path.display(), bytes = found.torn_bytes, "cut a torn line off the loss log");
         }
@@ -136,7 +136,7 @@ impl LossLog {
         let theirs = Arc::clone(&shared);
         let thread =
             std::thread::Builder::new().name("capture-loss".to_owned()).spawn(move || theirs.write(&mut writer))?;
-        Ok(Self { shared, path: path.to_owned(), began_millis, found, thread: Some(thread) })
+        Ok(Self { shared, path: path.to_owned(), began, found, thread: Some(thread) })
     }
 
     /// Where the list is.
@@ -146,7 +146,12 @@ impl LossLog {
 
     /// When capture began, in milliseconds since 1970: with the first process that had this list.
     pub fn began_millis(&self) -> i64 {
-        self.began_millis
+        self.began.millis
+    }
+
+    /// Which list this is: the same for as long as it is there, whichever process has it.
+    pub fn id(&self) -> &str {
+        &self.began.id
     }
 
     /// What the file held at start.
@@ -252,30 +257,44 @@ fn recover(path: &Path) -> io::Result<(File, Found)> {
     Ok((file, Found { losses, torn_bytes: bytes - whole }))
 }
 
+/// When capture began with a list, and which list that is.
+struct Began {
+    millis: i64,
+    id: String,
+}
+
 /// When capture began, which is written down at the first start, beside the list. A list that is older than that file says
 /// it by its first loss.
-fn began(path: &Path) -> io::Result<i64> {
+fn began(path: &Path) -> io::Result<Began> {
     let mut name = path.to_owned().into_os_string();
     name.push(".began");
-    match fs::read_to_string(&name) {
+    let known: Option<i64> = match fs::read_to_string(&name) {
         Ok(text) => {
-            if let Ok(millis) = text.trim().parse() {
-                return Ok(millis);
+            let mut words = text.split_whitespace();
+            let millis = words.next().and_then(|millis| millis.parse().ok());
+            match (millis, words.next()) {
+                (Some(millis), Some(id)) => return Ok(Began { millis, id: id.to_owned() }),
+                (Some(_), None) => {}
+                (None, _) => tracing::warn!(
+                    path = %Path::new(&name).display(),
+                    "the time when capture began is not readable, so it is now"
+                ),
             }
-            tracing::warn!(path = %Path::new(&name).display(), "the time when capture began is not readable, so it is now");
+            millis
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         Err(error) => return Err(error),
-    }
+    };
     let now = clock::unix_millis();
     let mut first = Vec::new();
     BufReader::new(File::open(path)?).read_until(b'\n', &mut first)?;
-    let began = serde_json::from_slice::<Listed>(&first).map_or(now, |first| first.loss.at_millis.min(now));
+    let first = || serde_json::from_slice::<Listed>(&first).map_or(now, |first| first.loss.at_millis.min(now));
+    let began = Began { millis: known.unwrap_or_else(first), id: format!("{:016x}", fastrand::u64(..)) };
     // Whole or not there: half a number would be another time.
     let mut fresh = name.clone();
     fresh.push(".new");
     let mut file = File::create(&fresh)?;
-    writeln!(file, "{began}")?;
+    writeln!(file, "{} {}", began.millis, began.id)?;
     file.sync_all()?;
     fs::rename(&fresh, &name)?;
     sync_parent(path)?;
@@ -415,15 +434,21 @@ mod tests {
         note(&log, 0);
         note(&log, 1);
         assert_eq!(read(&path).unwrap().len(), 2);
-        let began = log.began_millis();
+        let (began, id) = (log.began_millis(), log.id().to_owned());
         assert!((clock::unix_millis() - began).abs() < 60_000);
         drop(log);
         let log = LossLog::open(&path).unwrap();
         assert_eq!(log.found(), Found { losses: 2, torn_bytes: 0 });
-        assert_eq!(log.began_millis(), began);
+        assert_eq!((log.began_millis(), log.id()), (began, &*id));
         note(&log, 2);
         assert_eq!(log.losses(), 3);
         assert_eq!(read(&path).unwrap()[2], Listed { number: 3, loss: loss(2) });
+        drop(log);
+        // A file of the time before lists had an id keeps its time, and another list has another id.
+        fs::write(dir.path().join("losses.jsonl.began"), format!("{began}\n")).unwrap();
+        let log = LossLog::open(&path).unwrap();
+        assert_eq!((log.began_millis(), log.losses()), (began, 3));
+        assert_ne!(log.id(), LossLog::open(&dir.path().join("other.jsonl")).unwrap().id());
     }
 
     /// Proves that a torn last line, of any length, costs only itself.

@@ -83,6 +83,7 @@ impl Captured {
             place: figures.place,
             began_millis: self.losses.began_millis(),
             loss_log: self.losses.path().display().to_string(),
+            loss_log_id: self.losses.id().to_owned(),
             oldest_millis: figures.oldest.map_or(0, |oldest| oldest.as_millis() as u64),
             keeps: figures.keeps.map(|keeps| Keeping {
                 millis: keeps.time.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),

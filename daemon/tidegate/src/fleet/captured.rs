@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use cutover::Timestamp;
 use cutover::event::{Check, CheckOutcome};
+use cutover::losses::{self, LossList, Losses};
 use cutover::policy::{CaptureNeed, CapturePolicy};
 use proxy::api::{CaptureStatus, Status};
 
 use super::{ALL, Fleet};
-use crate::clock::{Clock, rfc3339};
+use crate::clock::Clock;
 use crate::port::Answer;
 use crate::proxies::{Known, Proxies, each};
 
@@ -77,7 +78,7 @@ fn judge(policy: &CapturePolicy, told: &[Told], now: Timestamp) -> Vec<Check> {
     let mut checks = vec![live(told.len(), &answered().collect::<Vec<_>>(), &silent)];
     // What nobody is there to tell stays one line.
     if !captures.is_empty() {
-        checks.push(losses(policy, &captures, &silent));
+        checks.push(losses(policy, &answered().collect::<Vec<_>>(), &silent, now));
         checks.push(lag(policy, &captures, &silent));
         checks.push(kept(policy, &captures, &silent, now));
     }
@@ -132,38 +133,31 @@ fn where_to(capture: &CaptureStatus) -> String {
     if capture.place.is_empty() { capture.sink.clone() } else { format!("{} ({})", capture.sink, capture.place) }
 }
 
-/// How many requests are on the lists of losses. Both sides of a proxy have one list.
-fn losses(policy: &CapturePolicy, captures: &[(&str, &CaptureStatus)], silent: &[&str]) -> Check {
-    let mut lists: Vec<(&str, &CaptureStatus)> = Vec::new();
-    for (proxy, capture) in captures {
-        if lists.iter().all(|(known, _)| known != proxy) {
-            lists.push((proxy, capture));
+/// How many requests are on the lists of losses. Both sides of a proxy have one list, and so has a proxy at two addresses.
+fn losses(policy: &CapturePolicy, answered: &[(&str, &Status)], silent: &[&str], now: Timestamp) -> Check {
+    let mut lists: Vec<LossList> = Vec::new();
+    let captures =
+        answered.iter().flat_map(|(proxy, status)| status.capture.iter().map(move |capture| (proxy, status, capture)));
+    for (proxy, status, capture) in captures {
+        let CaptureStatus { began_millis, loss_log, loss_log_id, .. } = capture;
+        // A proxy of a version that gives its list no id has one for as long as it is there.
+        let id = if loss_log_id.is_empty() { format!("{proxy} {began_millis}") } else { loss_log_id.clone() };
+        if lists.iter().any(|known| known.id == id) {
+            continue;
         }
+        lists.push(LossList {
+            id,
+            proxy: (*proxy).to_owned(),
+            path: loss_log.clone(),
+            began: Some(Timestamp(*began_millis)).filter(|began| began.0 > 0),
+            instance: status.instance.clone(),
+            losses: capture.losses,
+            unlisted: capture.losses_unlisted,
+        });
     }
-    let lost: u64 = lists.iter().map(|(_, capture)| capture.losses).sum();
-    let since = lists.iter().map(|(_, capture)| capture.began_millis).filter(|millis| *millis > 0).min();
-    let since = since.map_or_else(String::new, |millis| format!(" since {}", rfc3339(Timestamp(millis))));
-    let accepted = policy.losses_accepted;
-    let mut wrong = Vec::new();
-    if lost > accepted {
-        for (proxy, capture) in lists.iter().filter(|(_, capture)| capture.losses > 0) {
-            wrong.push(format!("{proxy} lost {} (listed in {})", requests(capture.losses), capture.loss_log));
-        }
-    }
-    // What is counted and not listed cannot be taken care of, so it is not accepted with the rest.
-    for (proxy, capture) in lists.iter().filter(|(_, capture)| capture.losses_unlisted > 0) {
-        wrong.push(format!("{proxy} lost {} that it could not even list", requests(capture.losses_unlisted)));
-    }
-    let fix = format!(
-        "no replay brings them: send each again or take a new snapshot and backfill, then say `losses_accepted = {lost}` \
-         under `[capture]` and `tidegate start`, or `tidegate resume --adopt-policy` while it waits"
-    );
-    let accepted = if lost > 0 { format!(", all of the {accepted} that are accepted at most") } else { String::new() };
-    verdict("capture losses", &wrong, &fix, silent, format!("{} lost{since}{accepted}", requests(lost)))
-}
-
-fn requests(count: u64) -> String {
-    if count == 1 { "1 request".to_owned() } else { format!("{count} requests") }
+    let known = losses::check(policy, &Losses::of(&lists, now), &lists);
+    let check = if known.outcome.stops() { known } else { verdict(losses::CHECK, &[], "", silent, known.evidence) };
+    Check { lists, ..check }
 }
 
 /// How long the oldest record waits for the log.
@@ -279,6 +273,7 @@ mod tests {
             place: format!("topic {side}s"),
             began_millis: NOW.0 - 3_600_000,
             loss_log: "/var/lib/losses.jsonl".to_owned(),
+            loss_log_id: String::new(),
             oldest_millis: 40,
             keeps: Some(Keeping { millis: Some(7 * 24 * 3_600_000), bytes: None }),
         }

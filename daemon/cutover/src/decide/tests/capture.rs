@@ -6,6 +6,7 @@ use super::stage::{Stage, both, order, policy, weight};
 use crate::command::{Command, Episode, Severity};
 use crate::cutover::{BlockerKind, Phase};
 use crate::event::{CheckOutcome, Event, Verb};
+use crate::losses::LossList;
 use crate::policy::{CaptureNeed, OnTimeout, Policy, Writes};
 use crate::units::{Share, Weight};
 
@@ -155,4 +156,39 @@ fn what_cannot_be_found_out_is_told_when_it_lasts() {
     assert!(stage.alerts.is_empty(), "{:?}", stage.alerts);
     stage.pass(MINUTE);
     assert_eq!(stage.alerts.iter().filter(|alert| alert.title.contains("capture is not whole")).count(), 1);
+}
+
+#[test]
+fn what_a_proxy_lost_outlives_it() {
+    // Proves that a loss which one look has seen holds the step that moves writes though its proxy is gone at the next, that a
+    // journal keeps it, that one which knows nothing of it is read, and that it is over when somebody has accepted it.
+    let mut stage = relying(|_| {});
+    stage.send(&order(Verb::Start));
+    stage.bake(0);
+    let list = LossList {
+        id: "7f".to_owned(),
+        proxy: "10.0.0.7:9901".to_owned(),
+        path: "/state/losses.jsonl".to_owned(),
+        began: None,
+        instance: "1".to_owned(),
+        losses: 2,
+        unlisted: 0,
+    };
+    let mut checks = stage.checks();
+    checks.last_mut().expect("capture is looked at").lists = vec![list];
+    let event = Event::Checked { checks, begun: stage.now };
+    stage.send(&event);
+    stage.pass(30 * MINUTE);
+    let held = |stage: &Stage| stage.cutover.blockers.iter().any(|blocker| blocker.text.contains("by 10.0.0.7:9901"));
+    assert!(held(&stage), "{:?}", stage.cutover.blockers);
+    assert_eq!(stage.cutover.phase, Phase::Gated { step: 1 });
+
+    let mut journal = serde_json::to_value(&stage.cutover).unwrap();
+    let read = |journal| serde_json::from_value::<crate::Cutover>(journal).unwrap().losses;
+    assert_eq!(read(journal.clone()), stage.cutover.losses);
+    journal.as_object_mut().unwrap().remove("losses").expect("it is there");
+    assert!(read(journal).is_empty());
+
+    std::sync::Arc::make_mut(&mut stage.cutover.policy).capture.losses_accepted = 2;
+    assert!(stage.run(60 * MINUTE, |cutover| matches!(cutover.phase, Phase::Baking { step: 1 })));
 }
