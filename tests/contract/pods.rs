@@ -202,6 +202,39 @@ async fn a_revert_waits_for_no_resolver() {
     assert!(looked < Duration::from_millis(2_900), "each asked for himself: {looked:?}");
 }
 
+/// Proves that a pod which is listed before it answers is no failure: writes, reads and reverts are those of the others, the checks
+/// name it and stop nothing, and it is given its share when it comes; and that one which was there before anybody looked is silent.
+#[tokio::test]
+async fn a_pod_that_starts_is_no_failure() {
+    let (resolver, port, proxies) = behind();
+    let first = pod(51, port);
+    resolver.stand_for(&[address(51)]);
+    let listener = Listener::new(proxies.clone(), START);
+    listener.write(Share::NONE, Generation(1)).await.unwrap();
+    let original = listener.read(START).await.unwrap().action;
+    resolver.stand_for(&[address(51), address(52)]);
+    listener.write(HALF, Generation(2)).await.unwrap();
+    let reading = listener.read(START).await.unwrap();
+    assert_eq!((reading.share, reading.disagreeing), (HALF, Vec::new()));
+    let checks = Endpoints::new(proxies.clone(), Vec::new(), Vec::new()).check().await.unwrap();
+    let told: Vec<_> = checks.iter().filter(|check| check.evidence.contains("127.0.3.52")).collect();
+    assert_eq!((told.len(), told[0].outcome, &*told[0].name), (1, CheckOutcome::Warn, "proxies starting"));
+    listener.restore(&original, Generation(3)).await.unwrap();
+    listener.write(TEN, Generation(4)).await.unwrap();
+    let second = pod(52, port);
+    while second.status().awaits_weight {
+        assert_eq!(listener.watch().await.unwrap(), []);
+    }
+    assert_eq!((first.status().reads, second.status().reads), (100, 100));
+    drop(second);
+    while TcpStream::connect((address(52), port)).is_ok() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(listener.write(HALF, Generation(5)).await.is_err(), "it has answered, so it is silent now");
+    let others = Proxies::at(proxies.places().map(|place| place.parse().unwrap()), Some(TOKEN));
+    assert!(Listener::new(others, START).write(HALF, Generation(6)).await.is_err(), "who knows what it has");
+}
+
 /// Proves that a fleet too large for one datagram is found whole.
 #[tokio::test]
 async fn a_large_fleet_is_found_whole() {

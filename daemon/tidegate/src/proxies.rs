@@ -1,9 +1,11 @@
 //! Our own proxies as the adapters see them: in this process or behind their control API, the same calls for both.
 //!
 //! It speaks to one proxy at a time and knows nothing of weights agreeing, windows or health; that is the adapters'. Which there
-//! are is in [`place`]; what one is given that came up and waits for its weight, in [`welcome`].
+//! are is in [`place`], which of them have only just come in `starting`; what one is given that came up and waits for its weight, in
+//! [`welcome`].
 
 mod place;
+mod starting;
 pub mod welcome;
 
 use std::sync::Arc;
@@ -17,6 +19,8 @@ use proxy::{Handle, Refused};
 use tokio::task::JoinSet;
 
 pub use self::place::{BEHIND_MAX, Known, Name, Place, Proxies};
+use self::starting::Start;
+use crate::clock;
 use crate::port::{PortError, in_one_line};
 
 /// How long one call to a proxy may take. Answers come in milliseconds; a proxy that needs longer is in trouble.
@@ -29,6 +33,8 @@ pub struct Remote {
     /// How a policy names it, or those that it is one of.
     place: Arc<str>,
     way: Way,
+    /// Since when it is there, where that is known.
+    start: Option<Arc<Start>>,
 }
 
 #[derive(Clone)]
@@ -75,13 +81,13 @@ impl Remote {
     /// A proxy that runs in this process.
     pub fn in_process(handle: Handle) -> Self {
         let name: Arc<str> = Arc::from("own proxy");
-        Self { place: Arc::clone(&name), name, way: Way::InProcess(handle) }
+        Self { place: Arc::clone(&name), name, way: Way::InProcess(handle), start: None }
     }
 
     /// A proxy behind its control API; `token` is needed over TCP.
     pub fn api(address: ControlAddress, token: Option<String>) -> Self {
         let name: Arc<str> = Arc::from(address.to_string());
-        Self { place: Arc::clone(&name), name, way: Way::Api(Client::new(address, token, CALL_MAX)) }
+        Self { place: Arc::clone(&name), name, way: Way::Api(Client::new(address, token, CALL_MAX)), start: None }
     }
 
     /// Its name: the address of its control API.
@@ -94,6 +100,18 @@ impl Remote {
         &self.place
     }
 
+    /// Whether it came a moment ago and has not answered yet: it has no traffic by a weight of ours, and is given one when it does.
+    pub fn is_starting(&self) -> bool {
+        self.start.as_ref().is_some_and(|start| start.lasts(clock::instant()))
+    }
+
+    /// It answered.
+    fn heard(&self) {
+        if let Some(start) = &self.start {
+            start.end();
+        }
+    }
+
     /// What it is and does now.
     ///
     /// # Errors
@@ -101,7 +119,7 @@ impl Remote {
     pub async fn status(&self) -> Result<Status, RemoteError> {
         match &self.way {
             Way::InProcess(handle) => Ok(handle.status()),
-            Way::Api(client) => Ok(client.status().await?),
+            Way::Api(client) => Ok(client.status().await.inspect(|_| self.heard())?),
         }
     }
 
@@ -125,7 +143,7 @@ impl Remote {
     pub async fn counters(&self) -> Result<Counters, RemoteError> {
         match &self.way {
             Way::InProcess(handle) => Ok(handle.counters()),
-            Way::Api(client) => Ok(client.counters().await?),
+            Way::Api(client) => Ok(client.counters().await.inspect(|_| self.heard())?),
         }
     }
 

@@ -9,7 +9,7 @@
 //!
 //! What takes traffic back waits for no resolver: it goes to those that were there last, and while that is done it is found out
 //! who else is. A newcomer of another fleet ([`welcome`]) has no traffic and is given no weight, so it is no part of what is
-//! configured; the checks name it, and nothing rises.
+//! configured; the checks name it, and nothing rises. Nor is one that is starting: it is given what it lacks when it answers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
@@ -209,9 +209,11 @@ async fn set(proxy: &Remote, share: Share, generation: u64, always: bool) -> Res
     }
 }
 
-/// One error that names every proxy that failed, or none. It may be retried when any of them may.
+/// One error that names every proxy that failed, or none. It may be retried when any of them may. One that is starting is given
+/// what it lacks when it answers.
 fn all<T>(answers: Vec<(Remote, Result<T, RemoteError>)>) -> Result<(), PortError> {
-    let failed: Vec<RemoteError> = answers.into_iter().filter_map(|(_, answer)| answer.err()).collect();
+    let failed: Vec<RemoteError> =
+        answers.into_iter().filter(|(proxy, _)| !proxy.is_starting()).filter_map(|(_, answer)| answer.err()).collect();
     if failed.is_empty() {
         return Ok(());
     }
@@ -282,7 +284,9 @@ impl Balancer for Listener {
             }
             let mut errors = Vec::new();
             for (proxy, error) in silent {
-                disagreeing.push(format!("{} (no answer)", proxy.name()));
+                if !proxy.is_starting() {
+                    disagreeing.push(format!("{} (no answer)", proxy.name()));
+                }
                 errors.push(error.why);
             }
             // What a proxy has that takes no traffic yet counts only where there is no other.
@@ -391,7 +395,7 @@ impl Balancer for Listener {
             let Known { remotes, failed } = self.proxies.lately().await;
             let mut errors: Vec<String> = failed.into_iter().collect();
             let (answers, silent) = asked(&remotes).await;
-            let unknown = !errors.is_empty() || !silent.is_empty();
+            let unknown = !errors.is_empty() || silent.iter().any(|(proxy, _)| !proxy.is_starting());
             errors.extend(silent.into_iter().map(|(_, error)| error.why));
             for (proxy, status) in &answers {
                 self.notice(proxy, status);

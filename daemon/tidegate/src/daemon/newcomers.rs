@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use super::Daemon;
 use crate::controller::looks_at_balancer;
 use crate::proxies::welcome::{self, Alike, Answered, Standing};
-use crate::proxies::{Known, Proxies, each};
+use crate::proxies::{Known, Proxies, Remote, each};
 use crate::run::standing;
 
 /// How often is looked whether a proxy awaits its weight.
@@ -90,7 +90,8 @@ impl Fleet {
             // Those that are not known may have another share, and may be all the others.
             return;
         }
-        let silent = answers.len() < remotes.len();
+        let answered = |proxy: &Remote| answers.iter().any(|(other, _)| other.name() == proxy.name());
+        let silent = remotes.iter().any(|proxy| !answered(proxy) && !proxy.is_starting());
         let strangers = welcome::strangers(&answers, Alike::Serving);
         for newcomer in answers.iter().filter(|(_, status)| status.awaits_weight) {
             let proxy = &newcomer.0;

@@ -194,12 +194,20 @@ impl Fleet for Endpoints {
                 .iter()
                 .filter_map(|(proxy, answer)| Some((proxy.clone(), answer.as_ref().ok()?.clone())))
                 .collect();
+            let (starting, answers): (Vec<_>, Vec<_>) =
+                answers.into_iter().partition(|(proxy, answer)| answer.is_err() && proxy.is_starting());
             let answers: Vec<(String, Result<Status, String>)> = answers
                 .into_iter()
                 .map(|(proxy, answer)| (proxy.name().to_owned(), answer.map_err(|error| error.why)))
                 .collect();
             let mut checks = proxies(&answers, failed);
             checks.extend(alike(&known));
+            if !starting.is_empty() {
+                let names: Vec<&str> = starting.iter().map(|(proxy, _)| proxy.name()).collect();
+                let evidence = format!("{} came and have not answered yet", names.join(", "));
+                let fix = "nothing, unless it lasts for a minute: each is given the weight when it answers";
+                checks.push(Check::new("proxies starting", CheckOutcome::Warn, evidence, fix));
+            }
             let of = |side: fn(&Status) -> &[Endpoint]| {
                 answers
                     .iter()

@@ -22,7 +22,7 @@ use judge::{Block, Counts};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use self::book::{Book, Edge, Kept, Taken};
+use self::book::{Book, Edge, Kept, Taken, Told};
 use super::MetricSource;
 use crate::clock::Clock;
 use crate::port::{Answer, PortError};
@@ -77,8 +77,12 @@ async fn read_on(proxies: Proxies, clock: Clock, book: Arc<Mutex<Book>>, round: 
         let at = clock.now();
         let answers = each(&remotes, |proxy| async move { proxy.counters().await }).await;
         let answers = answers.into_iter().map(|(proxy, answer)| {
-            let answer = answer.map(Arc::new).map_err(|error| error.why);
-            (proxy.name().to_owned(), answer)
+            let told = match answer {
+                Ok(counters) => Told::Counters(Arc::new(counters)),
+                Err(_) if proxy.is_starting() => Told::Starting,
+                Err(error) => Told::Failed(error.why),
+            };
+            (proxy.name().to_owned(), told)
         });
         book.lock().expect("nobody panics while holding it").round(at, answers.collect(), failed);
         round.send_modify(|round| *round += 1);
@@ -188,7 +192,7 @@ impl ProxyCounters {
     fn past(&self, window: Window, every: Duration) -> Result<Vec<Observation>, PortError> {
         let book = self.book();
         let kept = &book.kept;
-        let there = || kept.iter().filter(|proxy| proxy.gone.is_none());
+        let there = || kept.iter().filter(|proxy| proxy.is_read());
         let newest = there().map(|proxy| proxy.readings.back().map(|taken| taken.at)).min().flatten();
         let since_ever = there().filter(|proxy| proxy.born.is_none());
         let oldest = since_ever.map(|proxy| proxy.readings.front().map(|taken| taken.at)).max().flatten();
@@ -252,7 +256,7 @@ impl ProxyCounters {
         }
         let mut parts = Vec::with_capacity(book.kept.len());
         let mut window: Option<Window> = None;
-        for proxy in book.kept.iter().filter(|proxy| proxy.gone.is_none()) {
+        for proxy in book.kept.iter().filter(|proxy| proxy.is_read()) {
             let (counted, looked) = self.last(proxy, now, length)?;
             parts.push(counted);
             window = Some(window.map_or(looked, |window| around(window, looked)));
@@ -271,7 +275,7 @@ impl ProxyCounters {
         let mut sum = Counts::default();
         let mut window: Option<Window> = None;
         let mut silent: Vec<String> = book.failed.iter().cloned().collect();
-        for proxy in book.kept.iter().filter(|proxy| proxy.gone.is_none()) {
+        for proxy in book.kept.iter().filter(|proxy| proxy.is_read()) {
             match self.last(proxy, now, length) {
                 Ok((blocks, looked)) => {
                     for block in &blocks {

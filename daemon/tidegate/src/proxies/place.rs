@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use proxy::config::{ConfigError, ControlAddress};
 
 use super::Remote;
+use super::starting::Seen;
 use crate::{clock, dns};
 
 /// What a name in DNS begins with.
@@ -140,6 +141,8 @@ struct Last {
     at: Option<Instant>,
     /// Those of the last whole answer.
     remotes: Vec<Remote>,
+    /// Those of earlier ones, too.
+    seen: Seen,
     /// Why there was no whole answer, if so.
     failed: Option<String>,
 }
@@ -249,9 +252,11 @@ impl Behind {
         let mut last = self.last();
         match answer {
             Ok(addresses) => {
+                last.seen.take(&addresses, asked);
                 let remote = |address: SocketAddr| {
+                    let start = last.seen.start(address);
                     let address = ControlAddress::Tcp(address.to_string());
-                    Remote { place: Arc::clone(&self.place), ..Remote::api(address, self.token.clone()) }
+                    Remote { place: Arc::clone(&self.place), start, ..Remote::api(address, self.token.clone()) }
                 };
                 last.remotes = addresses.into_iter().map(remote).collect();
                 (last.at, last.failed) = (Some(asked), None);

@@ -62,6 +62,10 @@ pub(super) struct Kept {
     /// For one that came while others were read already: the last moment at which it was not there, and that it had counted
     /// nothing by then. None, once its first reading tells that it may have: a process that was there before, at another address.
     pub(super) born: Option<Taken>,
+    /// When it came, if that is known: from when on a process must have started to be new.
+    pub(super) came: Option<Timestamp>,
+    /// Whether it has not answered since then, a moment ago.
+    pub(super) starting: bool,
     /// When it was found to be gone, if it is.
     pub(super) gone: Option<Timestamp>,
     /// When it was there and not read, up to its end.
@@ -74,7 +78,16 @@ pub(super) struct Kept {
 }
 
 /// What the proxies of one round said, by name.
-pub(super) type Answers = Vec<(String, Result<Arc<Counters>, String>)>;
+pub(super) type Answers = Vec<(String, Told)>;
+
+/// What one proxy said.
+pub(super) enum Told {
+    Counters(Arc<Counters>),
+    /// Nothing yet, and it came only now: it has counted nothing that a window of before could miss.
+    Starting,
+    /// Nothing, and why.
+    Failed(String),
+}
 
 impl Book {
     /// Takes the answers of all that were known when a round was begun; `failed` says why these may not have been all.
@@ -86,16 +99,22 @@ impl Book {
             self.forget(at);
         }
         let mut instances = BTreeSet::new();
-        for (name, answer) in answers {
-            if answer.as_ref().is_ok_and(|counters| !instances.insert(counters.instance.clone())) {
+        for (name, told) in answers {
+            let instance = match &told {
+                Told::Counters(counters) => Some(counters.instance.clone()),
+                Told::Starting | Told::Failed(_) => None,
+            };
+            if instance.as_ref().is_some_and(|instance| !instances.insert(instance.clone())) {
                 // One proxy at two addresses counts once: what is kept under this one would be waited for.
                 self.leave(&name, at);
                 continue;
             }
-            let kept = self.of(&name, answer.as_ref().ok().map(|counters| counters.instance.as_str()), at);
-            match answer {
-                Ok(counters) => kept.take(Taken { at, counters }),
-                Err(why) => kept.error = Some(why),
+            let kept = self.of(&name, instance.as_deref(), at);
+            kept.starting = false;
+            match told {
+                Told::Counters(counters) => kept.take(Taken { at, counters }),
+                Told::Starting => kept.wait(at),
+                Told::Failed(why) => kept.error = Some(why),
             }
         }
         if failed.is_none() {
@@ -117,9 +136,8 @@ impl Book {
         }
         let place = self.kept.iter().position(|kept| kept.name == name && kept.gone.is_none());
         let place = place.unwrap_or_else(|| {
-            let nothing = |before| Taken { at: before, counters: Arc::default() };
-            let born = self.whole.filter(|before| *before < at).map(nothing);
-            self.kept.push(Kept { born, ..Kept::new(name) });
+            let came = self.whole.filter(|before| *before < at);
+            self.kept.push(Kept { born: came.map(nothing), came, ..Kept::new(name) });
             self.kept.len() - 1
         });
         &mut self.kept[place]
@@ -176,6 +194,8 @@ impl Kept {
         Self {
             name: name.to_owned(),
             born: None,
+            came: None,
+            starting: false,
             gone: None,
             lost: None,
             readings: VecDeque::new(),
@@ -191,13 +211,28 @@ impl Kept {
 
     /// Whether a first reading has nothing in it from before it was known that it was not there: the process started later, or
     /// has counted nothing yet.
-    fn is_fresh(born: &Taken, first: &Taken) -> bool {
+    fn is_fresh(came: Option<Timestamp>, first: &Taken) -> bool {
         let counters = &first.counters;
-        let later = |millis| first.at.minus(Duration::from_millis(millis)) >= born.at;
+        let began = |millis| first.at.minus(Duration::from_millis(millis));
+        let later = |millis| came.is_some_and(|came| began(millis) >= came);
         let idle = [&counters.source, &counters.target]
             .iter()
             .all(|side| side.reads == Counts::default() && side.writes == Counts::default());
         idle || counters.uptime_millis.is_some_and(later)
+    }
+
+    /// Whether it is there and has counters to be read.
+    pub(super) fn is_read(&self) -> bool {
+        self.gone.is_none() && !self.starting
+    }
+
+    /// It is starting: up to now it has counted nothing.
+    fn wait(&mut self, at: Timestamp) {
+        self.error = None;
+        self.starting = self.readings.is_empty();
+        if self.born.is_some() {
+            self.born = Some(nothing(at));
+        }
     }
 
     /// It is not there any more. What it did after its last reading is missing, unless that was a moment ago.
@@ -223,7 +258,8 @@ impl Kept {
             self.born = None;
         }
         if self.readings.is_empty() {
-            self.born.take_if(|born| !Self::is_fresh(born, &taken));
+            let came = self.came;
+            self.born.take_if(|_| !Self::is_fresh(came, &taken));
         }
         let now = taken.at;
         self.readings.push_back(taken);
@@ -299,6 +335,11 @@ pub(super) enum Edge {
     NotYet,
     /// There is none near enough, and there will be none.
     Missing { next: Timestamp },
+}
+
+/// Nothing counted, at some moment.
+fn nothing(at: Timestamp) -> Taken {
+    Taken { at, counters: Arc::default() }
 }
 
 /// How far apart readings of this age are kept.

@@ -158,7 +158,7 @@ fn rounds(book: &mut Book, times: std::ops::Range<i64>, there: impl Fn(i64) -> V
         let millis = round * 250;
         let answers = there(millis).into_iter().map(|(name, instance, requests)| {
             let counted = taken(millis, instance, u64::try_from(requests).unwrap());
-            (name.to_owned(), Ok(counted.counters))
+            (name.to_owned(), Told::Counters(counted.counters))
         });
         book.round(at(millis), answers.collect(), None);
     }
@@ -210,14 +210,17 @@ fn what_a_vanished_proxy_did_unread_is_missing() {
     rounds(&mut book, 0..40, |millis| vec![("stays", "a", millis), ("dies", "b", millis)]);
     for round in 40..80 {
         let stays = taken(round * 250, "a", 0).counters;
-        let answers = vec![("stays".to_owned(), Ok(stays)), ("dies".to_owned(), Err("no answer".to_owned()))];
+        let answers = vec![
+            ("stays".to_owned(), Told::Counters(stays)),
+            ("dies".to_owned(), Told::Failed("no answer".to_owned())),
+        ];
         book.round(at(round * 250), answers, None);
     }
     rounds(&mut book, 80..120, |millis| vec![("stays", "a", millis)]);
     let before = book.whole;
     book.round(
         at(30_000),
-        vec![("stays".to_owned(), Ok(taken(30_000, "a", 30_000).counters))],
+        vec![("stays".to_owned(), Told::Counters(taken(30_000, "a", 30_000).counters))],
         Some("no answer".to_owned()),
     );
     let source = keeping(book);
@@ -247,10 +250,10 @@ fn one_proxy_at_two_addresses_is_counted_once() {
 
     // At the second address it never answered until it did by the first.
     let mut book = Book::default();
-    let counted = |millis: i64| Ok(taken(millis, "a", u64::try_from(millis).unwrap()).counters);
+    let counted = |millis: i64| Told::Counters(taken(millis, "a", u64::try_from(millis).unwrap()).counters);
     for round in 0..80 {
         let millis = round * 250;
-        let second = if millis < 10_000 { Err("no answer".to_owned()) } else { counted(millis) };
+        let second = if millis < 10_000 { Told::Failed("no answer".to_owned()) } else { counted(millis) };
         book.round(at(millis), vec![("first".to_owned(), counted(millis)), ("second".to_owned(), second)], None);
     }
     assert_eq!(requests(&keeping(book), window(12_000, 18_000)), 6_000);
@@ -260,10 +263,50 @@ fn one_proxy_at_two_addresses_is_counted_once() {
     for round in 40..120 {
         let old = Counters { uptime_millis: Some(600_000), ..(*taken(0, "b", 70_000).counters).clone() };
         let stays = taken(round * 250, "a", u64::try_from(round * 250).unwrap()).counters;
-        let answers = vec![("stays".to_owned(), Ok(stays)), ("found".to_owned(), Ok(Arc::new(old)))];
+        let answers =
+            vec![("stays".to_owned(), Told::Counters(stays)), ("found".to_owned(), Told::Counters(Arc::new(old)))];
         book.round(at(round * 250), answers, None);
     }
     let source = keeping(book);
     assert_eq!(requests(&source, window(20_000, 25_000)), 5_000);
     assert!(source.answer(window(5_000, 15_000)).is_err(), "what it counted of its 70,000 is not known");
+}
+
+/// Proves that a proxy which came and does not answer yet leaves no window and no glance unknown, that what it counted by its first
+/// answer is counted then, and that one which has not come only now does.
+#[test]
+fn a_starting_proxy_leaves_nothing_unknown() {
+    let stays = |millis: i64| {
+        let counted = taken(millis, "a", u64::try_from(millis).unwrap()).counters;
+        ("stays".to_owned(), Told::Counters(counted))
+    };
+    for fails in [false, true] {
+        let mut book = Book::default();
+        rounds(&mut book, 0..40, |millis| vec![("stays", "a", millis)]);
+        for round in 40..140 {
+            let millis = round * 250;
+            let comes = match millis {
+                ..30_000 if fails => Told::Failed("no answer".to_owned()),
+                ..30_000 => Told::Starting,
+                _ => Told::Counters(Arc::new(Counters {
+                    uptime_millis: Some(u64::try_from(millis - 12_000).unwrap()),
+                    ..(*taken(millis, "b", 7).counters).clone()
+                })),
+            };
+            book.round(at(millis), vec![stays(millis), ("comes".to_owned(), comes)], None);
+            let (source, before) = (keeping(std::mem::take(&mut book)), window(millis - 6_000, millis - 1_000));
+            let silent = millis < 30_000;
+            if silent || !fails {
+                assert_eq!(source.look(at(millis), Duration::from_secs(2)).is_ok(), !fails, "at {millis}");
+            }
+            if silent && millis > 20_000 {
+                let counted = source.answer(before).unwrap().map(|found| found.reads.source.requests);
+                assert_eq!(counted, (!fails).then_some(5_000), "at {millis}");
+            }
+            book = std::mem::take(&mut *source.book());
+        }
+        if !fails {
+            assert_eq!(requests(&keeping(book), window(26_000, 32_000)), 6_000 + 7);
+        }
+    }
 }
