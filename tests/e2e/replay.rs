@@ -128,6 +128,12 @@ fn writes_move_only_behind_a_replay_that_has_caught_up() {
     let unknown = verb(&["kafka", "describe-consumer-group", "--kafka", &brokers, "--group", GROUP], &[]).expect(1);
     assert!(unknown.out.contains("there is no group `replayer-target`"), "{unknown:?}");
     captured(&brokers, 10);
+    let by_name =
+        ["kafka", "describe-consumer-group", "--kafka", &brokers, "--group", GROUP, "--topic", TOPIC, "--json"];
+    let unbegun = verb(&by_name, &[]).expect(1).json().remove(0);
+    let partition = &unbegun["partitions"][0];
+    assert_eq!((&partition["lag_records"], &partition["note"]), (&10.into(), &"no commit yet".into()), "{unbegun}");
+    assert!(unbegun["lag_seconds"].as_f64().is_some_and(|lag| lag >= 60.0), "a replay that has not begun: {unbegun}");
     let replayer = Replayer::start(&brokers);
     replayer.has_replayed(4);
     let there = |told: &Value| told["partitions"][0]["committed"] == 4 && told["state"] == "Stable";
@@ -139,7 +145,8 @@ fn writes_move_only_behind_a_replay_that_has_caught_up() {
     assert!(told["lag_seconds"].as_f64().is_some_and(|lag| (60.0..600.0).contains(&lag)), "{told}");
 
     let gate = format!(
-        "[gates.replay]\nkind = \"replay_lag\"\nbrokers = [\"{brokers}\"]\ngroup = \"{GROUP}\"\nmax = \"30s\"\n"
+        "[gates.replay]\nkind = \"replay_lag\"\nbrokers = [\"{brokers}\"]\ngroup = \"{GROUP}\"\n\
+         topic = \"{TOPIC}\"\nmax = \"30s\"\n"
     );
     let mut world = World::new(&[], &gate);
     let clients = world.clients();

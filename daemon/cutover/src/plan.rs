@@ -559,7 +559,7 @@ mod tests {
         assert_eq!((last.iter().sum::<usize>(), last.last()), (1, Some(&1)));
         assert!(asked(POLICY).iter().all(|&count| count == 1));
         // Proves: how far the replay is behind is asked before those steps, too, and after what may take its time.
-        let table = "[gates.a]\nkind = \"replay_lag\"\nbrokers = [\"kafka:9092\"]\ngroup = \"g\"\nmax = \"30s\"\n\
+        let table = "[gates.a]\nkind = \"replay_lag\"\nbrokers = [\"kafka:9092\"]\ngroup = \"g\"\ntopic = \"t\"\nmax = \"30s\"\n\
                      [gates.b]\nkind = \"manual\"\nbefore = \"each-step\"\n";
         let policy = crate::policy::read(&(POLICY.to_owned() + table), "search.toml").unwrap();
         let plan = super::plan(&policy, Assumed::usual(100.0));

@@ -492,7 +492,8 @@ impl GateKind {
         }
     }
 
-    /// Whether an answer is soon out of date, so that this is asked after what may take its time.
+    /// Whether an answer is soon out of date, so that this is asked last, right before what it is asked for, and again where
+    /// that waits. A backfill that is complete stays complete, and a program or a URL decides, once for a step.
     pub fn ages(&self) -> bool {
         matches!(self, Self::ReplayLag(_))
     }
@@ -505,8 +506,8 @@ pub struct ReplayLag {
     pub brokers: Vec<String>,
     /// The Replayer's consumer group.
     pub group: String,
-    /// The capture topic; `None` for each in which the group has committed anything.
-    pub topic: Option<String>,
+    /// The capture topic: one that the group never committed to is as far behind as it is long.
+    pub topic: String,
     /// How old the oldest record may be that is not committed.
     #[serde(with = "millis")]
     pub max: Duration,

@@ -478,7 +478,7 @@ pub struct Gate {
     /// The Replayer's consumer group, for `replay_lag`: `replayer-TARGET` in a workflow of Migration Assistant,
     /// `logging-group-default` in older ones.
     pub group: Option<formats::Group>,
-    /// The capture topic, for `replay_lag`. Left out, each topic in which the group has committed anything.
+    /// The capture topic, for `replay_lag`: by its name even a replay that has not begun is seen to be behind.
     pub topic: Option<formats::Topic>,
     /// How far the replay may be behind, for `replay_lag`: the age of the oldest record that is not committed.
     pub max: Option<formats::Period>,

@@ -79,6 +79,8 @@ fn a_group_is_told_as_its_consumers_left_it() {
     assert_eq!((unread.committed, unread.range.first, unread.range.end), (None, 0, 10));
     assert!(matches!(unread.next, Next::Record { offset: 0, .. }), "{unread:?}");
     assert_eq!(look(&asked, GROUP, Some("nowhere")).unwrap_err(), StartError::Missing { topic: "nowhere".to_owned() });
+    let refused = look(&asked, GROUP, Some("no name of a topic")).unwrap_err();
+    assert!(matches!(&refused, StartError::Topic { topic, .. } if topic == "no name of a topic"), "{refused:?}");
 
     let consumer = member(&brokers);
     consumer.subscribe(&["behind"]).unwrap();

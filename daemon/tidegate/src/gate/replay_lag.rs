@@ -50,9 +50,9 @@ async fn look(gate: &ReplayLag) -> Result<Lags, String> {
     let (tell, told) = tokio::sync::oneshot::channel();
     let asked = move || {
         let properties = properties.as_deref().map(Path::new);
-        let options = crate::kafka::options(&brokers.join(","), topic.as_deref().unwrap_or_default(), properties)?;
+        let options = crate::kafka::options(&brokers.join(","), &topic, properties)?;
         let options = Options { start_timeout: ASK_MAX, ..options };
-        let seen = group::look(&options, &group, topic.as_deref()).map_err(|error| error.to_string())?;
+        let seen = group::look(&options, &group, Some(&topic)).map_err(|error| error.to_string())?;
         // The time of day, as records have it, whatever the clock of the cutover shows.
         Ok(Lags::of(&group, seen, clock::now()))
     };
@@ -178,6 +178,11 @@ mod tests {
         assert_eq!(
             told(1, vec![done(), unread]),
             "later: how far the replay is behind is not known: `t` 1: the record is unknown: silent"
+        );
+        let unbegun = Place { committed: None, ..at(0, 7200) };
+        assert_eq!(
+            told(1, vec![unbegun]),
+            "later: the replay is 2h behind, and may be 30s: 100 records; `t` 0: 2h at offset 0 of 100"
         );
         let above = Place { committed: Some(101), ..done() };
         assert!(told(1, vec![above]).starts_with("later: how far the replay is behind is not known"));

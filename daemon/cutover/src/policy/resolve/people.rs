@@ -71,6 +71,8 @@ impl Resolver<'_> {
         let hint = "write `group = \"replayer-TARGET\"`, with the name of the workflow's target, or \
                     `\"logging-group-default\"` for an older Replayer";
         let group = self.need(gate.group.clone(), &join(path, "group"), "the Replayer's consumer group", hint);
+        let hint = "write `topic = \"logging-traffic-topic\"`, with the name that is captured to";
+        let topic = self.need(gate.topic.clone(), &join(path, "topic"), "the topic that is replayed", hint);
         let hint = "write `max = \"30s\"`";
         let max = self.need(gate.max, &join(path, "max"), "how far the replay may be behind", hint);
         if max.is_some_and(|max| max.0.is_zero()) {
@@ -79,7 +81,7 @@ impl Resolver<'_> {
         Some(ReplayLag {
             brokers: brokers?.iter().map(|broker| broker.0.clone()).collect(),
             group: group?.0,
-            topic: gate.topic.as_ref().map(|topic| topic.0.clone()),
+            topic: topic?.0,
             max: max?.0,
             properties: gate.properties.as_ref().map(|path| path.0.clone()),
         })

@@ -60,7 +60,7 @@ pub enum Next {
 /// silent, at most.
 ///
 /// # Errors
-/// The brokers do not answer or refuse us, or there is no such topic.
+/// The brokers do not answer or refuse us, there is no such topic, or one of them cannot be looked at.
 pub fn look(options: &Options, group: &str, topic: Option<&str>) -> Result<Group, StartError> {
     let deadline = clock::now() + options.start_timeout;
     let left = || deadline.saturating_duration_since(clock::now());
@@ -69,10 +69,21 @@ pub fn look(options: &Options, group: &str, topic: Option<&str>) -> Result<Group
 
     let metadata = consumer.fetch_metadata(topic, left()).map_err(failed)?;
     let mut partitions = TopicPartitionList::new();
-    for found in metadata.topics().iter().filter(|found| found.error().is_none()) {
-        let wanted = topic.map_or(!found.name().starts_with("__"), |topic| topic == found.name());
-        for partition in found.partitions().iter().filter(|_| wanted) {
-            partitions.add_partition(found.name(), partition.id());
+    let wanted = |name: &str| topic.map_or(!name.starts_with("__"), |topic| topic == name);
+    for found in metadata.topics().iter().filter(|found| wanted(found.name())) {
+        let name = found.name().to_owned();
+        // What cannot be looked at is not a topic in which nothing is left to do.
+        match found.error().map(RDKafkaErrorCode::from) {
+            None => {}
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => match topic {
+                Some(_) => return Err(StartError::Missing { topic: name }),
+                // One that is being deleted is asked for by nobody.
+                None => continue,
+            },
+            Some(code) => return Err(StartError::Topic { topic: name, why: code.to_string() }),
+        }
+        for partition in found.partitions() {
+            partitions.add_partition(&name, partition.id());
         }
     }
     if let Some(topic) = topic

@@ -24,7 +24,8 @@ pub(super) struct DescribeGroup {
     #[arg(long, value_name = "NAME")]
     group: String,
 
-    /// Only this topic; else each in which the group has committed anything.
+    /// Only this topic, and all of it; else each in which the group has committed anything. One that it has not begun is
+    /// seen only by its name.
     #[arg(long, value_name = "NAME")]
     topic: Option<String>,
 }
@@ -38,6 +39,9 @@ impl DescribeGroup {
             context.print_json(&lags)?;
         } else {
             context.print(&table(&lags))?;
+            if self.topic.is_none() {
+                context.say("a topic in which it has committed nothing is not among these: name it with `--topic`")?;
+            }
         }
         let unknown = lags.state.is_none() && lags.partitions.iter().all(|lag| lag.committed.is_none());
         Ok(if unknown { Exit::Error } else { Exit::Done })
