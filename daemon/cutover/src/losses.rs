@@ -143,12 +143,24 @@ pub fn check(policy: &CapturePolicy, losses: &Losses, lists: &[LossList]) -> Che
             .map(|list| format!("{} lost {} that it could not even list", list.proxy, requests(list.unlisted))),
     );
     if !wrong.is_empty() {
-        let fix = format!(
-            "no replay brings them: send each again or take a new snapshot and backfill, then say `losses_accepted = {lost}` \
-             under `[capture]` and `tidegate start`, or `tidegate resume --adopt-policy` while it waits. A list that is gone \
-             named them: its proxy's alerts, and those of this cutover, say when they were lost; where it cannot be had any \
-             more, a new snapshot is what is left"
-        );
+        let fix = if lists.iter().any(|list| list.unlisted > 0) {
+            "no replay brings them, nobody can tell what they were, and no number accepts them: begin capture anew, with a topic \
+             and a state directory of its own, then take a new snapshot and backfill"
+                .to_owned()
+        } else {
+            let gone = if losses.gone(lists).next().is_some() || losses.others > 0 {
+                ". A list that is gone named them: its proxy's alerts, and those of this cutover, say when they were lost; where \
+                 it cannot be had any more, a new snapshot is what is left"
+            } else {
+                ""
+            };
+            format!(
+                "no replay brings them, so the target lacks what they wrote: send each on the list again, or take a new snapshot \
+                 and backfill. Then accept them: write `losses_accepted = {lost}` under `[capture]` in the policy, which says \
+                 that these {lost} are taken care of and that one more stops it again, and say `tidegate resume SERVICE \
+                 --adopt-policy` while the cutover waits, or `tidegate start` before{gone}"
+            )
+        };
         return Check::of_capture(CHECK, CheckOutcome::Fail, wrong.join("; "), &fix);
     }
     let since = lists.iter().filter_map(|list| list.began).min();

@@ -31,7 +31,7 @@ use crate::clock::Clock;
 use crate::config::{self, OwnProxy, Tls};
 use crate::controller::{Controller, Ports, Running};
 use crate::fleet::Fleet;
-use crate::fleet::captured::WithCapture;
+use crate::fleet::captured::{Relies, WithCapture};
 use crate::fleet::endpoints::Endpoints;
 use crate::gate::ByKind;
 use crate::metrics::MetricSource;
@@ -222,7 +222,7 @@ fn of_proxies(
     Ok(Adapters {
         balancer: Arc::new(Listener::new(proxies.clone(), started).after(standing)),
         metrics: counters(policy, proxies.clone(), clock)?,
-        fleet: Arc::new(WithCapture::new(fleet, vec![proxies], clock.clone())),
+        fleet: Arc::new(WithCapture::new(fleet, vec![(proxies, Relies::Yes)], clock.clone())),
     })
 }
 

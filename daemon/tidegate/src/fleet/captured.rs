@@ -4,6 +4,7 @@
 //! is named that is not as it must be, and nothing is averaged. Where records go is the proxies' to know; no broker is asked
 //! from here.
 
+use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,19 +22,32 @@ use crate::proxies::{Known, Proxies, each};
 /// What a proxy that does not answer is called for.
 const REACH: &str = "start the proxy, let this machine reach it, or take it out of the policy if it has no clients";
 
-/// A proxy by its name, with what it told.
-type Told = (String, Result<Status, String>);
+/// Whether a cutover relies on the capture of some proxies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Relies {
+    /// What the source is given goes through them.
+    Yes,
+    /// They stand behind the target's group alone: what they capture only a way back would need, so they may do without.
+    No,
+}
+
+/// What one proxy told.
+struct Told {
+    name: String,
+    relies: Relies,
+    answer: Result<Status, String>,
+}
 
 /// Another fleet, and the capture of the proxies that clients' writes may go through.
 pub struct WithCapture {
     fleet: Arc<dyn Fleet>,
-    proxies: Vec<Proxies>,
+    proxies: Vec<(Proxies, Relies)>,
     clock: Clock,
 }
 
 impl WithCapture {
     /// Looks after `fleet`, and after the capture of all `proxies`.
-    pub fn new(fleet: Arc<dyn Fleet>, proxies: Vec<Proxies>, clock: Clock) -> Self {
+    pub fn new(fleet: Arc<dyn Fleet>, proxies: Vec<(Proxies, Relies)>, clock: Clock) -> Self {
         Self { fleet, proxies, clock }
     }
 }
@@ -49,16 +63,14 @@ impl Fleet for WithCapture {
                 return Ok(Vec::new());
             }
             let mut told: Vec<Told> = Vec::new();
-            for proxies in &self.proxies {
+            for (proxies, relies) in &self.proxies {
+                let of = |name: &str, answer| Told { name: name.to_owned(), relies: *relies, answer };
                 let Known { remotes, failed } = proxies.lately().await;
                 let answers = each(&remotes, |proxy| async move { proxy.status().await }).await;
-                told.extend(
-                    answers
-                        .into_iter()
-                        .map(|(proxy, answer)| (proxy.name().to_owned(), answer.map_err(|error| error.why))),
-                );
+                let answers = answers.into_iter();
+                told.extend(answers.map(|(proxy, answer)| of(proxy.name(), answer.map_err(|error| error.why))));
                 // Those that a name may stand for besides are as unknown as one that is silent.
-                told.extend(failed.map(|why| ("a name".to_owned(), Err(why))));
+                told.extend(failed.map(|why| of("a name", Err(why))));
             }
             Ok(judge(policy, &told, self.clock.now()))
         })
@@ -71,11 +83,11 @@ impl Fleet for WithCapture {
 
 /// What the proxies told, as checks.
 fn judge(policy: &CapturePolicy, told: &[Told], now: Timestamp) -> Vec<Check> {
-    let answered = || told.iter().filter_map(|(name, answer)| Some((name.as_str(), answer.as_ref().ok()?)));
-    let silent: Vec<&str> = told.iter().filter_map(|(_, answer)| answer.as_ref().err().map(String::as_str)).collect();
+    let answered = || told.iter().filter_map(|told| Some((told.name.as_str(), told.answer.as_ref().ok()?)));
+    let silent: Vec<&str> = told.iter().filter_map(|told| told.answer.as_ref().err().map(String::as_str)).collect();
     let captures: Vec<(&str, &CaptureStatus)> =
         answered().flat_map(|(name, status)| status.capture.iter().map(move |capture| (name, capture))).collect();
-    let mut checks = vec![live(told.len(), &answered().collect::<Vec<_>>(), &silent)];
+    let mut checks = vec![live(told, &silent)];
     // What nobody is there to tell stays one line.
     if !captures.is_empty() {
         checks.push(losses(policy, &answered().collect::<Vec<_>>(), &silent, now));
@@ -96,20 +108,27 @@ fn verdict(name: &str, wrong: &[String], fix: &str, silent: &[&str], well: Strin
     }
 }
 
-/// Whether every proxy captures what it sends to the side that it serves, into a log that takes records.
-fn live(all: usize, answered: &[(&str, &Status)], silent: &[&str]) -> Check {
+/// Whether every proxy that the cutover relies on captures what it sends to the side that it serves, and the log of each that
+/// captures takes records.
+fn live(told: &[Told], silent: &[&str]) -> Check {
     let name = "capture live";
     let mut wrong = Vec::new();
-    if all == 0 {
+    if told.iter().all(|told| told.relies == Relies::No) {
         wrong.push("no proxy is named that could tell".to_owned());
     }
     let mut places: Vec<String> = Vec::new();
-    for (proxy, status) in answered {
+    let mut spared: Vec<&str> = Vec::new();
+    for Told { name: proxy, relies, answer } in told {
+        let Ok(status) = answer else { continue };
+        if *relies == Relies::No && status.capture.is_empty() {
+            spared.push(proxy);
+            continue;
+        }
         let captured = |side: &str| status.capture.iter().any(|capture| capture.side == side);
         // A proxy behind a target group has one side alone, by its weight; where it splits, the source's writes matter.
         let served =
             if status.reads == ALL && status.writes == ALL && !captured("source") { "target" } else { "source" };
-        if !captured(served) {
+        if *relies == Relies::Yes && !captured(served) {
             wrong.push(format!("{proxy} captures nothing of the {served}"));
         }
         for capture in &status.capture {
@@ -124,7 +143,13 @@ fn live(all: usize, answered: &[(&str, &Status)], silent: &[&str]) -> Check {
     }
     let fix = "start the proxy with `--capture`, or see that its log takes records; what it forwards meanwhile is lost to the \
                replay";
-    let well = format!("{} of {all} proxies record the {}", answered.len(), places.join(" and the "));
+    let (all, records) = (told.len(), told.len() - spared.len());
+    let mut well = format!("{records} of {all} proxies record the {}", places.join(" and the "));
+    if !spared.is_empty() {
+        let spared = spared.join(", ");
+        write!(well, "; what the target is given by {spared} is in no capture, and no way back would bring it")
+            .expect("a text takes what is written to it");
+    }
     verdict(name, &wrong, fix, silent, well)
 }
 
@@ -281,7 +306,7 @@ mod tests {
 
     fn proxy(name: &str, capture: Vec<CaptureStatus>) -> Told {
         let status = Status { capture, ..testing::status(0) };
-        (name.to_owned(), Ok(status))
+        Told { name: name.to_owned(), relies: Relies::Yes, answer: Ok(status) }
     }
 
     /// What is not as it must be.
@@ -332,18 +357,41 @@ mod tests {
             wrong(&policy(), &dead),
             ["Fail capture live: b cannot record the source to kafka (topic sources): no broker"]
         );
-        told[1] = ("b".to_owned(), Err("b: connection refused".to_owned()));
+        told[1].answer = Err("b: connection refused".to_owned());
         let silent = wrong(&policy(), &told);
         assert_eq!(silent.len(), 4, "{silent:?}");
         assert!(silent.iter().all(|check| check.ends_with("silent: b: connection refused")), "{silent:?}");
         assert!(silent.iter().all(|check| check.starts_with("Unknown")), "{silent:?}");
         // A proxy behind the target's group serves the target alone.
         let mut behind = proxy("c", vec![captures("target")]);
-        if let Ok(status) = &mut behind.1 {
+        if let Ok(status) = &mut behind.answer {
             (status.reads, status.writes) = (ALL, ALL);
         }
         assert_eq!(wrong(&policy(), &[behind]), Vec::<String>::new());
         assert_eq!(wrong(&policy(), &[]), ["Fail capture live: no proxy is named that could tell"]);
+    }
+
+    /// Proves that proxies behind the target's group may do without capture, which is told; that those which capture must do it
+    /// well, and be heard; and that they stand in for none of the source's.
+    #[test]
+    fn the_targets_proxies_may_do_without_capture() {
+        let target = |capture| Told { relies: Relies::No, ..proxy("t", capture) };
+        let told = [proxy("s", vec![captures("source")]), target(Vec::new())];
+        assert_eq!(wrong(&policy(), &told), Vec::<String>::new());
+        assert_eq!(
+            judge(&policy(), &told, NOW)[0].evidence,
+            "1 of 2 proxies record the source to kafka (topic sources); what the target is given by t is in no capture, and \
+             no way back would bring it"
+        );
+        let dead = CaptureStatus { works: false, failed_why: Some("no broker".to_owned()), ..captures("target") };
+        let told = [proxy("s", vec![captures("source")]), target(vec![dead])];
+        assert_eq!(
+            wrong(&policy(), &told),
+            ["Fail capture live: t cannot record the target to kafka (topic targets): no broker"]
+        );
+        let told = [proxy("s", Vec::new()), target(vec![captures("target")])];
+        assert_eq!(wrong(&policy(), &told), ["Fail capture live: s captures nothing of the source"]);
+        assert_eq!(wrong(&policy(), &[target(Vec::new())]), ["Fail capture live: no proxy is named that could tell"]);
     }
 
     /// Proves that any loss closes, that so many as were accepted do not, that one more does, and that losses which nobody
@@ -353,8 +401,14 @@ mod tests {
         let told = changed(|capture| capture.losses = 3);
         let mut policy = policy();
         assert_eq!(wrong(&policy, &told), ["Fail capture losses: b lost 3 requests (listed in /var/lib/losses.jsonl)"]);
-        let fix = judge(&policy, &told, NOW).into_iter().find(|check| check.name == "capture losses").unwrap().fix;
-        assert!(fix.contains("`losses_accepted = 3`"), "{fix}");
+        let fix = |policy: &CapturePolicy, told: &[Told]| {
+            let checks = judge(policy, told, NOW);
+            checks.into_iter().find(|check| check.name == "capture losses").unwrap().fix
+        };
+        let said = fix(&policy, &told);
+        assert!(said.contains("`losses_accepted = 3` under `[capture]`"), "{said}");
+        assert!(said.contains("`tidegate resume search --adopt-policy`"), "{said}");
+        assert!(said.contains("`tidegate start search`"), "{said}");
         policy.losses_accepted = 3;
         assert_eq!(wrong(&policy, &told), Vec::<String>::new());
         policy.losses_accepted = 2;
@@ -362,6 +416,8 @@ mod tests {
         policy.losses_accepted = 9;
         let unlisted = changed(|capture| (capture.losses, capture.losses_unlisted) = (3, 1));
         assert_eq!(wrong(&policy, &unlisted), ["Fail capture losses: b lost 1 request that it could not even list"]);
+        let said = fix(&policy, &unlisted);
+        assert!(said.contains("begin capture anew") && !said.contains("losses_accepted"), "{said}");
         // Both sides of a proxy write one list.
         policy.losses_accepted = 4;
         let mut sides = [captures("source"), captures("target")];

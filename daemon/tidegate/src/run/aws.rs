@@ -19,7 +19,7 @@ use crate::fleet::Fleet;
 use crate::fleet::account::WithAccount;
 use crate::fleet::alb::{AlbFleet, Groups as FleetGroups};
 use crate::fleet::behind::WithProxies;
-use crate::fleet::captured::WithCapture;
+use crate::fleet::captured::{Relies, WithCapture};
 use crate::fleet::leased::WithLease;
 use crate::metrics::MetricSource;
 use crate::metrics::cloudwatch::requests::Requests;
@@ -128,7 +128,7 @@ impl Regions {
         }
         let source = super::named(policy, &policy.source.proxies, token)?;
         let target = super::named(policy, &policy.target.proxies, token)?;
-        let all = vec![source.clone(), target.clone()];
+        let all = vec![(source.clone(), Relies::Yes), (target.clone(), Relies::No)];
         let fleet = Arc::new(WithProxies::new(fleet, source.clone(), target.clone()));
         Ok(Adapters {
             balancer,
