@@ -44,8 +44,8 @@ pub enum Command {
     Disarm,
     /// Count a closed window for the judge; answered by `Observed`.
     Observe(Window),
-    /// Ask a gate; answered by `GateAnswered` or `Failed`. Asked once for each step, again only after "later" and after
-    /// a restart: `CUTOVER/STEP/GATE` is the idempotency key. Not sent for manual gates.
+    /// Ask a gate; answered by `GateAnswered` or `Failed`. Asked once for each step, again only after "later", after a
+    /// restart, and where its answer ages: `CUTOVER/STEP/GATE` is the idempotency key. Not sent for manual gates.
     AskGate {
         /// Its name in the policy.
         gate: String,

@@ -399,6 +399,9 @@ pub enum GateState {
     Open {
         /// Who or what opened it.
         by: String,
+        /// When it was asked, where its yes ages; `None` where that holds for as long as the step waits.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        asked: Option<Timestamp>,
     },
     /// It said no, or ran out of time with `on_timeout = "hold"`; only a person goes on from here.
     Shut {

@@ -61,6 +61,9 @@ pub enum Event {
         step: usize,
         /// What it said.
         answer: GateAnswer,
+        /// When asking it was begun.
+        #[serde(default)]
+        begun: Timestamp,
     },
     /// The levers of the fleet were read.
     LeversRead {

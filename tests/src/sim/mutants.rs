@@ -4,8 +4,10 @@
 //! trace of it.
 
 use std::cell::Cell;
+use std::sync::Arc;
 
 use cutover::event::{About, CheckOutcome, CommandKind};
+use cutover::policy::GateKind;
 use cutover::{Command, Cutover, Decision, Event, Phase, Timestamp, decide};
 use judge::{Block, Counts};
 use serde_json::Value;
@@ -21,6 +23,8 @@ pub enum Mutant {
     Credulous,
     /// Invariant 4: a window without data counts as a good one.
     Hopeful,
+    /// Invariant 4: what a gate said of a moment counts for as long as the step waits.
+    Patient,
     /// Invariant 5: a revert puts back the weights and forgets the rest of the original action.
     Forgetful,
     /// Invariant 6: writes move although capture is not known to be without loss.
@@ -33,11 +37,12 @@ pub enum Mutant {
 
 impl Mutant {
     /// Every mutant.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Impure,
         Self::Unjournalled,
         Self::Credulous,
         Self::Hopeful,
+        Self::Patient,
         Self::Forgetful,
         Self::Lossy,
         Self::Endless,
@@ -51,6 +56,7 @@ impl Mutant {
             Self::Unjournalled => "unjournalled",
             Self::Credulous => "credulous",
             Self::Hopeful => "hopeful",
+            Self::Patient => "patient",
             Self::Forgetful => "forgetful",
             Self::Lossy => "lossy",
             Self::Endless => "endless",
@@ -65,6 +71,7 @@ impl Mutant {
             Self::Unjournalled => "journal",
             Self::Credulous => "belief",
             Self::Hopeful => "evidence",
+            Self::Patient => "gates",
             Self::Forgetful => "revert",
             Self::Lossy => "capture",
             Self::Endless => "limits",
@@ -131,6 +138,19 @@ pub fn answer(mutant: Option<Mutant>, cutover: &Cutover, event: &Event, now: Tim
                 event = Event::Observed(cutover::Observation { window, reads, writes: Block::default() });
             }
             decide(cutover, &event, now)
+        }
+        Some(Mutant::Patient) => {
+            let mut believes = cutover.clone();
+            for gate in &mut Arc::make_mut(&mut believes.policy).gates {
+                if matches!(gate.kind, GateKind::ReplayLag(_)) {
+                    gate.kind = GateKind::Command { argv: Vec::new() };
+                }
+            }
+            let mut decision = decide(&believes, event, now);
+            if Arc::ptr_eq(&decision.next.policy, &believes.policy) {
+                decision.next.policy = Arc::clone(&cutover.policy);
+            }
+            decision
         }
         Some(Mutant::Forgetful) => {
             let mut decision = decide(cutover, event, now);

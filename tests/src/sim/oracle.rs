@@ -7,7 +7,7 @@
 mod arrival;
 mod rise;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use cutover::cutover::StandingKind;
@@ -25,7 +25,11 @@ const MINUTE: i64 = 60_000;
 /// Within how long of its last sight of the weight a rise must follow.
 const SIGHT_MAX: Duration = Duration::from_mins(30);
 /// How long ago the look at capture may have begun on which writes are moved: it may have been on its way for a while.
-const LOOK_MAX: i64 = MINUTE;
+const LOOK_MAX: i64 = MINUTE / 2;
+/// How long ago the replay may have been asked how far it is for writes to be moved on what it said.
+const REPLAY_MAX: i64 = MINUTE / 2;
+/// When a gate was asked that a person has opened: it stays open.
+const OPENED: i64 = i64::MAX;
 /// How many commands one decision may hold.
 const COMMANDS_MAX: usize = 24;
 /// How long a revert may go on before a human is called, beyond the policy's own deadline.
@@ -77,7 +81,8 @@ pub struct Oracle {
     /// When the last read and the last checks that came in were begun, in true time.
     read_begun: i64,
     checks_begun: i64,
-    open_gates: BTreeSet<(String, usize)>,
+    /// The gates that said yes, each before its step, with when they were asked.
+    open_gates: BTreeMap<(String, usize), i64>,
     standing: bool,
     journal_writable: bool,
     restoring: Option<i64>,
@@ -169,7 +174,7 @@ impl Oracle {
             checks: Vec::new(),
             read_begun: i64::MIN,
             checks_begun: i64::MIN,
-            open_gates: BTreeSet::new(),
+            open_gates: BTreeMap::new(),
             standing: false,
             journal_writable: true,
             restoring: None,
@@ -522,8 +527,9 @@ impl Oracle {
                 self.checks_begun = begun;
             }
             Event::Armed => self.armed |= self.arming,
-            Event::GateAnswered { gate, step, answer: GateAnswer::Yes } => {
-                self.open_gates.insert((gate.clone(), *step));
+            Event::GateAnswered { gate, step, answer: GateAnswer::Yes, .. } => {
+                let asked = self.open_gates.entry((gate.clone(), *step)).or_insert(begun);
+                *asked = begun.max(*asked);
             }
             Event::Journal { writable } => self.journal_writable = *writable,
             Event::Ordered(order) if accepted => {
@@ -563,8 +569,8 @@ impl Oracle {
     fn open_every_gate(&mut self, before: &Cutover) {
         if let Some(step) = before.step() {
             for gate in &self.policy.gates {
-                self.open_gates.insert((gate.name.clone(), step));
-                self.open_gates.insert((gate.name.clone(), step + 1));
+                self.open_gates.insert((gate.name.clone(), step), OPENED);
+                self.open_gates.insert((gate.name.clone(), step + 1), OPENED);
             }
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use cutover::policy::{
     BalancerPolicy, BaselinePolicy, CaptureNeed, CapturePolicy, ChangeWindow, ClientsPolicy, DrainPolicy, DrainTimeout,
     DriftPolicy, FleetPolicy, Gate, GateBefore, GateKind, GateTimeout, GuardPolicy, MetricsPolicy, OnBaselineDrift,
-    OnTimeout, OnUnknown, Policy, ProxyRetry, RevertPolicy, ShiftPolicy, SidePolicy, Tripwire, TripwireKind,
+    OnTimeout, OnUnknown, Policy, ProxyRetry, ReplayLag, RevertPolicy, ShiftPolicy, SidePolicy, Tripwire, TripwireKind,
     UnknownPolicy, WeightedStart, WindowPolicy, Writes,
 };
 use cutover::{Share, Weight};
@@ -133,11 +133,18 @@ fn gates(rng: &mut Rng, faults: &Faults) -> Vec<Gate> {
         on_timeout: timeout,
     };
     let asked = GateKind::Command { argv: vec!["/bin/true".to_owned()] };
+    let replay = ReplayLag {
+        brokers: vec!["127.0.0.1:9092".to_owned()],
+        group: "replayer-target".to_owned(),
+        topic: "logging-traffic-topic".to_owned(),
+        max: MINUTE / 2,
+        properties: None,
+    };
     let half = Weight::new(500).expect("500 is a weight");
     vec![
-        gate("cache-warm", GateBefore::EachStep, asked.clone()),
+        gate("cache-warm", GateBefore::EachStep, asked),
         gate("person", GateBefore::Weight(half), GateKind::Manual),
-        gate("replay-lag", GateBefore::Writes, asked),
+        gate("replay-lag", GateBefore::EachWrites, GateKind::ReplayLag(replay)),
     ]
 }
 

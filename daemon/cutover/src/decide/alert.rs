@@ -51,7 +51,7 @@ fn conditions(cutover: &Cutover) -> Vec<Condition> {
                 add("preflight", Severity::Warning, "preflight does not pass".to_owned(), &blocker.text);
             }
         }
-        Phase::Gated { .. } => {
+        Phase::Gated { .. } | Phase::Shifting { .. } => {
             let waits = cutover.gates.iter().find(|(name, state)| match state {
                 GateState::Shut { .. } => true,
                 GateState::Asked { .. } => {
@@ -65,12 +65,7 @@ fn conditions(cutover: &Cutover) -> Vec<Condition> {
                 add("gate", Severity::Warning, format!("gate `{name}` waits for a person"), text);
             }
         }
-        Phase::Pending
-        | Phase::Preflight
-        | Phase::Baseline
-        | Phase::Shifting { .. }
-        | Phase::Baking { .. }
-        | Phase::Draining => {}
+        Phase::Pending | Phase::Preflight | Phase::Baseline | Phase::Baking { .. } | Phase::Draining => {}
     }
     if let Some(halt) = &cutover.halt {
         let (severity, title) = match halt.kind {

@@ -79,7 +79,7 @@ pub(super) fn blockers(cutover: &Cutover, now: Timestamp) -> Vec<Blocker> {
         }
         Phase::Gated { step } => {
             blockers.extend(withheld(cutover, now));
-            blockers.extend(gate::blockers(cutover, step));
+            blockers.extend(gate::blockers(cutover, now));
             checks(cutover, &mut blockers);
             capture::blockers(cutover, &mut blockers);
             lever::blockers(cutover, &mut blockers);
@@ -90,9 +90,8 @@ pub(super) fn blockers(cutover: &Cutover, now: Timestamp) -> Vec<Blocker> {
             } else {
                 last_interval(cutover, &mut blockers);
             }
-            if blockers.is_empty() && capture::stale(cutover) {
-                blockers
-                    .push(blocker(BlockerKind::Capture, "capture is being looked at afresh, before writes are moved"));
+            if blockers.is_empty() && capture::stale(cutover, now) {
+                blockers.push(looked_at());
             }
             if blockers.is_empty() && shift::unarmed(cutover, cutover.step_share(step)) {
                 blockers.push(blocker(BlockerKind::Armed, "the proxies do not hold the armed revert yet"));
@@ -103,6 +102,12 @@ pub(super) fn blockers(cutover: &Cutover, now: Timestamp) -> Vec<Blocker> {
                 blockers.extend(withheld(cutover, now));
                 checks(cutover, &mut blockers);
                 capture::blockers(cutover, &mut blockers);
+                if cutover.write.is_none() {
+                    blockers.extend(gate::blockers(cutover, now));
+                }
+                if capture::awaited(cutover, now) {
+                    blockers.push(looked_at());
+                }
             } else {
                 blockers.extend(stays(cutover));
             }
@@ -134,6 +139,11 @@ pub(super) fn blockers(cutover: &Cutover, now: Timestamp) -> Vec<Blocker> {
     blockers
 }
 
+/// A look at capture is under way.
+fn looked_at() -> Blocker {
+    blocker(BlockerKind::Capture, "capture is being looked at afresh, before writes are moved")
+}
+
 pub(super) fn blocker(kind: BlockerKind, text: impl Into<String>) -> Blocker {
     Blocker { kind, text: text.into() }
 }
@@ -150,9 +160,10 @@ pub(super) fn checks_pass(cutover: &Cutover) -> bool {
 fn checks(cutover: &Cutover, blockers: &mut Vec<Blocker>) {
     if cutover.checks.is_empty() {
         blockers.push(blocker(BlockerKind::Checks, "the checks have not been made yet"));
-        return;
-    }
-    if cutover.budgets.unchecked > preflight::CHECKS_AGE_MAX {
+    } else if cutover.checked.is_none() {
+        let text = "the checks have not been made since the daemon came up, or its clock was set back";
+        blockers.push(blocker(BlockerKind::Checks, text));
+    } else if cutover.budgets.unchecked > preflight::CHECKS_AGE_MAX {
         let text = format!("the last checks are {} s old", cutover.budgets.unchecked.as_secs());
         blockers.push(blocker(BlockerKind::Checks, text));
     }
@@ -197,6 +208,11 @@ fn configured(cutover: &Cutover, desired: Option<Share>, blockers: &mut Vec<Bloc
 /// A share on its way.
 fn moving(cutover: &Cutover, blockers: &mut Vec<Blocker>) {
     let desired = cutover.desired;
+    // What holds the write is said, and is known: this is not.
+    let held = |blocker: &Blocker| matches!(blocker.kind, BlockerKind::Gate | BlockerKind::Capture);
+    if cutover.write.is_none() && !blockers.is_empty() && blockers.iter().all(held) {
+        return;
+    }
     let text = match &cutover.write {
         None => format!("{desired} is not written"),
         Some(write) if write.answered.is_none() => format!("{desired} is being written"),
@@ -422,14 +438,14 @@ fn step_back(turn: &mut Turn, text: String) {
 }
 
 /// How long the running budgets still last, for the next look.
-pub(super) fn budgets_left(cutover: &Cutover) -> Vec<Duration> {
+pub(super) fn budgets_left(cutover: &Cutover, now: Timestamp) -> Vec<Duration> {
     let budgets = &cutover.budgets;
     let policy = &cutover.policy;
     let mut left = Vec::new();
     match cutover.phase {
-        Phase::Gated { step } => {
+        Phase::Gated { .. } => {
             left.push(policy.unknown.blind_budget.saturating_sub(budgets.blind));
-            if let Some(gate) = gate::waiting(cutover, step) {
+            if let Some(gate) = gate::waiting(cutover, now) {
                 left.push(gate.timeout.saturating_sub(budgets.gate));
             }
         }

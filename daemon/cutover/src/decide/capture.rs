@@ -7,15 +7,15 @@
 
 use std::time::Duration;
 
-use super::bake;
+use super::{bake, gate, shift};
 use crate::captured::known;
 pub(super) use crate::captured::relies;
 use crate::cutover::{Blocker, BlockerKind, Cutover, Phase};
 use crate::event::Check;
 use crate::units::{Share, Timestamp};
 
-/// How long ago capture may have been looked at for writes to be moved.
-pub(super) const FRESH: Duration = Duration::from_secs(10);
+/// How long ago a look at capture may have been begun for writes to be moved on it; more than a look may take.
+pub(super) const FRESH: Duration = Duration::from_secs(30);
 
 /// Whether what comes next gives the target more of the writes than it has. What is not known counts as nothing.
 fn moves_writes(cutover: &Cutover) -> bool {
@@ -56,13 +56,18 @@ pub(super) fn blockers(cutover: &Cutover, blockers: &mut Vec<Blocker>) {
 }
 
 /// Whether writes would be moved on a look at capture that was begun before this step waited, or is not of this moment.
-pub(super) fn stale(cutover: &Cutover) -> bool {
+/// None from before a restart, or by a clock that was set back since, is of this moment.
+pub(super) fn stale(cutover: &Cutover, now: Timestamp) -> bool {
     let waits = matches!(cutover.phase, Phase::Gated { .. });
-    let since = |begun: Timestamp| begun >= cutover.since && cutover.budgets.unchecked <= FRESH;
-    waits && relies(cutover) && moves_writes(cutover) && !cutover.checked.is_some_and(since)
+    let fresh = |begun: Timestamp| now.since(begun) <= FRESH && (begun >= cutover.since || !waits);
+    relies(cutover) && moves_writes(cutover) && !cutover.checked.is_some_and(fresh)
 }
 
 /// Whether a look at capture is what a step waits for: nothing else is in its way.
 pub(super) fn awaited(cutover: &Cutover, now: Timestamp) -> bool {
-    stale(cutover) && bake::blockers(cutover, now).iter().all(|blocker| blocker.kind == BlockerKind::Capture)
+    let alone = match cutover.phase {
+        Phase::Shifting { .. } => shift::due(cutover, now) && gate::waiting(cutover, now).is_none(),
+        _ => bake::blockers(cutover, now).iter().all(|blocker| blocker.kind == BlockerKind::Capture),
+    };
+    alone && stale(cutover, now)
 }

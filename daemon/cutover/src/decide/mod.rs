@@ -100,7 +100,7 @@ fn take(turn: &mut Turn, event: &Event) {
         Event::Health(health) => tripwire::health(turn, health),
         Event::Armed => shift::armed(turn),
         Event::Fired { why, at, .. } => tripwire::fired(turn, why, *at),
-        Event::GateAnswered { gate, step, answer } => gate::answered(turn, gate, *step, answer),
+        Event::GateAnswered { gate, step, answer, begun } => gate::answered(turn, gate, *step, answer, *begun),
         Event::LeversRead { stands, begun } => lever::read(turn, stands, *begun),
         Event::LeverMoved { lever, value, begun } => lever::moved(turn, *lever, *value, *begun),
         Event::Failed { what, generation, retry, error, .. } => match what {
@@ -149,7 +149,7 @@ fn restarted(turn: &mut Turn) {
     }
     match turn.next.phase {
         Phase::Reverting { .. } | Phase::Stuck { .. } => revert::restore(turn),
-        Phase::Gated { .. } => gate::ask_again(turn),
+        Phase::Gated { .. } | Phase::Shifting { .. } => gate::ask_again(turn),
         // The daemon may have died between the entry and the call: a tripwire left armed would send clients back to a
         // source that was taken offline since.
         Phase::Done | Phase::Aborted => order::disarm(turn),
@@ -176,7 +176,10 @@ fn follow(turn: &mut Turn) {
                 gate::follow(turn);
                 rise(turn, step);
             }
-            Phase::Shifting { .. } => shift::go_on(turn),
+            Phase::Shifting { .. } => {
+                gate::follow(turn);
+                shift::go_on(turn);
+            }
             Phase::Baking { .. } => bake::follow(turn),
             Phase::Draining => drain::follow(turn),
             Phase::Reverting { .. } | Phase::Stuck { .. } => revert::follow(turn),

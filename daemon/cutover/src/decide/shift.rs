@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::turn::Turn;
-use super::{bake, count, drift, revert};
+use super::{bake, capture, count, drift, gate, revert};
 use crate::command::Command;
 use crate::cutover::{Armed, Cutover, HaltKind, Phase, Write};
 use crate::event::{CommandKind, Reading, Retry};
 use crate::policy::BalancerPolicy;
-use crate::units::{Generation, Share};
+use crate::units::{Generation, Share, Timestamp};
 
 /// How long the answer to a write is waited for before its outcome counts as unknown. The shell has a deadline of its
 /// own, well within this; here it is the last resort.
@@ -101,7 +101,7 @@ pub(super) fn begin(turn: &mut Turn, step: usize, share: Share, kind: &str, text
     turn.drop_write();
     turn.next.desired = share;
     turn.next.halt = None;
-    turn.next.gates.clear();
+    gate::begin(turn, step);
     turn.enter(Phase::Shifting { step, attempts: 0, reads: 0 }, kind, text);
     go_on(turn);
 }
@@ -142,20 +142,27 @@ pub(super) fn ask_arm(turn: &mut Turn) {
     turn.commands.push(Command::Arm { tripwires: turn.next.policy.tripwires.clone(), share });
 }
 
+/// Whether nothing keeps the desired share from being written but what is asked last: gates whose answers age, and capture.
+pub(super) fn due(cutover: &Cutover, now: Timestamp) -> bool {
+    let Phase::Shifting { attempts, .. } = cutover.phase else { return false };
+    if cutover.write.is_some() || cutover.halt.is_some() {
+        return false;
+    }
+    if !raises(cutover, cutover.desired) {
+        return true;
+    }
+    // A rise is written only on a balancer that was read: after a restart that read has to come first.
+    let Some(reading) = &cutover.configured else { return false };
+    bake::withheld(cutover, now).is_empty()
+        && bake::checks_pass(cutover)
+        && (attempts > 0 || reading.disagreeing.is_empty())
+}
+
 /// Does what comes next in shifting: arm, if that was not done at the gate, then write.
 pub(super) fn go_on(turn: &mut Turn) {
     let Phase::Shifting { step, attempts, .. } = turn.next.phase else { return };
-    if turn.next.write.is_some() || turn.next.halt.is_some() {
-        return;
-    }
-    // A rise is written only on a balancer that was read: after a restart that read has to come first.
-    let rises = raises(&turn.next, turn.next.desired);
-    if rises
-        && (turn.next.configured.is_none()
-            || !bake::withheld(&turn.next, turn.now).is_empty()
-            || !bake::checks_pass(&turn.next)
-            || (attempts == 0 && turn.next.configured.as_ref().is_some_and(|reading| !reading.disagreeing.is_empty())))
-    {
+    let now = turn.now;
+    if !due(&turn.next, now) || gate::waiting(&turn.next, now).is_some() || capture::stale(&turn.next, now) {
         return;
     }
     if unarmed(&turn.next, turn.next.desired) {
@@ -364,6 +371,7 @@ fn confirmed(turn: &mut Turn, step: usize) {
     let desired = turn.next.desired;
     turn.next.write = None;
     turn.next.halt = None;
+    turn.next.gates.clear();
     count::begin_step(&mut turn.next, turn.now);
     if desired == Share::ALL {
         let close = turn.next.policy.drain.close_connections;

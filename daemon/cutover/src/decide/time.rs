@@ -8,8 +8,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::capture;
 use super::turn::Turn;
+use super::{capture, gate};
 use crate::cutover::{Armed, BlockerKind, GateState, Phase, StandingKind};
 use crate::event::Event;
 use crate::units::{Share, Timestamp};
@@ -38,7 +38,7 @@ pub(super) fn pass(turn: &mut Turn, event: &Event) {
         turn.next.phase,
         Phase::Gated { .. } | Phase::Shifting { .. } | Phase::Baking { .. } | Phase::Draining
     );
-    let asked = turn.next.gates.values().any(|gate| matches!(gate, GateState::Asked { .. } | GateState::Later { .. }));
+    let asked = gate::timed(&turn.next);
 
     let uncaptured = capture::wrong(&turn.next).next().is_some();
     let budgets = &mut turn.next.budgets;
@@ -111,9 +111,12 @@ fn rebase(turn: &mut Turn, now: Timestamp) {
             clamp(answered);
         }
     }
-    for at in [&mut next.read_asked, &mut next.check_asked, &mut next.checked].into_iter().flatten() {
+    for at in [&mut next.read_asked, &mut next.check_asked].into_iter().flatten() {
         clamp(at);
     }
+    // How old these are must not begin again: what moves on them asks anew.
+    next.checked = None;
+    gate::forget(next);
     if let Armed::Asked { at } = &mut next.armed {
         clamp(at);
     }
@@ -156,6 +159,8 @@ pub(super) fn restarted(turn: &mut Turn) {
     turn.next.reread = false;
     turn.next.read_asked = None;
     turn.next.check_asked = None;
+    turn.next.checked = None;
+    gate::forget(&mut turn.next);
     turn.next.journal_writable = true;
     turn.next.armed = Armed::No;
     turn.next.budgets.write = Duration::ZERO;

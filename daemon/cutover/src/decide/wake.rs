@@ -55,16 +55,17 @@ pub(super) fn ask(turn: &mut Turn) {
         within(preflight::check_every(&next.phase).saturating_sub(next.budgets.check));
     }
     // The one gate that waits, and where gates wait: a time of another one has long passed and would wake for nothing.
-    if let Phase::Gated { step } = next.phase
-        && let Some(gate) = gate::waiting(next, step)
+    // One that is due all the same waits for something else.
+    if let Some(gate) = gate::waiting(next, turn.now)
         && let Some(GateState::Later { again, .. }) = next.gates.get(&gate.name)
+        && *again > turn.now
     {
         within(again.since(turn.now));
     }
     if let Some(due) = lever::due(next) {
         within(due);
     }
-    for left in bake::budgets_left(next) {
+    for left in bake::budgets_left(next, turn.now) {
         within(left);
     }
     turn.commands.push(Command::WakeAt(turn.now.plus(wait.max(WAKE_MIN))));

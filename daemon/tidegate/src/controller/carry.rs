@@ -304,7 +304,7 @@ impl Controller {
         self.spawn(CommandKind::Gate, now, async move {
             let question = Question { gate: &named, step, cutover: &cutover };
             let answer: GateAnswer = within("gate", named.timeout, gates.ask(question)).await?;
-            Ok(Event::GateAnswered { gate, step, answer })
+            Ok(Event::GateAnswered { gate, step, answer, begun: now })
         });
     }
 

@@ -384,7 +384,7 @@ impl World<'_> {
                 self.queue.push(reply(Event::Observed(observation)));
             }
             Command::AskGate { gate, step } => {
-                self.queue.push(reply(Event::GateAnswered { gate, step, answer: GateAnswer::Yes }));
+                self.queue.push(reply(Event::GateAnswered { gate, step, answer: GateAnswer::Yes, begun }));
             }
             Command::WakeAt(at) => self.wake = Some(at),
             // What is set beside the weights stands as it shall: a policy is tried out here, and not a fleet.

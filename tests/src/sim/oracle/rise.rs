@@ -7,7 +7,7 @@ use cutover::event::{About, Check, CheckOutcome};
 use cutover::policy::{CaptureNeed, DriftPolicy, GateBefore, GateKind, GateTimeout};
 use cutover::{Cutover, Generation, Share, Timestamp, Weight};
 
-use super::{BROKEN, LOOK_MAX, MINUTE, Oracle, SIGHT_MAX, WORSE, WORSE_REQUESTS};
+use super::{BROKEN, LOOK_MAX, MINUTE, Oracle, REPLAY_MAX, SIGHT_MAX, WORSE, WORSE_REQUESTS};
 
 impl Oracle {
     /// A share goes out.
@@ -184,7 +184,7 @@ impl Oracle {
     fn gates(&mut self, share: Share, rung: usize, after: &Cutover) {
         let steps = &self.policy.shift.steps;
         let earlier = if rung == 0 { self.original } else { steps[rung - 1] };
-        let mut shut = BTreeMap::new();
+        let (mut shut, mut aged) = (BTreeMap::new(), BTreeMap::new());
         for gate in &self.policy.gates {
             let asked = match gate.before {
                 GateBefore::EachStep => true,
@@ -194,13 +194,22 @@ impl Oracle {
                 GateBefore::Writes => share.writes > earlier.writes && earlier.writes == Weight::NONE,
                 GateBefore::EachWrites => share.writes > earlier.writes,
             };
-            let open = self.open_gates.contains(&(gate.name.clone(), rung));
+            let open = self.open_gates.get(&(gate.name.clone(), rung)).copied();
             let lapsed = gate.on_timeout == GateTimeout::Continue;
-            if asked && !open && !lapsed {
+            if asked && open.is_none() && !lapsed {
                 shut.insert(gate.name.clone(), gate.kind == GateKind::Manual);
+            }
+            // How far a replay is, is known for a moment only.
+            let age = open.map_or(0, |asked| self.now.saturating_sub(asked));
+            let old = asked && matches!(gate.kind, GateKind::ReplayLag(_)) && age > REPLAY_MAX;
+            if old && !lapsed && self.steady_clock {
+                aged.insert(gate.name.clone(), age / 1000);
             }
         }
         let phase = after.phase.name();
         self.insist(shut.is_empty(), "orders", || format!("a rise to {share} through shut gates {shut:?} ({phase})"));
+        self.insist(aged.is_empty(), "gates", || {
+            format!("a rise to {share} on what gates said so many seconds ago: {aged:?} ({phase})")
+        });
     }
 }

@@ -325,6 +325,7 @@ impl World<'_> {
             self.oracle.accuse("limits", format!("the manual gate `{gate}` was sent to a program"));
             return;
         }
+        let begun = self.clock();
         let asked = self.gates_asked.entry(format!("{gate}/{step}")).or_default();
         *asked += 1;
         let answer = match (self.on(Fault::Gates), self.rng.u32(0..4)) {
@@ -332,12 +333,12 @@ impl World<'_> {
             // Some programs take very long, or never end.
             (true, 1) => {
                 let late = self.rng.i64(MINUTE..40 * MINUTE);
-                self.deliver(late, Event::GateAnswered { gate, step, answer: GateAnswer::Yes });
+                self.deliver(late, Event::GateAnswered { gate, step, answer: GateAnswer::Yes, begun });
                 return;
             }
             (true, _) => GateAnswer::Later { why: String::new() },
             (false, _) => GateAnswer::Yes,
         };
-        self.reply(CommandKind::Gate, None, Event::GateAnswered { gate, step, answer });
+        self.reply(CommandKind::Gate, None, Event::GateAnswered { gate, step, answer, begun });
     }
 }

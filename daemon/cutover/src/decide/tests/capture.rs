@@ -145,6 +145,35 @@ fn a_loss_between_the_look_and_the_write_is_seen_by_the_next_attempt() {
 }
 
 #[test]
+fn a_look_from_before_a_restart_moves_no_writes() {
+    // Proves that a daemon which comes back while a share is being moved writes it on no check from before, however young
+    // it seems, and on no look at capture that took too long; and that it asks for another at once.
+    let mut stage = relying(|_| {});
+    stage.send(&order(Verb::Start));
+    stage.bake(0);
+    stage.mute.insert("write");
+    let shifts = |cutover: &crate::Cutover| matches!(cutover.phase, Phase::Shifting { step: 1, .. });
+    assert!(stage.run(60 * MINUTE, shifts));
+    let written = stage.writes.len();
+    stage.now = stage.now.plus(60 * MINUTE);
+    stage.mute.extend(["check"]);
+    let back = stage.restart();
+    assert!(back.commands.contains(&Command::Check), "{:?}", back.commands);
+    stage.pass(5 * MINUTE);
+    assert_eq!(stage.writes.len(), written, "{}", stage.cutover.outlook);
+    let begun = stage.now.minus(Duration::from_secs(31));
+    stage.send(&Event::Checked { checks: stage.checks(), begun });
+    stage.pass(Duration::from_secs(5));
+    assert_eq!(stage.writes.len(), written, "{}", stage.cutover.outlook);
+    stage.capture = Some(CheckOutcome::Fail);
+    stage.mute.clear();
+    stage.pass(5 * MINUTE);
+    assert_eq!(stage.writes.len(), written, "{}", stage.cutover.outlook);
+    stage.capture = Some(CheckOutcome::Pass);
+    stage.bake(1);
+}
+
+#[test]
 fn what_cannot_be_found_out_is_told_when_it_lasts() {
     // Proves that one round without an answer alerts nobody, and that one that goes on does.
     let mut stage = relying(|_| {});

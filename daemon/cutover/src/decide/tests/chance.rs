@@ -42,7 +42,8 @@ fn event(stage: &Stage, happening: &Happening) -> Event {
         let disagreeing = if detail.is_multiple_of(5) { vec!["proxy-2".to_owned()] } else { Vec::new() };
         Event::Read(Reading { share, action: super::stage::action(share, "as it was"), begun: stage.now, disagreeing })
     };
-    let gate = |answer| Event::GateAnswered { gate: "cache-warm".to_owned(), step: usize::from(detail % 4), answer };
+    let gate =
+        |answer| Event::GateAnswered { gate: "cache-warm".to_owned(), step: usize::from(detail % 4), answer, begun };
     match happening.event {
         0..=5 => Event::Tick,
         6 => Event::Restarted,

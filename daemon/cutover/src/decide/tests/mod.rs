@@ -8,6 +8,7 @@ mod endings;
 mod facts;
 mod fast;
 mod foreign;
+mod gates;
 mod levers;
 mod stage;
 mod transitions;

@@ -276,7 +276,7 @@ impl Stage {
             Command::Arm { .. } => Event::Armed,
             Command::Observe(window) => Event::Observed(self.count(*window)),
             Command::AskGate { gate, step } => {
-                Event::GateAnswered { gate: gate.clone(), step: *step, answer: self.gate.clone() }
+                Event::GateAnswered { gate: gate.clone(), step: *step, answer: self.gate.clone(), begun }
             }
             Command::ReadLevers => Event::LeversRead { stands: self.stands, begun },
             Command::SetLever { lever, from, to } => {

@@ -90,8 +90,12 @@ fn events(stage: &Stage, now: Timestamp) -> Vec<(&'static str, Event)> {
     sick.target_errors = 0.9;
     let mut unhealthy = stage.clone();
     unhealthy.unhealthy = true;
-    let gate =
-        |answer| Event::GateAnswered { gate: "cache-warm".to_owned(), step: cutover.step().unwrap_or(0), answer };
+    let gate = |answer| Event::GateAnswered {
+        gate: "cache-warm".to_owned(),
+        step: cutover.step().unwrap_or(0),
+        answer,
+        begun: now,
+    };
     let mut events = vec![
         ("tick", Event::Tick),
         ("restarted", Event::Restarted),
