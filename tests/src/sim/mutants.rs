@@ -139,19 +139,7 @@ pub fn answer(mutant: Option<Mutant>, cutover: &Cutover, event: &Event, now: Tim
             }
             decide(cutover, &event, now)
         }
-        Some(Mutant::Patient) => {
-            let mut believes = cutover.clone();
-            for gate in &mut Arc::make_mut(&mut believes.policy).gates {
-                if matches!(gate.kind, GateKind::ReplayLag(_)) {
-                    gate.kind = GateKind::Command { argv: Vec::new() };
-                }
-            }
-            let mut decision = decide(&believes, event, now);
-            if Arc::ptr_eq(&decision.next.policy, &believes.policy) {
-                decision.next.policy = Arc::clone(&cutover.policy);
-            }
-            decision
-        }
+        Some(Mutant::Patient) => patient(cutover, event, now),
         Some(Mutant::Forgetful) => {
             let mut decision = decide(cutover, event, now);
             for command in &mut decision.commands {
@@ -193,4 +181,19 @@ pub fn answer(mutant: Option<Mutant>, cutover: &Cutover, event: &Event, now: Tim
             decide(&cutover, &event, now)
         }
     }
+}
+
+/// A core that believes what it was told of the replay for as long as it likes.
+fn patient(cutover: &Cutover, event: &Event, now: Timestamp) -> Decision {
+    let mut believes = cutover.clone();
+    for gate in &mut Arc::make_mut(&mut believes.policy).gates {
+        if matches!(gate.kind, GateKind::ReplayLag(_)) {
+            gate.kind = GateKind::Command { argv: Vec::new() };
+        }
+    }
+    let mut decision = decide(&believes, event, now);
+    if Arc::ptr_eq(&decision.next.policy, &believes.policy) {
+        decision.next.policy = Arc::clone(&cutover.policy);
+    }
+    decision
 }

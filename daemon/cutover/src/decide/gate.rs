@@ -35,9 +35,12 @@ pub(super) fn applies(cutover: &Cutover, gate: &Gate, step: usize) -> bool {
     }
 }
 
+/// Which gates are waited for.
+type Concerned = fn(&Gate) -> bool;
+
 /// The step whose gates are waited for now. A share that is to be written once more waits for those alone whose answers
 /// age: the others were open when the step began.
-fn place(cutover: &Cutover) -> Option<(usize, fn(&Gate) -> bool)> {
+fn place(cutover: &Cutover) -> Option<(usize, Concerned)> {
     match cutover.phase {
         Phase::Gated { step } => Some((step, |_| true)),
         Phase::Shifting { step, .. } if shift::raises(cutover, cutover.desired) => {

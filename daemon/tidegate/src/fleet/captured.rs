@@ -407,8 +407,7 @@ mod tests {
         };
         let said = fix(&policy, &told);
         assert!(said.contains("`losses_accepted = 3` under `[capture]`"), "{said}");
-        assert!(said.contains("`tidegate resume search --adopt-policy`"), "{said}");
-        assert!(said.contains("`tidegate start search`"), "{said}");
+        assert!(said.contains("`tidegate resume SERVICE --adopt-policy`"), "{said}");
         policy.losses_accepted = 3;
         assert_eq!(wrong(&policy, &told), Vec::<String>::new());
         policy.losses_accepted = 2;
