@@ -165,6 +165,7 @@ argv = ["tidegate", "clusters", "compare", "--policy", "relay", "--target-ca", "
 kind = "replay_lag"
 brokers = ["b1:9093"]
 group = "replayer-target"
+topic = "captured"
 max = "10s"
 properties = "/etc/kafka/client.properties"
 [gates.asked]
@@ -287,15 +288,15 @@ fn what_pods_cannot_have_is_refused_where_the_policy_says_it() {
              or `file:/PATH`)",
             "relay.toml:18:6: `/etc/authorities/a ca.pem` cannot be given to a pod (hint: write a path with letters, digits, `-`, \
              `_` and `.`)",
-            "relay.toml:36:14: the daemon's pod has its own at `/etc/tidegate/policies/client.properties` (hint: put the file at \
+            "relay.toml:37:14: the daemon's pod has its own at `/etc/tidegate/policies/client.properties` (hint: put the file at \
              another path)",
             &format!(
-                "relay.toml:40:8: the daemon's pod has no program `/opt/ask`: its image has `tidegate` alone (hint: {image})"
+                "relay.toml:41:8: the daemon's pod has no program `/opt/ask`: its image has `tidegate` alone (hint: {image})"
             ),
-            "relay.toml:44:10: `env:C.HAT` cannot be given to a pod (hint: write `env:NAME` with letters, digits and `_`, or \
+            "relay.toml:45:10: `env:C.HAT` cannot be given to a pod (hint: write `env:NAME` with letters, digits and `_`, or \
              `file:/PATH`)",
             &format!(
-                "relay.toml:47:8: the daemon's pod has no program `page`: its image has `tidegate` alone (hint: {image})"
+                "relay.toml:48:8: the daemon's pod has no program `page`: its image has `tidegate` alone (hint: {image})"
             ),
         ]
     );
