@@ -7,6 +7,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
+use cutover::cutover::GateState;
 use cutover::event::{CommandKind, Order, Retry, Verb};
 use cutover::policy::Policy;
 use cutover::{Command, Cutover, Decision, Event, Generation, Phase, Share, Stands, Timestamp, Weight};
@@ -541,7 +542,9 @@ impl<'a> World<'a> {
             if matches!(self.cutover.phase, Phase::Pending) && !self.weighted() {
                 self.order(Verb::Start);
             }
-            if self.cutover.halt.is_some() || matches!(self.cutover.phase, Phase::Gated { .. }) {
+            // A gate that said no waits for a person, before a step and before a share is written once more.
+            let shut = self.cutover.gates.values().any(|gate| matches!(gate, GateState::Shut { .. }));
+            if self.cutover.halt.is_some() || matches!(self.cutover.phase, Phase::Gated { .. }) || shut {
                 self.order(Verb::Advance);
             }
         }

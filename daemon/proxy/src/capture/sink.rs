@@ -282,6 +282,7 @@ impl Receipt {
     }
 
     /// The breaker's generation when it was sent.
+    #[cfg(feature = "kafka")]
     pub(crate) fn generation(&self) -> u64 {
         self.open.as_ref().map_or(0, |open| open.answer.generation)
     }
