@@ -34,8 +34,8 @@ const CONNECTIONS: usize = 64;
 /// about them.
 const BUSY_MAX: f64 = 0.95;
 
-/// The same where latency counts: whoever waits for that core is late, too.
-const BUSY_OPEN_MAX: f64 = 0.7;
+/// The same where latency counts: whoever waits for that core is late, too, and the broker is at work for one proxy alone.
+const BUSY_OPEN_MAX: f64 = 0.5;
 
 /// The offered load of the open measurement, as a share of what the slowest proxy can do with a core of its own; half of
 /// it, and so on, where the generator's core has no time left.
