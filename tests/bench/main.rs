@@ -256,19 +256,26 @@ fn progress(options: &Options, text: &str) {
     }
 }
 
+/// Why one of these probes, each of another peer, has no figure; `None` where all have one.
+async fn spoiled<T>(
+    probes: impl Iterator<Item = impl Future<Output = Result<T, Fault>>>,
+) -> Result<Option<String>, Fault> {
+    let mut spoiled = None;
+    for probe in probes {
+        match probe.await {
+            Ok(_) => {}
+            Err(Fault::Spoiled(why)) => spoiled = Some(why),
+            Err(fault) => return Err(fault),
+        }
+    }
+    Ok(spoiled)
+}
+
 /// How many competitors make every proxy the bottleneck.
 async fn crowd(case: Case, running: &[Peer], beside: &Beside<'_>) -> Result<usize, Fault> {
     let mut competitors = peers::COMPETITORS;
     loop {
-        let mut spoiled = None;
-        for peer in running {
-            match closed(case, peer, beside, competitors, PROBE).await {
-                Ok(_) => {}
-                Err(Fault::Spoiled(why)) => spoiled = Some(why),
-                Err(fault) => return Err(fault),
-            }
-        }
-        match spoiled {
+        match spoiled(running.iter().map(|peer| closed(case, peer, beside, competitors, PROBE))).await? {
             None => return Ok(competitors),
             Some(why) if competitors >= COMPETITORS_MAX => return Err(Fault::Spoiled(why)),
             Some(_) => competitors *= 2,
@@ -280,15 +287,7 @@ async fn crowd(case: Case, running: &[Peer], beside: &Beside<'_>) -> Result<usiz
 async fn bearable(case: Case, running: &[Peer], beside: &Beside<'_>, mut rate: f64) -> Result<f64, Fault> {
     let mut halvings = 0;
     loop {
-        let mut spoiled = None;
-        for peer in running {
-            match open(case, peer, beside, rate, PROBE).await {
-                Ok(_) => {}
-                Err(Fault::Spoiled(why)) => spoiled = Some(why),
-                Err(fault) => return Err(fault),
-            }
-        }
-        match spoiled {
+        match spoiled(running.iter().map(|peer| open(case, peer, beside, rate, PROBE))).await? {
             None => return Ok(rate),
             Some(why) if halvings >= HALVINGS_MAX => return Err(Fault::Spoiled(why)),
             Some(_) => (rate, halvings) = (rate / 2.0, halvings + 1),
