@@ -9,8 +9,8 @@
 //! three things that are looked at begins a new *life* of the log: another id of the topic, an end of a partition below what
 //! was acknowledged or seen before, an acknowledged offset that does not rise. Streams that began in the old one are broken,
 //! which their senders learn at their next record, the acknowledged records are counted as vanished, and the breaker opens
-//! until the new topic was looked at and held against what capture needs, as the first one was. Reading an end twice before believing it costs a second and keeps a changing leader
-//! from raising a false alarm.
+//! until the new topic was looked at and held against what capture needs, as the first one was. Reading an end twice
+//! before believing it costs a second and keeps a changing leader from raising a false alarm.
 //!
 //! The watch also closes the breaker: it asks the brokers, so that no client's request has to find out by waiting. And
 //! where neither questions nor records are answered it opens it, which is sooner than the first record runs out of time.
@@ -212,9 +212,11 @@ impl Sink for Kafka {
         let last = self.shared.producer.write().expect("nobody panics while holding it").take();
         let retired = std::mem::take(&mut *self.shared.retired());
         for producer in last.into_iter().chain(retired) {
-            give_up(&producer);
-            while producer.in_flight_count() > 0 && clock::now() < deadline {
+            loop {
                 give_up(&producer);
+                if producer.in_flight_count() == 0 || clock::now() >= deadline {
+                    break;
+                }
             }
         }
         self.shared.lanes.deliver();

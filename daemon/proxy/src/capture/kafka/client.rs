@@ -376,13 +376,22 @@ mod tests {
         Log::new(Arc::new(Breaker::new(Reopen::WhenReady)), clock::now())
     }
 
+    /// A client hears a line of librdkafka's log.
+    fn said(hooks: &Hooks, line: &str) {
+        ClientContext::log(hooks, RDKafkaLogLevel::Debug, "METADATA", line);
+    }
+
+    /// A client hears that the id of the topic `t` changed.
+    fn changed(hooks: &Hooks, ids: &str) {
+        said(hooks, &format!("[thrd:main]: Topic t changed id from {ids}"));
+    }
+
     /// Proves that another id of the topic begins a new life, once, whichever client was told it, that the line of another
     /// topic does not, and that the breaker is open after it.
     #[test]
     fn another_id_is_a_new_topic() {
         let log = Arc::new(log());
         let hooks = |topic: &str| Hooks::new(Arc::clone(&log), None, topic, Weak::new());
-        let said = |hooks: &Hooks, line: &str| ClientContext::log(hooks, RDKafkaLogLevel::Debug, "METADATA", line);
         said(&hooks("t"), "[thrd:main]: Topic t changed id from AAAAAAAAAAAAAAAAAAAAAA to one");
         assert_eq!(log.acknowledge(0, 0, 3), Verdict::Safe);
         said(&hooks("t"), "[thrd:main]: Topic t changed id from AAAAAAAAAAAAAAAAAAAAAA to one");
@@ -409,19 +418,15 @@ mod tests {
     fn an_id_that_is_told_late_is_no_second_replacement() {
         let log = Arc::new(log());
         let hooks = Hooks::new(Arc::clone(&log), None, "t", Weak::new());
-        let said = |ids: &str| {
-            let line = format!("[thrd:main]: Topic t changed id from {ids}");
-            ClientContext::log(&hooks, RDKafkaLogLevel::Debug, "METADATA", &line);
-        };
-        said("AAAAAAAAAAAAAAAAAAAAAA to one");
+        changed(&hooks, "AAAAAAAAAAAAAAAAAAAAAA to one");
         assert_eq!(log.acknowledge(0, 0, 7), Verdict::Safe);
         assert!(matches!(log.acknowledge(0, 0, 0), Verdict::Lost(_)));
         assert_eq!(log.life(), 1, "by its offsets");
-        said("one to two");
-        said("two to one");
-        said("one to two");
+        changed(&hooks, "one to two");
+        changed(&hooks, "two to one");
+        changed(&hooks, "one to two");
         assert_eq!(log.life(), 1, "it is the same event");
-        said("two to three");
+        changed(&hooks, "two to three");
         assert_eq!(log.life(), 2, "and this is another");
     }
 
@@ -430,19 +435,15 @@ mod tests {
     fn a_topic_that_was_cut_off_is_known_when_it_is_made_anew() {
         let log = Arc::new(log());
         let hooks = Hooks::new(Arc::clone(&log), None, "t", Weak::new());
-        let said = |ids: &str| {
-            let line = format!("[thrd:main]: Topic t changed id from {ids}");
-            ClientContext::log(&hooks, RDKafkaLogLevel::Debug, "METADATA", &line);
-        };
-        said("AAAAAAAAAAAAAAAAAAAAAA to one");
+        changed(&hooks, "AAAAAAAAAAAAAAAAAAAAAA to one");
         log.replaced("partition 0 ends at 3, and had 7");
         for _ in 0..SAME_LOOKS {
             assert!(log.seen(BTreeMap::from([(0, 3)]), clock::now(), 1));
         }
         // A client that began anew hears it as its first.
-        said("AAAAAAAAAAAAAAAAAAAAAA to one");
+        changed(&hooks, "AAAAAAAAAAAAAAAAAAAAAA to one");
         assert_eq!(log.life(), 1);
-        said("one to two");
+        changed(&hooks, "one to two");
         assert_eq!((log.life(), log.vanished().1), (2, Some("its id is two, and was one".to_owned())));
     }
 
