@@ -8,6 +8,7 @@ use cutover::event::CheckOutcome;
 use cutover::{Generation, Share, Timestamp, Weight};
 use proxy::config::{Control, Side, Upstream};
 use proxy::{Config, Handle, Proxy};
+use serde_json::Value;
 use tidegate::balancer::Balancer;
 use tidegate::balancer::listener::Listener;
 use tidegate::fleet::Fleet;
@@ -90,6 +91,12 @@ async fn pods_that_come_must_have_the_share_and_those_that_went_need_not() {
     assert_eq!([&first, &third, &fourth].map(|pod| pod.status().reads), [500; 3]);
 }
 
+/// What stood before the cutover, recorded from pods that were told it.
+async fn recorded(listener: &Listener) -> Value {
+    listener.write(Share::NONE, Generation(1)).await.expect("every pod takes it");
+    listener.read(START).await.expect("every pod answers").action
+}
+
 /// Proves that an answer that fails or has nobody in it is unknown and never "all": nothing is written that could raise a share,
 /// nothing is read as confirmed, and what takes the traffic back goes out to those that were there, and is not believed.
 #[tokio::test]
@@ -98,9 +105,7 @@ async fn an_answer_with_nobody_is_unknown() {
     let pod = pod(11, port);
     resolver.stand_for(&[address(11)]);
     let listener = Listener::new(proxies.clone(), START);
-    // What stood is recorded from a pod that was told it.
-    listener.write(Share::NONE, Generation(1)).await.unwrap();
-    let original = listener.read(START).await.unwrap().action;
+    let original = recorded(&listener).await;
     listener.write(HALF, Generation(2)).await.unwrap();
     for empty in [true, false] {
         if empty {
@@ -138,8 +143,7 @@ async fn a_pod_of_another_fleet_is_held() {
     let first = pod(21, port);
     resolver.stand_for(&[address(21)]);
     let listener = Listener::new(proxies.clone(), START);
-    listener.write(Share::NONE, Generation(1)).await.unwrap();
-    let original = listener.read(START).await.unwrap().action;
+    let original = recorded(&listener).await;
     let stranger = pod_to("http://127.0.0.1:10", 22, port);
     resolver.stand_for(&[address(21), address(22)]);
     listener.write(TEN, Generation(2)).await.unwrap();
@@ -175,8 +179,7 @@ async fn a_revert_waits_for_no_resolver() {
     let pod = pod(31, port);
     resolver.stand_for(&[address(31)]);
     let listener = Listener::new(proxies.clone(), START);
-    listener.write(Share::NONE, Generation(1)).await.unwrap();
-    let original = listener.read(START).await.unwrap().action;
+    let original = recorded(&listener).await;
     listener.write(HALF, Generation(2)).await.unwrap();
     resolver.fall_silent();
     let begun = clock::now();
@@ -210,8 +213,7 @@ async fn a_pod_that_starts_is_no_failure() {
     let first = pod(51, port);
     resolver.stand_for(&[address(51)]);
     let listener = Listener::new(proxies.clone(), START);
-    listener.write(Share::NONE, Generation(1)).await.unwrap();
-    let original = listener.read(START).await.unwrap().action;
+    let original = recorded(&listener).await;
     resolver.stand_for(&[address(51), address(52)]);
     listener.write(HALF, Generation(2)).await.unwrap();
     let reading = listener.read(START).await.unwrap();
