@@ -22,7 +22,7 @@ use serde_json::Value;
 
 use super::{Balancer, Fired};
 use crate::port::{Answer, PortError};
-use crate::proxies::welcome::{self, Alike, Answered, Standing, share_of};
+use crate::proxies::welcome::{self, Alike, Answered, Standing, asked, share_of};
 use crate::proxies::{Known, Proxies, Remote, RemoteError, each};
 
 /// Our own proxies as a balancer, for one cutover.
@@ -164,18 +164,6 @@ impl Listener {
         welcome::tell(&mut self.wanted().strangers, strangers);
         names
     }
-}
-
-/// What the proxies say of themselves, and those that do not answer, with why.
-async fn asked(remotes: &[Remote]) -> (Vec<Answered>, Vec<(Remote, RemoteError)>) {
-    let (mut answered, mut silent) = (Vec::new(), Vec::new());
-    for (proxy, answer) in each(remotes, |proxy| async move { proxy.status().await }).await {
-        match answer {
-            Ok(status) => answered.push((proxy, status)),
-            Err(error) => silent.push((proxy, error)),
-        }
-    }
-    (answered, silent)
 }
 
 /// The share of a proxy's place; a place that has none gets none.

@@ -13,8 +13,8 @@ use tokio::task::JoinSet;
 
 use super::Daemon;
 use crate::controller::looks_at_balancer;
-use crate::proxies::welcome::{self, Alike, Answered, Standing};
-use crate::proxies::{Known, Proxies, Remote, each};
+use crate::proxies::welcome::{self, Alike, Standing};
+use crate::proxies::{Known, Proxies};
 use crate::run::standing;
 
 /// How often is looked whether a proxy awaits its weight.
@@ -83,15 +83,12 @@ impl Fleet {
     /// Looks once.
     async fn look(&self, standing: Standing) {
         let Known { remotes, failed } = self.proxies.now().await;
-        let answers = each(&remotes, |proxy| async move { proxy.status().await }).await;
-        let answers: Vec<Answered> =
-            answers.into_iter().filter_map(|(proxy, answer)| Some((proxy, answer.ok()?))).collect();
+        let (answers, silent) = welcome::asked(&remotes).await;
         if failed.is_some() {
             // Those that are not known may have another share, and may be all the others.
             return;
         }
-        let answered = |proxy: &Remote| answers.iter().any(|(other, _)| other.name() == proxy.name());
-        let silent = remotes.iter().any(|proxy| !answered(proxy) && !proxy.is_starting());
+        let silent = silent.iter().any(|(proxy, _)| !proxy.is_starting());
         let strangers = welcome::strangers(&answers, Alike::Serving);
         for newcomer in answers.iter().filter(|(_, status)| status.awaits_weight) {
             let proxy = &newcomer.0;

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use cutover::event::{Check, CheckOutcome};
 use proxy::api::Status;
+use proxy::config::WEIGHT_MAX;
 
-use super::{ALL, Fleet};
+use super::Fleet;
 use crate::port::Answer;
 use crate::proxies::{Known, Proxies, Remote, each};
 
@@ -46,7 +47,7 @@ fn side(name: &str, asked: &Asked) -> Vec<Check> {
         (_, false) => (CheckOutcome::Warn, "the tripwires look at the others; let this machine reach all"),
     };
     let mut checks = vec![Check::new(&*title, outcome, evidence, fix)];
-    let splits = |status: &Status| [status.reads, status.writes].iter().any(|share| ![0, ALL].contains(share));
+    let splits = |status: &Status| [status.reads, status.writes].iter().any(|share| ![0, WEIGHT_MAX].contains(share));
     let splitting: Vec<&str> = answers
         .iter()
         .filter(|(_, answer)| answer.as_ref().is_ok_and(splits))

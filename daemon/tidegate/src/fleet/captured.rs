@@ -13,8 +13,9 @@ use cutover::event::{Check, CheckOutcome};
 use cutover::losses::{self, LossList, Losses};
 use cutover::policy::{CaptureNeed, CapturePolicy};
 use proxy::api::{CaptureStatus, Status};
+use proxy::config::WEIGHT_MAX;
 
-use super::{ALL, Fleet};
+use super::Fleet;
 use crate::clock::Clock;
 use crate::port::Answer;
 use crate::proxies::{Known, Proxies, each};
@@ -126,8 +127,11 @@ fn live(told: &[Told], silent: &[&str]) -> Check {
         }
         let captured = |side: &str| status.capture.iter().any(|capture| capture.side == side);
         // A proxy behind a target group has one side alone, by its weight; where it splits, the source's writes matter.
-        let served =
-            if status.reads == ALL && status.writes == ALL && !captured("source") { "target" } else { "source" };
+        let served = if status.reads == WEIGHT_MAX && status.writes == WEIGHT_MAX && !captured("source") {
+            "target"
+        } else {
+            "source"
+        };
         if *relies == Relies::Yes && !captured(served) {
             wrong.push(format!("{proxy} captures nothing of the {served}"));
         }
@@ -365,7 +369,7 @@ mod tests {
         // A proxy behind the target's group serves the target alone.
         let mut behind = proxy("c", vec![captures("target")]);
         if let Ok(status) = &mut behind.answer {
-            (status.reads, status.writes) = (ALL, ALL);
+            (status.reads, status.writes) = (WEIGHT_MAX, WEIGHT_MAX);
         }
         assert_eq!(wrong(&policy(), &[behind]), Vec::<String>::new());
         assert_eq!(wrong(&policy(), &[]), ["Fail capture live: no proxy is named that could tell"]);

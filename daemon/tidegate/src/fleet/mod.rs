@@ -20,9 +20,6 @@ use cutover::{Lever, Stands};
 
 use crate::port::{Answer, PortError};
 
-/// The share of everything, in per mille.
-const ALL: u16 = 1000;
-
 /// Something that can tell whether both sides are fit for traffic.
 pub trait Fleet: Send + Sync {
     /// Makes every check, in preflight and again and again while a cutover runs.

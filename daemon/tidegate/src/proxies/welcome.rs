@@ -17,11 +17,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cutover::{Share, Weight};
 use proxy::api::{Armed, Endpoint, Status};
+use proxy::config::WEIGHT_MAX;
 
-use super::{Remote, RemoteError};
-
-/// The share of everything, in per mille.
-const ALL: u16 = 1000;
+use super::{Remote, RemoteError, each};
 
 /// What stood, as the journal knows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,6 +48,18 @@ pub fn share_of(status: &Status) -> Share {
 
 /// A proxy that answered, and what it said.
 pub type Answered = (Remote, Status);
+
+/// What the proxies say of themselves, and those that do not answer, with why.
+pub async fn asked(remotes: &[Remote]) -> (Vec<Answered>, Vec<(Remote, RemoteError)>) {
+    let (mut answered, mut silent) = (Vec::new(), Vec::new());
+    for (proxy, answer) in each(remotes, |proxy| async move { proxy.status().await }).await {
+        match answer {
+            Ok(status) => answered.push((proxy, status)),
+            Err(error) => silent.push((proxy, error)),
+        }
+    }
+    (answered, silent)
+}
 
 /// What to do about a stranger.
 pub const STRANGER_FIX: &str = "bring all proxies behind the name to one source and one target; where the new ones are meant, end \
@@ -83,7 +93,7 @@ pub fn differs(one: &Status, other: &Answered, alike: Alike) -> Option<String> {
         let (one, other) = (urls(one), urls(other));
         (one != other).then(|| format!("its {side} is {}, and that of {name} is {}", said(one), said(other)))
     };
-    let source = told("source", &one.source, &status.source).filter(|_| serves(|share| *share < ALL));
+    let source = told("source", &one.source, &status.source).filter(|_| serves(|share| *share < WEIGHT_MAX));
     source.or_else(|| told("target", &one.target, &status.target).filter(|_| serves(|share| *share > 0)))
 }
 
