@@ -7,9 +7,9 @@
 //! own processor time. *Open*: the same number of requests a second for all, whether answered or not; what counts is the
 //! time from when a request was due. A round in which the generator or the upstream had no processor time left says
 //! nothing about the proxies: it is measured once more, for all of them, and when that does not help the figure is not
-//! printed, but why it is not. A broker shares that core with them, so before the rounds of a case it is found out how
-//! little of its core the proxies may have, and how many requests a second they may be offered, that this core has time
-//! left, for all of them alike.
+//! printed, but why it is not. A broker shares that core with them, at the lowest priority, so before the rounds of a case
+//! it is found out how little of its core the proxies may have, and how many requests a second they may be offered, that
+//! this core has time left, for all of them alike.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program whose output is its result")]
 
 mod capture;
