@@ -329,19 +329,33 @@ pub(crate) fn run(state: Arc<State>, number: usize, listener: StdListener) -> st
     })
 }
 
-/// Waits until the log has answered for everything that was captured, for as long as that may take.
+/// Waits until the log has answered for everything that was captured, and then until it was looked at and had it, for as long
+/// as both may take.
 async fn settle(worker: &Worker) {
     let deadline = clock::now() + CAPTURE_FLUSH_MAX;
-    while !worker.desks.iter().flatten().all(|desk| desk.is_idle()) {
+    let desks = || worker.desks.iter().flatten();
+    while !desks().all(|desk| desk.is_idle()) {
         if clock::now() >= deadline {
             tracing::error!(within = ?CAPTURE_FLUSH_MAX, "the capture log did not take everything before the end");
             break;
         }
         tokio::time::sleep(CAPTURE_FLUSH_LOOK).await;
     }
-    // What the log was found to have lost since the last tick is listed by nobody later.
-    for desk in worker.desks.iter().flatten() {
-        desk.tick();
+    loop {
+        // What the log is found to have lost is listed now or never.
+        desks().for_each(|desk| desk.tick());
+        let writes: usize = desks().map(|desk| desk.in_doubt()).sum();
+        if writes == 0 {
+            break;
+        }
+        if clock::now() >= deadline {
+            tracing::warn!(
+                writes,
+                "the capture log acknowledged writes, and could not be asked whether it has them still"
+            );
+            break;
+        }
+        tokio::time::sleep(CAPTURE_FLUSH_LOOK).await;
     }
 }
 

@@ -110,6 +110,29 @@ impl Lane {
         }
     }
 
+    /// Ends clients, deletes the topic and ends the proxy at once: each client's last write is on the list, and so are all that
+    /// came between one that is listed and that.
+    fn end_without_topic(mut self, brokers: &str) {
+        self.stop.store(true, Ordering::Relaxed);
+        let told: Vec<Told> = self.clients.drain(..).map(|client| client.join().expect("no client panics")).collect();
+        topic::delete(brokers, &self.topic);
+        let begun = clock::now();
+        self.proxy.signal("TERM");
+        assert!(self.proxy.wait(START_MAX).success(), "{}", self.proxy.log());
+        let ended = begun.elapsed();
+        assert_quiet(&self.proxy, &EXPECTED);
+        let listed = listed(&self.folder.join("losses.jsonl"));
+        println!("{}: ended within {ended:?}, {} listed", self.topic, listed.forwarded.len());
+        for told in told {
+            let mut last: Vec<_> = told.iter().collect();
+            last.sort_by_key(|(_, at)| **at);
+            let is_listed = |(id, _): &(&String, &Instant)| listed.forwarded.contains(*id);
+            let first = last.iter().position(is_listed).expect("some are");
+            assert!(last[first..].iter().all(is_listed), "{}: {last:?} {listed:?}", self.topic);
+        }
+        assert!(listed.records > 0 && listed.phantoms.is_empty(), "{}: {listed:?}", self.topic);
+    }
+
     /// Ends clients and proxy, and compares what everybody says. `gone` is by when the topic was deleted, if it was.
     fn check(mut self, brokers: &str, gone: Option<Instant>) -> Sum {
         self.stop.store(true, Ordering::Relaxed);
@@ -254,15 +277,18 @@ impl World {
         format!("127.0.0.1:{}", self.road.port)
     }
 
-    /// One fault under both policies: clients write before it, while it lasts and after it.
-    fn fault(&mut self, name: &str, lasts: impl FnOnce(&mut Self, &[Lane]) -> Option<Instant>) -> Vec<Sum> {
-        let brokers = self.brokers();
-        let mut lanes: Vec<Lane> = HOW
-            .into_iter()
-            .map(|how| Lane::start(self.folder.path(), name, how, &brokers, &["--create-topic", "4"]))
-            .collect();
+    /// A lane for each policy, to which clients have written for a while, and go on.
+    fn lanes(&self, name: &str) -> Vec<Lane> {
+        let start = |how| Lane::start(self.folder.path(), name, how, &self.brokers(), &["--create-topic", "4"]);
+        let mut lanes: Vec<Lane> = HOW.into_iter().map(start).collect();
         lanes.iter_mut().for_each(Lane::write);
         std::thread::sleep(PART);
+        lanes
+    }
+
+    /// One fault under both policies: clients write before it, while it lasts and after it.
+    fn fault(&mut self, name: &str, lasts: impl FnOnce(&mut Self, &[Lane]) -> Option<Instant>) -> Vec<Sum> {
+        let (brokers, lanes) = (self.brokers(), self.lanes(name));
         let gone = lasts(self, &lanes);
         for lane in &lanes {
             let took = lane.wait("works again", |capture| capture["works"] == true);
@@ -284,7 +310,7 @@ fn known(lanes: &[Lane]) {
 /// Proves with a broker that hangs, is cut off, falls silent, is slow, is killed and has its topics deleted and made anew:
 /// with `refuse` no write that the cluster has is absent from the topic, with `forward` each that is absent is on the list;
 /// what the topic has and the cluster has not is on the list too; and capture works again by itself. A broker that is slow
-/// costs nobody more than time.
+/// costs nobody more than time. And a proxy that ends as its topic is deleted lists the writes that went out last.
 #[test]
 fn whatever_a_broker_does_no_write_is_unaccounted_for() {
     let mut world = World::new(&["auto.create.topics.enable=true"]);
@@ -329,6 +355,9 @@ fn whatever_a_broker_does_no_write_is_unaccounted_for() {
         }
         Some(gone)
     });
+    for lane in world.lanes("gone") {
+        lane.end_without_topic(&world.brokers());
+    }
 }
 
 /// A disk of its own, gone with the value.

@@ -6,11 +6,12 @@
 //!
 //! The watch is there because acknowledgements do not tell everything. A topic that was deleted and made anew (brokers
 //! make topics by themselves unless told otherwise) acknowledges as if nothing had happened, and what it had is gone. Any of
-//! three things that are looked at begins a new *life* of the log: another id of the topic, an end of a partition below what
-//! was acknowledged or seen before, an acknowledged offset that does not rise. Streams that began in the old one are broken,
-//! which their senders learn at their next record, the acknowledged records are counted as vanished, and the breaker opens
-//! until the new topic was looked at and held against what capture needs, as the first one was. Reading an end twice
-//! before believing it costs a second and keeps a changing leader from raising a false alarm.
+//! four things begins a new *life* of the log: another id of the topic, an end of a partition below what was acknowledged
+//! or seen before, an acknowledged offset that does not rise, brokers that say for [`MISSING_MAX`] that there is no topic.
+//! Streams that began in the old one are broken, which their senders learn at their next record, the acknowledged records
+//! are counted as vanished, and the breaker opens until the new topic was looked at and held against what capture needs,
+//! as the first one was. Reading an end twice before believing it costs a second and keeps a changing leader from raising a
+//! false alarm.
 //!
 //! The watch also closes the breaker: it asks the brokers, so that no client's request has to find out by waiting. And
 //! where neither questions nor records are answered it opens it, which is sooner than the first record runs out of time.
@@ -69,6 +70,16 @@ const POLL_RETIRED: Duration = Duration::from_millis(10);
 /// How often a log that fails is looked at.
 const WATCH_WHILE_OPEN: Duration = Duration::from_millis(250);
 
+/// The same when whoever ends waits for what is found.
+const WATCH_HURRIED: Duration = Duration::from_millis(100);
+
+/// How long brokers say that there is no topic until what it acknowledged counts as gone: one that has just started may not
+/// know of it yet.
+const MISSING_MAX: Duration = Duration::from_secs(3);
+
+/// The same when whoever ends waits for it.
+const MISSING_HURRIED_MAX: Duration = Duration::from_millis(300);
+
 /// How long the check of the topic may wait for brokers that did not answer at the start, each time.
 const CHECK_LATE: Duration = Duration::from_millis(500);
 
@@ -101,8 +112,19 @@ struct Shared {
     /// What the topic was when it was last held against what capture needs; `None` until then.
     topic: Mutex<Option<Topic>>,
     ended: AtomicBool,
-    end: Mutex<bool>,
-    ending: Condvar,
+    pace: Mutex<Pace>,
+    paced: Condvar,
+}
+
+/// How the watch goes about its looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    /// One now and then.
+    Usual,
+    /// Somebody who ends waits for them.
+    Hurried,
+    /// No more.
+    Ended,
 }
 
 impl Kafka {
@@ -187,6 +209,10 @@ impl Sink for Kafka {
         Some(self.shared.log.sound_until())
     }
 
+    fn hurry(&self) {
+        self.shared.set_pace(Pace::Hurried);
+    }
+
     fn vanished(&self) -> u64 {
         self.shared.log.vanished().0
     }
@@ -201,8 +227,7 @@ impl Sink for Kafka {
 
     fn end(&self, deadline: Instant) {
         self.shared.ended.store(true, Ordering::Relaxed);
-        *self.shared.end() = true;
-        self.shared.ending.notify_all();
+        self.shared.set_pace(Pace::Ended);
         for thread in std::mem::take(&mut *self.threads.lock().expect("nobody panics while holding it")) {
             drop(thread.join());
         }
@@ -249,8 +274,8 @@ impl Shared {
             retired: Mutex::default(),
             topic: Mutex::new(None),
             ended: AtomicBool::new(false),
-            end: Mutex::new(false),
-            ending: Condvar::new(),
+            pace: Mutex::new(Pace::Usual),
+            paced: Condvar::new(),
         }
     }
 
@@ -262,8 +287,36 @@ impl Shared {
         self.retired.lock().expect("nobody panics while holding it")
     }
 
-    fn end(&self) -> MutexGuard<'_, bool> {
-        self.end.lock().expect("nobody panics while holding it")
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().expect("nobody panics while holding it")
+    }
+
+    fn set_pace(&self, pace: Pace) {
+        let mut now = self.pace();
+        if *now != Pace::Ended {
+            *now = pace;
+        }
+        drop(now);
+        self.paced.notify_all();
+    }
+
+    /// Waits until the next look is due; `false` if there is none.
+    fn await_look(&self) -> bool {
+        let begun = clock::now();
+        let mut pace = self.pace();
+        loop {
+            let pause = match (*pace, self.breaker.position()) {
+                (Pace::Ended, _) => return false,
+                (Pace::Hurried, _) => WATCH_HURRIED,
+                (Pace::Usual, Position::Closed) => self.options.watch,
+                (Pace::Usual, Position::Open | Position::HalfOpen) => WATCH_WHILE_OPEN,
+            };
+            let left = pause.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                return true;
+            }
+            pace = self.paced.wait_timeout(pace, left).expect("nobody panics while holding it").0;
+        }
     }
 
     fn keeps(&self) -> MutexGuard<'_, Option<Keeps>> {
@@ -381,24 +434,7 @@ impl Shared {
 
     fn watch(self: &Arc<Self>) {
         let mut watch = Watch::default();
-        loop {
-            let pause = match self.breaker.position() {
-                Position::Closed => self.options.watch,
-                Position::Open | Position::HalfOpen => WATCH_WHILE_OPEN,
-            };
-            let until = clock::now() + pause;
-            let mut end = self.end();
-            while !*end {
-                let left = until.saturating_duration_since(clock::now());
-                if left.is_zero() {
-                    break;
-                }
-                end = self.ending.wait_timeout(end, left).expect("nobody panics while holding it").0;
-            }
-            if *end {
-                return;
-            }
-            drop(end);
+        while self.await_look() {
             let Some(producer) = self.producer() else { return };
             if let Some((code, why)) = producer.client().fatal_error() {
                 self.replace(&format!("{code}: {why}"));
@@ -432,12 +468,13 @@ impl Shared {
         let expected = self.log.expected();
         let seen = match topic::find(&self.options, producer) {
             Ok(Found::Topic(topic)) => {
+                watch.missing_since = None;
                 self.lanes.split(topic.partitions);
                 topic::ends(&self.options, producer, topic.partitions)
             }
             Ok(Found::Missing) => {
                 watch.silent = 0;
-                return self.fail(&format!("there is no topic `{}`", self.options.topic));
+                return self.missing(*watch.missing_since.get_or_insert(looked));
             }
             Ok(Found::Later(why)) => Err(why),
             Err(error) => {
@@ -448,6 +485,7 @@ impl Shared {
         let ends = match seen {
             Ok(ends) => ends,
             Err(why) => {
+                watch.missing_since = None;
                 watch.silent = if self.log.acknowledged() == acknowledged { watch.silent + 1 } else { 0 };
                 if watch.silent >= SILENT_LOOKS_MAX {
                     if let Some((code, reason)) = self.log.take_complaint() {
@@ -483,6 +521,16 @@ impl Shared {
         }
     }
 
+    /// There has been no topic since then.
+    fn missing(&self, since: Instant) {
+        let why = format!("there is no topic `{}`", self.options.topic);
+        let max = if *self.pace() == Pace::Hurried { MISSING_HURRIED_MAX } else { MISSING_MAX };
+        if since.elapsed() >= max {
+            self.log.deleted(&why);
+        }
+        self.fail(&why);
+    }
+
     /// Whether the topic of this life of the log was held against what capture needs: the first one, where no broker answered at the
     /// start, and each that was made anew, by whomever and however.
     fn is_fit(&self, producer: &Producer, watch: &mut Watch, life: u64) -> bool {
@@ -495,7 +543,7 @@ impl Shared {
         let options = Options { create, ..self.options.clone() };
         match self.check(&options, producer, CHECK_LATE) {
             Ok(partitions) => {
-                (watch.checked, watch.said) = (life, None);
+                (watch.checked, watch.said, watch.missing_since) = (life, None, None);
                 let (topic, now) = (&self.options.topic, self.topic().clone());
                 match before {
                     None => tracing::info!(topic, partitions, "the capture topic is there"),
@@ -538,6 +586,8 @@ struct Watch {
     complaint: Option<String>,
     /// Whether the last look found less than was expected.
     short: bool,
+    /// Since when brokers say that there is no topic.
+    missing_since: Option<Instant>,
     /// In which life of the log the topic was last held against what capture needs.
     checked: u64,
     /// What kind of problem was said that a late check of the topic found.

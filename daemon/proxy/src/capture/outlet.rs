@@ -338,6 +338,11 @@ impl Outlet {
         self.shared.sink.sound_until()
     }
 
+    /// Has what [`Self::sound_until`] says told sooner: whoever asks ends.
+    pub(super) fn hurry(&self) {
+        self.shared.sink.hurry();
+    }
+
     /// How many records vanished with earlier lives of the log, said once for each beginning of a new one.
     pub(super) fn vanished(&self) -> Option<u64> {
         let life = self.life();

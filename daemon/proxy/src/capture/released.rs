@@ -90,6 +90,11 @@ impl Released {
         }
     }
 
+    /// How many writes are kept, of which nobody knows yet whether the log still has them.
+    pub(crate) fn kept(&self) -> usize {
+        self.writes.len()
+    }
+
     fn forget(&mut self) {
         if let Some((_, _, write)) = self.writes.pop_front() {
             self.bytes -= write.kept_bytes();

@@ -203,6 +203,9 @@ pub trait Sink: Send + Sync {
         None
     }
 
+    /// Whoever ends waits for a later [`Self::sound_until`], or for another [`Self::life`].
+    fn hurry(&self) {}
+
     /// How many records it acknowledged and has not any more.
     fn vanished(&self) -> u64 {
         0

@@ -149,6 +149,15 @@ impl Desk {
         self.outlet.borrow().is_idle()
     }
 
+    /// How many writes went out on the word of a log that was not looked at since. Has it looked at soon.
+    pub(crate) fn in_doubt(&self) -> usize {
+        let kept = self.released.borrow().kept();
+        if kept > 0 {
+            self.outlet.borrow().hurry();
+        }
+        kept
+    }
+
     /// Whether the log is known to fail, so that it would refuse a record.
     pub(crate) fn is_open(&self) -> bool {
         self.outlet.borrow().is_open(clock::now())

@@ -28,16 +28,44 @@ fn a_topic_made_anew_is_a_capture_failure() {
     let ((), seen) = timed(|| client.until("the deletion is seen", |client| client.capture.figures().opened_times > 0));
     println!("deleted: seen after {seen:?}, {:?}", client.capture.figures().opened_why);
     assert_eq!(client.one("refused"), Err(Refused::BreakerOpen));
-    assert_eq!(client.capture.figures().life, 0, "our producer has not made it anew");
+    let why = client.capture.figures().opened_why.unwrap_or_default();
+    assert!(why.contains("there is no topic `anew`"), "our producer has not made it anew: {why}");
     // Somebody else does, who asks for the topic with Kafka's own defaults.
     drop(Client::start(options(&broker.plaintext(), "anew", 1)).unwrap());
-    let ((), anew) = timed(|| client.until("the new topic is seen", |client| client.capture.figures().life > 0));
+    let ((), anew) = timed(|| client.until_safe("fresh"));
     let (vanished, why) = (client.kafka.vanished(), client.kafka.replaced_why());
     println!("made anew: seen after {anew:?}, {vanished} acknowledged records vanished, {why:?}");
     assert!((500..=501).contains(&vanished), "{vanished}");
     assert!(anew < Duration::from_secs(5), "{anew:?}");
-    client.until_safe("fresh");
     assert_eq!(client.one("another"), Ok(Verdict::Safe));
+    assert_eq!(client.capture.figures().life, 1, "one loss, whatever showed it");
+}
+
+/// Proves that a topic which nobody makes anew is known to be gone within seconds, and at once where somebody who ends waits for
+/// that; and that the one which comes in its place later is no second loss.
+#[test]
+fn a_topic_that_does_not_come_back_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let broker = broker(folder.path(), &["auto.create.topics.enable=false"]);
+    let brokers = broker.plaintext();
+    for hurried in [false, true] {
+        let mut client = Client::start(options(&brokers, "gone", 1)).unwrap();
+        assert_eq!(client.one("before"), Ok(Verdict::Safe));
+        delete(&brokers, "gone");
+        if hurried {
+            client.kafka.hurry();
+        }
+        let ((), seen) = timed(|| client.until("it is gone", |client| client.capture.figures().life > 0));
+        println!("hurried: {hurried}: gone after {seen:?}");
+        assert_eq!(
+            (client.kafka.vanished(), client.kafka.replaced_why()),
+            (1, Some("there is no topic `gone`".into()))
+        );
+        assert_eq!(client.one("refused"), Err(Refused::BreakerOpen));
+        make(&brokers, "gone", 1, &[]);
+        client.until_safe("fresh");
+        assert_eq!((client.capture.figures().life, client.kafka.vanished()), (1, 1));
+    }
 }
 
 /// Proves the same between two looks: the first acknowledged offset that does not rise is enough, before the watch has seen

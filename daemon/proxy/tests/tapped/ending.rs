@@ -107,3 +107,31 @@ fn what_the_log_lost_at_the_end_is_listed() {
     let listed = rig.behind.listed(2);
     assert!(listed.iter().any(|line| line.loss.target == "/gone" && line.loss.forwarded), "{listed:?}");
 }
+
+/// Proves that a proxy which ends has the log looked at, and waits for what that shows of the writes which went out last: they
+/// are there, or they are listed.
+#[test]
+fn the_last_writes_are_looked_for_before_the_end() {
+    for is_there in [true, false] {
+        let source = Source::ok();
+        let rig = Rig::new(source.address);
+        rig.log.looked_at();
+        let mut client = rig.client();
+        assert_eq!(client.ask(post("/last", "x")).status(), 200);
+        drop(client);
+        rig.log.wait_closed(1);
+        let draining = draining(&rig.handle, PATIENCE);
+        rig.log.wait_hurried();
+        a_while();
+        assert!(!draining.is_finished(), "nobody knows yet");
+        if is_there {
+            rig.log.is_sound();
+        } else {
+            rig.log.begin_anew();
+        }
+        assert_eq!(draining.join().unwrap(), Ended::Drained);
+        let listed = rig.behind.listed(if is_there { 0 } else { 2 });
+        let last = listed.iter().filter(|line| line.loss.target == "/last" && line.loss.forwarded).count();
+        assert_eq!((listed.len(), last), if is_there { (0, 0) } else { (2, 1) }, "{listed:?}");
+    }
+}

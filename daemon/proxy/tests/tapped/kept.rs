@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, HashMap},
     sync::{
         Arc, Condvar, Mutex, MutexGuard,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, ThreadId},
     time::{Duration, Instant},
@@ -43,6 +43,8 @@ pub(crate) struct Kept {
     life: AtomicU64,
     /// Up to when it says that everything was there later; a log that says nothing of it keeps its word.
     sound_until: Mutex<Option<Instant>>,
+    /// Whether somebody who ends waits for a look.
+    hurried: AtomicBool,
     /// Whether it forgets names that say much, and does not check them: for tests that send what is not worth keeping.
     forgets: bool,
 }
@@ -138,6 +140,11 @@ impl Sink for Kept {
         *self.sound_until.lock().unwrap()
     }
 
+    fn hurry(&self) {
+        self.hurried.store(true, Ordering::SeqCst);
+        self.changed.notify_all();
+    }
+
     fn vanished(&self) -> u64 {
         self.inner().given.len() as u64
     }
@@ -216,12 +223,21 @@ impl Kept {
         self.life.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Says that everything is there that it has acknowledged by now, and that it may turn out to lose what comes. Comes back
-    /// when every thread that records has heard of it, and has done with what it heard.
-    pub(crate) fn looked_at(&self) {
+    /// Says that everything is there that it has acknowledged by now, and that it may turn out to lose what comes.
+    pub(crate) fn is_sound(&self) {
         *self.sound_until.lock().unwrap() = Some(clock::now());
+    }
+
+    /// The same, and comes back when every thread that records has heard of it, and has done with what it heard.
+    pub(crate) fn looked_at(&self) {
+        self.is_sound();
         let before = self.look(|log| log.asked.clone());
         self.wait("its threads", |log| before.iter().all(|(thread, count)| log.asked[thread] >= count + 2));
+    }
+
+    /// Waits until somebody who ends waits for a look.
+    pub(crate) fn wait_hurried(&self) {
+        self.wait("whoever ends", |_| self.hurried.load(Ordering::SeqCst));
     }
 
     /// Looks at what it was given.

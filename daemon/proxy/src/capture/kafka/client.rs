@@ -41,6 +41,9 @@ const NO_ID: &str = "AAAAAAAAAAAAAAAAAAAAAA";
 /// Looks that find a topic sound after which its id counts as told: brokers hear of a change at different times.
 const SAME_LOOKS: u32 = 2;
 
+/// What happened to a topic of which another is seen.
+const ANEW: &str = "deleted and made anew";
+
 /// What is known of the topic from acknowledgements and looks, and in which life of it.
 #[derive(Debug)]
 pub(super) struct Log {
@@ -125,10 +128,8 @@ impl Log {
         if offset >= 0 && sent == self.life() {
             let end = ends.acknowledged.get(&partition).copied().unwrap_or(0);
             if offset < end {
-                self.begin_anew(
-                    &mut ends,
-                    &format!("partition {partition} acknowledged offset {offset} after offset {}", end - 1),
-                );
+                let why = format!("partition {partition} acknowledged offset {offset} after offset {}", end - 1);
+                self.begin_anew(&mut ends, ANEW, &why);
             }
             ends.acknowledged.insert(partition, offset + 1);
         }
@@ -185,7 +186,7 @@ impl Log {
             (None, Some((before, _))) => ends.left.push(before),
             (Some(known), _) if known != id => {
                 ends.left.push(known.clone());
-                self.begin_anew(&mut ends, &format!("its id is {id}, and was {known}"));
+                self.begin_anew(&mut ends, ANEW, &format!("its id is {id}, and was {known}"));
             }
             (_, None) | (Some(_), Some(_)) => {}
         }
@@ -194,18 +195,23 @@ impl Log {
 
     /// The topic lost what it had acknowledged.
     pub(super) fn replaced(&self, why: &str) {
-        self.begin_anew(&mut self.ends(), why);
+        self.begin_anew(&mut self.ends(), ANEW, why);
     }
 
-    fn begin_anew(&self, ends: &mut Ends, why: &str) {
+    /// The topic is not there any more, with what it had acknowledged.
+    pub(super) fn deleted(&self, why: &str) {
+        self.begin_anew(&mut self.ends(), "deleted", why);
+    }
+
+    fn begin_anew(&self, ends: &mut Ends, what: &str, why: &str) {
         let vanished = ends.records;
         // Its id is not known any more, unless that is what showed it.
         let before = ends.id.take().map(|id| (id, 0)).or_else(|| ends.before.take());
         let (left, vanished_before) = (std::mem::take(&mut ends.left), ends.vanished);
         *ends = Ends { left, before, ..Ends::new(ends.sound_until, vanished_before + vanished, Some(why.to_owned())) };
         self.life.fetch_add(1, Ordering::AcqRel);
-        tracing::error!(vanished, why, "the capture topic was deleted and made anew: what it had acknowledged is gone");
-        self.breaker.open(clock::now(), &format!("the topic was deleted and made anew: {why}").into());
+        tracing::error!(vanished, why, "the capture topic was {what}: what it had acknowledged is gone");
+        self.breaker.open(clock::now(), &format!("the topic was {what}: {why}").into());
     }
 }
 
