@@ -211,6 +211,21 @@ fn what_a_workflow_may_say_otherwise_is_valid_too() {
     assert_eq!((&topic["partitions"], &topic["config"]["retention.ms"]), (&4.into(), &86_400_000.into()));
 }
 
+/// Proves that a file with the authority of clients' certificates that nothing puts into the pods is refused with what to do, and
+/// taken where the image has it.
+#[test]
+fn an_authority_that_pods_would_not_find_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("workflow.yaml").display().to_string();
+    fs::write(&file, OTHERWISE.replace("/etc/proxy-tls/ca.crt", "/opt/clients.pem")).unwrap();
+    let wrong = verb(&["kubernetes", "render", "--from-workflow", &file], &[]).expect(1);
+    assert!(wrong.out.is_empty(), "{wrong:?}");
+    let why = "nothing puts `/opt/clients.pem`, which is `trustedClientCaFile` of the proxy `shown`, into its pods: write the \
+               certificate itself as `trustedClientCaPem`, or `/etc/proxy-tls/ca.crt` where the Secret of its TLS has that";
+    assert!(wrong.err.contains(why), "{wrong:?}");
+    rendered(folder.path(), &["--from-workflow", &file, "--image-has", "/opt/clients.pem"]);
+}
+
 /// Proves that pods with `--state volume` are those of a Deployment but for the volume, which is one for each pod and outlives it,
 /// and that they are valid.
 #[test]

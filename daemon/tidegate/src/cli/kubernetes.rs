@@ -46,8 +46,8 @@ struct Render {
     /// a volume of its own (a `StatefulSet`).
     #[arg(long, value_name = "WHERE", default_value = "pod")]
     state: State,
-    /// A program or file that the image has beside `tidegate`, by the path that the policy names it by; repeatable.
-    #[arg(long, value_name = "PATH", requires = "policy")]
+    /// A program or file that the image has beside `tidegate`, by the path that policy or workflow file name it by; repeatable.
+    #[arg(long, value_name = "PATH")]
     image_has: Vec<String>,
 }
 

@@ -46,7 +46,7 @@ pub struct Options {
     pub workflow: String,
     /// Where pods keep the list of what they could not capture.
     pub state: State,
-    /// What the image has beside `tidegate`: programs and files that the policy may name, by their paths.
+    /// What the image has beside `tidegate`: programs and files that policy and workflow may name, by their paths.
     pub image_has: Vec<String>,
     /// The policy of a cutover by the proxy; `None` for a proxy that has its source alone.
     pub cutover: Option<CutoverFiles>,
@@ -82,6 +82,19 @@ pub enum NoManifests {
     TooLong {
         /// How long it is.
         bytes: usize,
+    },
+    /// Nobody puts the file with the authority of clients' certificates into the pods.
+    #[error(
+        "nothing puts `{path}`, which is `trustedClientCaFile` of the proxy `{proxy}`, into its pods: write the certificate \
+         itself as `trustedClientCaPem`, or `{}/ca.crt` where the Secret of its TLS has that, or build an image that has \
+         the file and say `--image-has {path}`",
+        pods::TLS_DIRECTORY
+    )]
+    NoAuthority {
+        /// Whose it is.
+        proxy: String,
+        /// Where it was said to be.
+        path: String,
     },
     /// The policy asks for what the pods cannot do; each with its place in the policy's files.
     #[error("{}", told(.0))]
@@ -144,6 +157,11 @@ fn nobody() -> Value {
 impl<'a> Render<'a> {
     fn of(proxy: &'a Proxy, options: &'a Options) -> Result<Self, NoManifests> {
         let mut render = Self { proxy, options, kept: BTreeMap::new() };
+        if let Some(Authority::File(path)) = proxy.client_auth.as_ref().map(|auth| &auth.authority)
+            && !render.has_authority(path)
+        {
+            return Err(NoManifests::NoAuthority { proxy: proxy.name.clone(), path: path.clone() });
+        }
         if let Some(cutover) = &options.cutover {
             render.kept = render.check(cutover).map_err(NoManifests::Unfit)?;
         }

@@ -1,6 +1,7 @@
 //! The pods of a proxy: what they are started with, what they have and how they are asked whether they are well.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -12,7 +13,7 @@ use crate::workflow::{Auth, Authority};
 const WORKFLOW_FILE: &str = "/etc/tidegate/workflow.yaml";
 
 /// Where a pod finds its certificate, as the workflow has it.
-const TLS_DIRECTORY: &str = "/etc/proxy-tls";
+pub(super) const TLS_DIRECTORY: &str = "/etc/proxy-tls";
 
 /// Where a pod finds the authority of its brokers' certificates, as the workflow has it.
 const KAFKA_CA_DIRECTORY: &str = "/config/kafka-ca";
@@ -101,6 +102,12 @@ impl Render<'_> {
             Auth::Scram { secret, ca_secret, .. } => Some((secret, ca_secret)),
             Auth::None | Auth::Iam => None,
         }
+    }
+
+    /// Whether a proxy's pod finds the authority of clients' certificates there.
+    pub(super) fn has_authority(&self, path: &str) -> bool {
+        let in_secret = self.tls_secret().is_some() && Path::new(path).parent() == Some(Path::new(TLS_DIRECTORY));
+        in_secret || self.image_has(path)
     }
 
     /// What the proxy is started with; everything else is in the workflow file.

@@ -194,7 +194,7 @@ impl Render<'_> {
     }
 
     /// Whether whoever renders says that the image has it.
-    fn image_has(&self, path: &str) -> bool {
+    pub(super) fn image_has(&self, path: &str) -> bool {
         self.options.image_has.iter().any(|has| has == path)
     }
 
