@@ -139,6 +139,9 @@ fn clusters_are_shown_checked_and_compared() {
             "{answers}"
         );
     }
+    let odd =
+        verb(&["clusters", "compare", "--source", "http://operator:guess@h", "--target", "ftp://h"], &[]).expect(2);
+    assert!(odd.err.contains("a password does not belong into a URL") && !odd.err.contains("guess"), "{odd:?}");
     let anonymous = verb(&[&["clusters", "connection-check"][..], &plain[..]].concat(), &[]).expect(1);
     assert!(anonymous.out.contains("NO: ") && anonymous.out.contains("400"), "no certificate: {}", anonymous.out);
     let wrong = [("SEARCH_LOGIN", "operator:guess")];

@@ -144,8 +144,8 @@ pub fn check(policy: &CapturePolicy, losses: &Losses, lists: &[LossList]) -> Che
     );
     if !wrong.is_empty() {
         let fix = if lists.iter().any(|list| list.unlisted > 0) {
-            "no replay brings them, nobody can tell what they were, and no number accepts them: begin capture anew, with a topic \
-             and a state directory of its own, then take a new snapshot and backfill"
+            "no replay brings them, nobody can tell what they were, and no number accepts them while that process runs: begin capture \
+             anew, with a topic and a state directory of its own, then take a new snapshot and backfill"
                 .to_owned()
         } else {
             let gone = if losses.gone(lists).next().is_some() || losses.others > 0 {

@@ -89,6 +89,24 @@ pub fn shown(url: &str) -> String {
     parts.unwrap_or_else(|| "a URL that is none".to_owned())
 }
 
+/// Whether a URL can be asked that somebody wrote on a command line.
+///
+/// # Errors
+/// What to write instead, without the URL: another scheme than HTTP's, no host, or a password, which others on the machine
+/// would see.
+pub fn check_url(url: &str) -> Result<(), &'static str> {
+    let usage = "write `http://HOST:PORT` or `https://HOST:PORT`";
+    let uri: http::Uri = url.parse().map_err(|_| usage)?;
+    let authority = uri.authority().filter(|authority| !authority.host().is_empty()).ok_or(usage)?;
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err(usage);
+    }
+    if authority.as_str().contains('@') {
+        return Err("a password does not belong into a URL, which others can see: name where it is by a flag");
+    }
+    Ok(())
+}
+
 impl Outbound {
     /// Trusts the authorities of the Mozilla programme, which are compiled in.
     ///
@@ -320,6 +338,22 @@ fn sign(secret: &Secret, id: &str, seconds: i64, body: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Proves which URLs can be asked, and that for the others it is said what to write.
+    #[test]
+    fn urls_of_http_can_be_asked() {
+        for good in ["http://a", "https://a:9200/base?x=1", "http://[::1]:9200/"] {
+            assert_eq!(check_url(good), Ok(()), "{good}");
+        }
+        for (wrong, why) in [
+            ("ftp://a", "write `http://HOST:PORT`"),
+            ("a:9200", "write `http://HOST:PORT`"),
+            ("http://", "write `http://HOST:PORT`"),
+            ("http://u:p@a", "a password does not belong"),
+        ] {
+            assert!(check_url(wrong).is_err_and(|error| error.starts_with(why)), "{wrong}: {:?}", check_url(wrong));
+        }
+    }
 
     /// Proves that what makes a webhook's URL a secret is in no message.
     #[test]

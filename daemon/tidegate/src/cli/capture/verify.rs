@@ -20,12 +20,12 @@ use serde::Serialize;
 
 use crate::{
     cli::{
-        Context, Exit,
+        Context, Exit, Wrong,
         kafka::{Reading, Strangers},
     },
     clock,
     kafka::probes::{Asker, Probes},
-    outbound::Outbound,
+    outbound::{Outbound, check_url},
     proxies::{Known, Name, Place, Proxies, each},
     secret::{self, Secret},
     trust,
@@ -120,6 +120,7 @@ struct Verified {
 
 impl Verify {
     pub(super) fn run(self: Box<Self>, context: &Context) -> anyhow::Result<Exit> {
+        check_url(&self.url).map_err(|why| Wrong::because(format!("--url: {why}")))?;
         let options = self.reading.options()?;
         // Before anything is sent, so that all of it lies behind.
         let from = read::ranges(&options)?.into_iter().map(|(partition, range)| (partition, range.end)).collect();

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use anyhow::{Context as _, bail};
 use cutover::policy::SidePolicy;
 
+use crate::cli::Wrong;
 use crate::clusters::{Cluster, basic};
-use crate::outbound::Outbound;
+use crate::outbound::{Outbound, check_url};
 use crate::secret::Secret;
 use crate::{policy_files, secret, trust};
 
@@ -118,13 +119,7 @@ impl Way {
     fn cluster(self, policy: Option<&SidePolicy>) -> anyhow::Result<Option<Cluster>> {
         let endpoint = policy.and_then(|side| side.endpoints.first()).map(ToString::to_string);
         let Some(url) = self.url.or(endpoint) else { return Ok(None) };
-        let uri: http::Uri = url.parse().with_context(|| format!("`{url}` is no URL"))?;
-        if !matches!(uri.scheme_str(), Some("http" | "https")) {
-            bail!("`{url}` is no URL of HTTP; write `http://HOST:PORT` or `https://HOST:PORT`");
-        }
-        if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) {
-            bail!("a password does not belong into a URL, which others can see; name it by `--…-basic env:NAME`");
-        }
+        check_url(&url).map_err(Wrong::because)?;
         let of_policy = policy.and_then(|side| side.authorization.as_deref());
         let authorization: Option<Secret> = match (&self.basic, self.authorization.as_deref().or(of_policy)) {
             (Some(reference), _) => Some(basic(&secret::read(reference)?)),
