@@ -18,9 +18,11 @@ pub(super) const TLS_DIRECTORY: &str = "/etc/proxy-tls";
 /// Where a pod finds the authority of its brokers' certificates, as the workflow has it.
 const KAFKA_CA_DIRECTORY: &str = "/config/kafka-ca";
 
-/// How long a pod takes to end: the balancer forgets it first, then requests under way end.
+/// How long a pod takes to end: the balancer forgets it first, then requests under way end, then the log of capture answers for
+/// all that it has.
 const FORGOTTEN_SECONDS: u32 = 10;
 const DRAIN_SECONDS: u32 = 30;
+const LOG_SECONDS: u32 = 10;
 
 /// What a pod keeps: the list of its losses and what it counted of them.
 const STATE_VOLUME: &str = "state";
@@ -83,7 +85,7 @@ impl Render<'_> {
         json!({
             "automountServiceAccountToken": false,
             "enableServiceLinks": false,
-            "terminationGracePeriodSeconds": FORGOTTEN_SECONDS + DRAIN_SECONDS + 5,
+            "terminationGracePeriodSeconds": FORGOTTEN_SECONDS + DRAIN_SECONDS + LOG_SECONDS,
             "securityContext": nobody(),
             // Soft: on a small cluster two pods on a node are better than one pod.
             "topologySpreadConstraints": [{
