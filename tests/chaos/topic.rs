@@ -22,17 +22,28 @@ fn config(brokers: &str) -> ClientConfig {
     config
 }
 
-/// Deletes a topic.
-pub(super) fn delete(brokers: &str, topic: &str) {
-    let admin: AdminClient<DefaultClientContext> = config(brokers).create().expect("a client");
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
-    let deleted = runtime.block_on(admin.delete_topics(&[topic], &AdminOptions::new()));
-    deleted.expect("the broker answers")[0].as_ref().expect("it is deleted");
+/// Deletes topics without a delay: the brokers are known already.
+pub(super) struct Deletion {
+    admin: AdminClient<DefaultClientContext>,
+}
+
+impl Deletion {
+    pub(super) fn prepare(brokers: &str) -> Self {
+        let admin: AdminClient<DefaultClientContext> = config(brokers).create().expect("a client");
+        admin.inner().fetch_metadata(None, PATIENCE).expect("the broker answers");
+        Self { admin }
+    }
+
+    pub(super) fn of(&self, topic: &str) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+        let deleted = runtime.block_on(self.admin.delete_topics(&[topic], &AdminOptions::new()));
+        deleted.expect("the broker answers")[0].as_ref().expect("it is deleted");
+    }
 }
 
 /// Deletes a topic and, as a producer with Kafka's own defaults does, asks for it until the broker has made it anew.
 pub(super) fn replace(brokers: &str, topic: &str) {
-    delete(brokers, topic);
+    Deletion::prepare(brokers).of(topic);
     let other: BaseProducer = config(brokers).create().expect("a client");
     let start = clock::now();
     loop {

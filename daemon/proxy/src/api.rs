@@ -89,7 +89,7 @@ pub struct CaptureStatus {
     pub not_given: u64,
     /// Bytes that wait for the log now.
     pub under_way_bytes: u64,
-    /// Anything but 0 means that the log lost what it had acknowledged: its topic was deleted and made anew.
+    /// Anything but 0 means that the log lost what it had acknowledged: its topic was deleted, or deleted and made anew.
     pub life: u64,
     /// Requests in the list of losses since capture began, those of earlier processes and of the other side included.
     pub losses: u64,

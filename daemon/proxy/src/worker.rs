@@ -45,6 +45,9 @@ const TICK: Duration = Duration::from_millis(100);
 const CAPTURE_FLUSH_MAX: Duration = Duration::from_secs(5);
 const CAPTURE_FLUSH_LOOK: Duration = Duration::from_millis(5);
 
+/// How long it waits for the list of losses.
+const LOSSES_MAX: Duration = Duration::from_secs(2);
+
 /// How long a thread does not accept after the system had no more descriptors or memory for it.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -329,33 +332,36 @@ pub(crate) fn run(state: Arc<State>, number: usize, listener: StdListener) -> st
     })
 }
 
-/// Waits until the log has answered for everything that was captured, and then until it was looked at and had it, for as long
-/// as both may take.
+/// Waits until the log has answered for everything that was captured, until it was looked at and had what went out on its word,
+/// and until what it had not is on its list, for as long as that may take.
 async fn settle(worker: &Worker) {
     let deadline = clock::now() + CAPTURE_FLUSH_MAX;
     let desks = || worker.desks.iter().flatten();
-    while !desks().all(|desk| desk.is_idle()) {
+    loop {
+        // What the log is found to have lost is listed now or never.
+        desks().for_each(|desk| desk.tick());
+        let (is_idle, writes) = (desks().all(|desk| desk.is_idle()), desks().map(|desk| desk.doubt()).sum::<usize>());
+        if is_idle && writes == 0 {
+            break;
+        }
         if clock::now() >= deadline {
-            tracing::error!(within = ?CAPTURE_FLUSH_MAX, "the capture log did not take everything before the end");
+            let within = CAPTURE_FLUSH_MAX;
+            if !is_idle {
+                tracing::error!(?within, "the capture log did not take everything before the end");
+            }
+            if writes > 0 {
+                tracing::warn!(
+                    writes,
+                    ?within,
+                    "the capture log acknowledged writes and was not seen to have them since"
+                );
+            }
             break;
         }
         tokio::time::sleep(CAPTURE_FLUSH_LOOK).await;
     }
-    loop {
-        // What the log is found to have lost is listed now or never.
-        desks().for_each(|desk| desk.tick());
-        let writes: usize = desks().map(|desk| desk.in_doubt()).sum();
-        if writes == 0 {
-            break;
-        }
-        if clock::now() >= deadline {
-            tracing::warn!(
-                writes,
-                "the capture log acknowledged writes, and could not be asked whether it has them still"
-            );
-            break;
-        }
-        tokio::time::sleep(CAPTURE_FLUSH_LOOK).await;
+    if !desks().all(|desk| desk.captured.losses.wait_written(clock::now() + LOSSES_MAX)) {
+        tracing::error!(within = ?LOSSES_MAX, "losses at the end are not on their list");
     }
 }
 

@@ -113,21 +113,25 @@ impl Lane {
     /// Ends clients, deletes the topic and ends the proxy at once: each client's last write is on the list, and so are all that
     /// came between one that is listed and that.
     fn end_without_topic(mut self, brokers: &str) {
+        let deletion = topic::Deletion::prepare(brokers);
         self.stop.store(true, Ordering::Relaxed);
         let told: Vec<Told> = self.clients.drain(..).map(|client| client.join().expect("no client panics")).collect();
-        topic::delete(brokers, &self.topic);
+        deletion.of(&self.topic);
         let begun = clock::now();
         self.proxy.signal("TERM");
         assert!(self.proxy.wait(START_MAX).success(), "{}", self.proxy.log());
         let ended = begun.elapsed();
         assert_quiet(&self.proxy, &EXPECTED);
+        assert!(!self.proxy.log().contains("was not seen to have them since"), "{}", self.proxy.log());
         let listed = listed(&self.folder.join("losses.jsonl"));
         println!("{}: ended within {ended:?}, {} listed", self.topic, listed.forwarded.len());
         for told in told {
             let mut last: Vec<_> = told.iter().collect();
             last.sort_by_key(|(_, at)| **at);
             let is_listed = |(id, _): &(&String, &Instant)| listed.forwarded.contains(*id);
-            let first = last.iter().position(is_listed).expect("some are");
+            let first = last.iter().position(is_listed);
+            let first = first
+                .unwrap_or_else(|| panic!("{}: none of {}: {listed:?}\n{}", self.topic, last.len(), self.proxy.log()));
             assert!(last[first..].iter().all(is_listed), "{}: {last:?} {listed:?}", self.topic);
         }
         assert!(listed.records > 0 && listed.phantoms.is_empty(), "{}: {listed:?}", self.topic);

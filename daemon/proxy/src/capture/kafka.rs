@@ -78,7 +78,7 @@ const WATCH_HURRIED: Duration = Duration::from_millis(100);
 const MISSING_MAX: Duration = Duration::from_secs(3);
 
 /// The same when whoever ends waits for it.
-const MISSING_HURRIED_MAX: Duration = Duration::from_millis(300);
+const MISSING_HURRIED_MAX: Duration = Duration::from_secs(1);
 
 /// How long the check of the topic may wait for brokers that did not answer at the start, each time.
 const CHECK_LATE: Duration = Duration::from_millis(500);
@@ -179,7 +179,7 @@ impl Kafka {
         self.shared.topic().clone()
     }
 
-    /// How it was seen that the topic was deleted and made anew, the last time.
+    /// How it was seen that the topic was deleted, or made anew, the last time.
     pub fn replaced_why(&self) -> Option<String> {
         self.shared.log.vanished().1
     }
@@ -323,12 +323,12 @@ impl Shared {
         self.keeps.lock().expect("nobody panics while holding it")
     }
 
-    /// Asks again how long the topic keeps records, now and then: somebody may have changed that. Not while the log fails,
-    /// since whoever waits here does not look whether it is back.
+    /// Asks again how long the topic keeps records, now and then: somebody may have changed that. Not while the log fails or
+    /// somebody waits for a look, since whoever waits here does not look.
     fn ask_keeps(&self, watch: &mut Watch) {
         let now = clock::now();
         let due = watch.keeps_asked.is_none_or(|asked| now.saturating_duration_since(asked) >= KEEPS_EVERY);
-        if due && self.breaker.position() == Position::Closed {
+        if due && self.breaker.position() == Position::Closed && *self.pace() == Pace::Usual {
             watch.keeps_asked = Some(now);
             if let Some(settings) = topic::settings(&self.options) {
                 *self.keeps() = Some(settings.keeps());
@@ -474,11 +474,11 @@ impl Shared {
             }
             Ok(Found::Missing) => {
                 watch.silent = 0;
-                return self.missing(*watch.missing_since.get_or_insert(looked));
+                return self.missing(*watch.missing_since.get_or_insert_with(clock::now), life);
             }
             Ok(Found::Later(why)) => Err(why),
             Err(error) => {
-                watch.silent = 0;
+                (watch.silent, watch.missing_since) = (0, None);
                 return self.fail(&error.to_string());
             }
         };
@@ -521,12 +521,12 @@ impl Shared {
         }
     }
 
-    /// There has been no topic since then.
-    fn missing(&self, since: Instant) {
+    /// There has been no topic since then, in this life of the log.
+    fn missing(&self, since: Instant, life: u64) {
         let why = format!("there is no topic `{}`", self.options.topic);
         let max = if *self.pace() == Pace::Hurried { MISSING_HURRIED_MAX } else { MISSING_MAX };
         if since.elapsed() >= max {
-            self.log.deleted(&why);
+            self.log.deleted(&why, life);
         }
         self.fail(&why);
     }
@@ -548,13 +548,13 @@ impl Shared {
                 match before {
                     None => tracing::info!(topic, partitions, "the capture topic is there"),
                     Some(_) if before == now => {
-                        tracing::info!(topic, partitions, "the capture topic that was made anew is set as it was");
+                        tracing::info!(topic, partitions, "the capture topic is there again, and set as it was");
                     }
                     Some(before) => tracing::warn!(
                         topic,
                         ?before,
                         now = ?now.expect("it was found above"),
-                        "the capture topic that was made anew is fit, and set otherwise than it was"
+                        "the capture topic is there again, fit, and set otherwise than it was"
                     ),
                 }
                 true

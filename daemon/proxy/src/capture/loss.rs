@@ -19,6 +19,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread::JoinHandle,
+    time::Instant,
 };
 
 use serde::{Deserialize, Serialize};
@@ -101,6 +102,7 @@ pub struct LossLog {
 struct Shared {
     queue: Mutex<Queue>,
     filled: Condvar,
+    emptied: Condvar,
     losses: AtomicU64,
     unlisted: AtomicU64,
 }
@@ -108,6 +110,8 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     losses: Vec<(Loss, oneshot::Sender<Result<(), String>>)>,
+    /// Whether some are on their way to the disk.
+    writing: bool,
     ending: bool,
 }
 
@@ -129,6 +133,7 @@ impl LossLog {
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             filled: Condvar::new(),
+            emptied: Condvar::new(),
             losses: AtomicU64::new(found.losses),
             unlisted: AtomicU64::new(0),
         });
@@ -188,6 +193,19 @@ impl LossLog {
         }
         listed
     }
+
+    /// Blocks until all that was noted is on the disk, or is known never to be, at the latest until `deadline`; whether it is.
+    pub fn wait_written(&self, deadline: Instant) -> bool {
+        let mut queue = self.shared.queue.lock().expect("nobody panics while holding it");
+        while queue.writing || !queue.losses.is_empty() {
+            let left = deadline.saturating_duration_since(clock::now());
+            if left.is_zero() {
+                return false;
+            }
+            queue = self.shared.emptied.wait_timeout(queue, left).expect("nobody panics while holding it").0;
+        }
+        true
+    }
 }
 
 impl Drop for LossLog {
@@ -208,6 +226,7 @@ impl Shared {
                 queue = self.filled.wait(queue).expect("nobody panics while holding it");
             }
             let batch = std::mem::take(&mut queue.losses);
+            queue.writing = !batch.is_empty();
             drop(queue);
             if batch.is_empty() {
                 return;
@@ -222,6 +241,8 @@ impl Shared {
             for told in told {
                 drop(told.send(written.clone()));
             }
+            self.queue.lock().expect("nobody panics while holding it").writing = false;
+            self.emptied.notify_all();
         }
     }
 }
@@ -449,6 +470,24 @@ mod tests {
         let log = LossLog::open(&path).unwrap();
         assert_eq!((log.began_millis(), log.losses()), (began, 3));
         assert_ne!(log.id(), LossLog::open(&dir.path().join("other.jsonl")).unwrap().id());
+    }
+
+    /// Proves that whoever waits finds all that was noted in the file, and that nobody waits for nothing.
+    #[test]
+    fn what_was_noted_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("losses.jsonl");
+        let log = LossLog::open(&path).unwrap();
+        let soon = || clock::now() + std::time::Duration::from_mins(1);
+        assert!(log.wait_written(soon()));
+        for count in [1, 10, 1000] {
+            let before = read(&path).unwrap().len();
+            for request in 0..count {
+                drop(log.note(loss(request)));
+            }
+            assert!(log.wait_written(soon()));
+            assert_eq!(read(&path).unwrap().len(), before + count as usize);
+        }
     }
 
     /// Proves that a torn last line, of any length, costs only itself.

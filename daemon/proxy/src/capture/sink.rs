@@ -106,7 +106,7 @@ pub enum Why {
     Unfit,
     /// The disk is full, or failed.
     Storage,
-    /// The topic was deleted and made anew: what it held is gone.
+    /// The topic was deleted, and perhaps made anew: what it held is gone.
     TopicReplaced,
     /// A record before it with the same key was lost, and a stream with a hole is worse than one that ends.
     Follows,

@@ -149,8 +149,8 @@ impl Desk {
         self.outlet.borrow().is_idle()
     }
 
-    /// How many writes went out on the word of a log that was not looked at since. Has it looked at soon.
-    pub(crate) fn in_doubt(&self) -> usize {
+    /// Has the log looked at soon where writes went out on its word and nobody has looked since; answers how many.
+    pub(crate) fn doubt(&self) -> usize {
         let kept = self.released.borrow().kept();
         if kept > 0 {
             self.outlet.borrow().hurry();

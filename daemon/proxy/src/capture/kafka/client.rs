@@ -198,9 +198,12 @@ impl Log {
         self.begin_anew(&mut self.ends(), ANEW, why);
     }
 
-    /// The topic is not there any more, with what it had acknowledged.
-    pub(super) fn deleted(&self, why: &str) {
-        self.begin_anew(&mut self.ends(), "deleted", why);
+    /// The topic of this life is not there any more, with what it had acknowledged; nothing if another has begun meanwhile.
+    pub(super) fn deleted(&self, why: &str, life: u64) {
+        let mut ends = self.ends();
+        if life == self.life() {
+            self.begin_anew(&mut ends, "deleted", why);
+        }
     }
 
     fn begin_anew(&self, ends: &mut Ends, what: &str, why: &str) {
