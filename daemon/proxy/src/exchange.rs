@@ -412,9 +412,10 @@ fn compose(worker: &Worker, guest: &mut Guest, kept: &Held, upstream: &Connectio
     let route = &worker.routes[upstream.side as usize];
     let how = RequestRewrite { overrides: &route.overrides, forwarded, host: &route.hosts[upstream.endpoint] };
     let (head, body) = kept.bytes.split_at(kept.head_bytes);
-    let Flow { ready, ended, held, .. } = guest.request;
+    let Flow { ready, ended, trailer_bytes, held, .. } = guest.request;
     guest.request.clear();
     (guest.request.ready, guest.request.ended, guest.request.held) = (ready, ended, held);
+    guest.request.trailer_bytes = trailer_bytes;
     upstream_head(head, guest.reader.head(), &how, &mut guest.request.head);
     guest.request.head.extend_from_slice(body);
 }

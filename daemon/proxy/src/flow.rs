@@ -23,6 +23,8 @@ pub(crate) struct Flow {
     pub(crate) ready: usize,
     /// Whether the end of the message was seen among what is ready or sent.
     pub(crate) ended: bool,
+    /// How many bytes of trailers it ends with, once they were framed.
+    pub(crate) trailer_bytes: usize,
     /// Whether it is held back, and what of it goes out all the same: it is a captured write whose end is in sight and
     /// not safe yet.
     pub(crate) held: Option<Lead>,

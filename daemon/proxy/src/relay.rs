@@ -275,7 +275,12 @@ impl<'a> Relay<'a> {
             match reader.next(&input[before..]).map_err(Finish::Refused)? {
                 Span::More => break,
                 Span::End => request.ended = true,
-                span => request.ready += span.len(),
+                span => {
+                    if let Span::Trailers(count) = span {
+                        request.trailer_bytes = count;
+                    }
+                    request.ready += span.len();
+                }
             }
             if last_chunk.is_none() && reader.in_trailers() {
                 last_chunk = Some(before);
@@ -297,14 +302,14 @@ impl<'a> Relay<'a> {
         let bytes = input.as_ref().map_or(&[][..], Buffer::filled);
         if !capture.recorded.begun {
             capture.recorded.begun = true;
-            let (head, body) = held.bytes.split_at(held.head_bytes);
-            let redacted = tap.captured().redacted(reader.head(), head).map(|mut head| {
-                head.extend_from_slice(body);
-                head
-            });
-            tap.begin(*began, capture.class, [redacted.as_deref().unwrap_or(&held.bytes), &bytes[..request.ready]]);
+            let pieces = [held.bytes.as_slice(), &bytes[..request.ready]];
+            let redacted = tap.captured().redacted(pieces, held.head_bytes, request.trailer_bytes);
+            tap.begin(*began, capture.class, redacted.as_deref().map_or(pieces, |redacted| [redacted, &[]]));
         } else if request.ready > from {
-            tap.read(now, &bytes[from..request.ready]);
+            let bytes = &bytes[from..request.ready];
+            // Trailers are framed whole, and are the last that is.
+            let redacted = tap.captured().redacted([bytes, &[]], 0, request.trailer_bytes);
+            tap.read(now, redacted.as_deref().unwrap_or(bytes));
         }
         if request.ended && !capture.recorded.ended {
             capture.recorded.ended = true;
@@ -444,7 +449,12 @@ impl<'a> Relay<'a> {
                 Span::ChunkLine(count) | Span::ChunkEnd(count) | Span::Trailers(count) if self.unchunk => {
                     consume(&mut self.upstream.input, count);
                 }
-                span => self.guest.response.ready += span.len(),
+                span => {
+                    if let Span::Trailers(count) = span {
+                        self.guest.response.trailer_bytes = count;
+                    }
+                    self.guest.response.ready += span.len();
+                }
             }
         }
         if self.capture.is_some() && self.first_byte.is_some() {
@@ -466,7 +476,8 @@ impl<'a> Relay<'a> {
                 tap.upgraded();
             }
         } else if !(head.is_empty() && body.is_empty()) {
-            tap.respond(now, [head, body]);
+            let redacted = tap.captured().redacted([head, body], head.len(), response.trailer_bytes);
+            tap.respond(now, redacted.as_deref().map_or([head, body], |redacted| [redacted, &[]]));
         }
     }
 

@@ -30,6 +30,7 @@ pub use refusal::Refusal;
 pub use request::RequestReader;
 pub use response::{Asked, ResponseReader};
 pub use rewrite::{Forwarded, Overrides, RequestRewrite, ResponseRewrite, client_head, upstream_head};
+pub(crate) use scan::field_lines;
 pub(crate) use target::is_host;
 
 /// What the first bytes of the input are. Spans of framing are always whole; only [`Span::Data`] and

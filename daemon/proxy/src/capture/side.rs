@@ -1,15 +1,15 @@
 //! What capture is told about one side: into which log, what happens to a write that the log did not take, and which
 //! requests and header values are kept out of it.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, ops::Range, sync::Arc};
 
 use regex::bytes::{Regex, RegexBuilder};
 
-use super::{Capture, loss::LossLog};
+use super::{Capture, Pieces, loss::LossLog};
 use crate::{
     api::{CaptureStatus, Keeping},
     count::SideName,
-    wire::RequestHead,
+    wire::{RequestHead, field_lines},
 };
 
 /// What happens to a write that could not be captured.
@@ -46,7 +46,7 @@ pub struct Captured {
     /// The largest record, in bytes, within the limits of [`Recorder::with_chunk_bytes_max`](super::Recorder); `None` is a
     /// full Kafka record.
     pub record_bytes_max: Option<usize>,
-    /// Header fields whose values are written as asterisks, in lower case.
+    /// Header fields whose values are written as asterisks, in heads and trailers both ways; in lower case.
     pub redact: Vec<String>,
 }
 
@@ -92,18 +92,40 @@ impl Captured {
         }
     }
 
-    /// The head as it is recorded: with the values of redacted fields as asterisks, as many as there were bytes, so that
-    /// the lengths that a record says stay true. `None` where nothing is redacted.
-    pub(crate) fn redacted(&self, head: &RequestHead, bytes: &[u8]) -> Option<Vec<u8>> {
-        let mut copy: Option<Vec<u8>> = None;
-        for field in &head.fields {
-            let name = field.name.of(bytes);
-            if self.redact.iter().any(|redacted| name.eq_ignore_ascii_case(redacted.as_bytes())) {
-                copy.get_or_insert_with(|| bytes.to_vec())[field.value.range()].fill(b'*');
-            }
+    /// What is recorded of a part of a message that begins with so many bytes of a head, within the first piece, and ends
+    /// with so many bytes of trailers; 0 where it has none of them. The values of redacted fields are asterisks, as many as
+    /// there were bytes, so that the lengths that a record says stay true. `None` where nothing is redacted.
+    pub(crate) fn redacted(&self, pieces: Pieces<'_>, head_bytes: usize, trailer_bytes: usize) -> Option<Vec<u8>> {
+        if self.redact.is_empty() || head_bytes + trailer_bytes == 0 {
+            return None;
         }
-        copy
+        redacted(&self.redact, pieces, head_bytes, trailer_bytes)
     }
+}
+
+fn redacted(names: &[String], pieces: Pieces<'_>, head_bytes: usize, trailer_bytes: usize) -> Option<Vec<u8>> {
+    let mut values = values_of(names, &pieces[0][..head_bytes], 0);
+    if trailer_bytes > 0 {
+        let from = pieces[0].len() + pieces[1].len() - trailer_bytes;
+        // What is sent once more may have some of its trailers in either.
+        let cut = from.min(pieces[0].len());
+        let trailers = [&pieces[0][cut..], &pieces[1][from - cut..]].concat();
+        values.append(&mut values_of(names, &trailers, from));
+    }
+    let mut copy = (!values.is_empty()).then(|| pieces.concat())?;
+    for value in values {
+        copy[value].fill(b'*');
+    }
+    Some(copy)
+}
+
+/// Where the values of the fields of these names are, in lines that begin at `from`.
+fn values_of(names: &[String], lines: &[u8], from: usize) -> Vec<Range<usize>> {
+    field_lines(lines)
+        .filter(|field| names.iter().any(|name| field.name.of(lines).eq_ignore_ascii_case(name.as_bytes())))
+        .map(|field| field.value.range())
+        .map(|value| from + value.start..from + value.end)
+        .collect()
 }
 
 /// Requests that are not captured: neither recorded nor held back. The rules are the Java proxy's: a pattern must match
@@ -199,6 +221,23 @@ mod tests {
         let mut reader = RequestReader::new(Limits::DEFAULT);
         assert_eq!(reader.next(text), Ok(Span::Head(text.len())));
         reader.head().clone()
+    }
+
+    /// Proves that head and trailers are redacted wherever the message is cut in two behind its head, a line of the body that
+    /// looks like a field is not, and that nothing is copied where no field has the name.
+    #[test]
+    fn a_message_in_two_pieces_is_redacted() {
+        let head = "POST /a:b HTTP/1.1\r\nHost: h\r\nCookie:\ta b \r\ncookie:\r\n\r\n";
+        let body = "b\r\nCookie: no\r\n\r\n0\r\n";
+        let trailers = "X-Cookie: no\r\nCOOKIE:secret\r\n\r\n";
+        let whole = [head, body, trailers].concat();
+        let wanted = whole.replace("a b", "***").replace("secret", "******");
+        for cut in head.len()..=whole.len() {
+            let (first, second) = whole.as_bytes().split_at(cut);
+            let of = |name: &str| redacted(&[name.to_owned()], [first, second], head.len(), trailers.len());
+            assert_eq!(of("cookie").map(|copy| String::from_utf8(copy).unwrap()).as_ref(), Some(&wanted), "{cut}");
+            assert_eq!((of("cook"), of("post")), (None, None));
+        }
     }
 
     /// Proves each of the four rules, that a pattern is held against the whole text, and that one match is enough.

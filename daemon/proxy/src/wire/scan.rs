@@ -133,6 +133,16 @@ pub(super) fn field(input: &[u8], from: usize, to: usize, sender: Sender) -> Res
     })
 }
 
+/// The fields of a head or of trailers that a reader found sound: each line that is one.
+pub(crate) fn field_lines(bytes: &[u8]) -> impl Iterator<Item = Field> {
+    let mut scan = Scan::default();
+    let lines = std::iter::from_fn(move || match scan.line(bytes, usize::MAX) {
+        Ok(Found::Line { from, to }) => Some((from, to)),
+        Ok(Found::More) | Err(_) => None,
+    });
+    lines.filter_map(|(from, to)| field(bytes, from, to, Sender::Upstream).ok())
+}
+
 fn without_space(mut bytes: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', after @ ..] = bytes {
         bytes = after;

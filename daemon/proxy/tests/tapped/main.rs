@@ -31,6 +31,7 @@ mod kept;
 mod kept_out;
 mod losses;
 mod recorded;
+mod redacted;
 #[path = "../capture/reference.rs"]
 #[expect(dead_code, reason = "only what decodes is needed here")]
 mod reference;

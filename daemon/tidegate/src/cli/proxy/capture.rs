@@ -72,7 +72,7 @@ pub(crate) struct CaptureArgs {
     #[arg(long, value_name = "REGEX")]
     suppress_method_and_path: Vec<String>,
 
-    /// Record the values of this header field as asterisks; repeatable.
+    /// Record the values of this header field as asterisks, in heads and trailers of requests and responses; repeatable.
     #[arg(long, value_name = "NAME")]
     redact_header: Vec<String>,
 
