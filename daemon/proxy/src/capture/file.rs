@@ -104,7 +104,7 @@ struct Shared {
     queue: Mutex<Queue>,
     filled: Condvar,
     written: AtomicU64,
-    flushes: AtomicU64,
+    flushes: Arc<AtomicU64>,
 }
 
 /// Bounded by the byte budget.
@@ -149,7 +149,7 @@ impl Files {
             queue: Mutex::default(),
             filled: Condvar::new(),
             written: AtomicU64::new(0),
-            flushes: AtomicU64::new(0),
+            flushes: Arc::default(),
         });
         let mut writer = Writer {
             options: options.clone(),
@@ -157,6 +157,7 @@ impl Files {
             next,
             seal,
             flushed_at: clock::now(),
+            flushes: Arc::clone(&shared.flushes),
             frames: Vec::new(),
             _lock: lock,
         };
@@ -178,7 +179,7 @@ impl Files {
         self.found
     }
 
-    /// Records written, and how many flushes that took.
+    /// Records written, and how often what was written was flushed to the disk.
     pub fn written(&self) -> (u64, u64) {
         (self.shared.written.load(Ordering::Relaxed), self.shared.flushes.load(Ordering::Relaxed))
     }
@@ -285,7 +286,6 @@ impl Shared {
             };
             if verdict == Verdict::Safe {
                 self.written.fetch_add(parcels.len() as u64, Ordering::Relaxed);
-                self.flushes.fetch_add(1, Ordering::Relaxed);
             }
             for Parcel { value, receipt, .. } in parcels.drain(..) {
                 batch.add(receipt, verdict.clone(), Some(value));
@@ -305,6 +305,17 @@ struct Open {
     opened: Instant,
     records: u64,
     unflushed: bool,
+    flushes: Arc<AtomicU64>,
+}
+
+impl Open {
+    /// Has the disk take everything that was written.
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.sync_data()?;
+        self.unflushed = false;
+        self.flushes.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
 }
 
 struct Writer {
@@ -313,6 +324,7 @@ struct Writer {
     next: u64,
     seal: mpsc::SyncSender<u64>,
     flushed_at: Instant,
+    flushes: Arc<AtomicU64>,
     frames: Vec<u8>,
     /// Held for as long as we write.
     _lock: Lock,
@@ -324,7 +336,8 @@ impl Writer {
             let (file, _) = segments::create(&self.options.dir, self.next)?;
             let bytes = frame::MAGIC.len() as u64;
             let opened = clock::now();
-            self.open = Some(Open { number: self.next, file, bytes, opened, records: 0, unflushed: false });
+            let flushes = Arc::clone(&self.flushes);
+            self.open = Some(Open { number: self.next, file, bytes, opened, records: 0, unflushed: false, flushes });
             self.next += 1;
         }
         Ok(self.open.as_mut().expect("it was opened above"))
@@ -345,7 +358,7 @@ impl Writer {
         let before = open.bytes;
         let written = append(&mut open.file, parcels, &mut frames);
         let flushed = match (&written, sync) {
-            (Ok(()), Sync::Batch) => open.file.sync_data(),
+            (Ok(()), Sync::Batch) => open.flush(),
             _ => Ok(()),
         };
         frames.clear();
@@ -393,12 +406,11 @@ impl Writer {
             && open.unflushed
             && flushed_at + interval <= now
         {
-            if let Err(error) = open.file.sync_data() {
+            if let Err(error) = open.flush() {
                 tracing::error!(%error, "cannot flush the capture log; what was written since the last flush may be lost");
                 self.roll();
                 return;
             }
-            open.unflushed = false;
             self.flushed_at = now;
         }
         let Some(open) = &self.open else { return };
@@ -409,9 +421,9 @@ impl Writer {
 
     /// Closes the segment and has it sealed. A segment that nobody seals now is sealed at the next start.
     fn roll(&mut self) {
-        let Some(open) = self.open.take() else { return };
+        let Some(mut open) = self.open.take() else { return };
         if open.unflushed
-            && let Err(error) = open.file.sync_data()
+            && let Err(error) = open.flush()
         {
             tracing::error!(%error, "cannot flush a segment of the capture log; its last records may be lost");
         }

@@ -11,7 +11,7 @@ use super::{Breaker, Buffers, Capture, Entry, Outcome, Outlet, Refused, Reopen, 
 use crate::clock;
 
 /// Longer than any test may take; it is only there to end one that hangs.
-const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) struct Bench {
     pub(crate) capture: Capture,

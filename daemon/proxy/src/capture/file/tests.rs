@@ -1,6 +1,12 @@
 //! The file log against its folder: what a crash, a full disk and a second process leave.
 
-use super::{super::testing::Bench, *};
+use super::{
+    super::{
+        sink::{Answer, Budget, Receipt},
+        testing::{Bench, PATIENCE},
+    },
+    *,
+};
 
 fn kept(dir: &Path) -> Vec<(String, Vec<u8>)> {
     read(dir).unwrap().map(|kept| kept.unwrap()).map(|kept| (kept.key, kept.value)).collect()
@@ -124,6 +130,99 @@ fn a_foreign_segment_is_not_touched() {
     let error = Files::start(&Options::new(dir.path())).err().unwrap();
     assert!(error.to_string().contains("is no segment of this version"), "{error}");
     assert_eq!(fs::read(&path).unwrap(), b"SOMETHING ELSE");
+}
+
+/// Proves when a record counts as safe: behind a flush of its own with `batch`; otherwise once it is in the file, where a reader
+/// finds it though the process may be killed. The end flushes what is left.
+#[test]
+fn a_record_is_safe_behind_a_flush_or_in_the_file() {
+    for (sync, flushes) in
+        [(Sync::Batch, [3, 3]), (Sync::Every(Duration::from_hours(1)), [0, 1]), (Sync::Never, [0, 1])]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let files = Arc::new(Files::start(&Options { sync, ..Options::new(dir.path()) }).unwrap());
+        let mut bench = Bench::new(Arc::clone(&files) as Arc<dyn Sink>, super::super::Reopen::AfterPause);
+        let mut safe = Vec::new();
+        for number in 0..3 {
+            bench.safe("connection", vec![number]);
+            safe.push(("connection".to_owned(), vec![number]));
+            assert_eq!(kept(dir.path()), safe, "{sync:?}");
+        }
+        assert_eq!(files.written(), (3, flushes[0]), "{sync:?}");
+        bench.flush();
+        assert_eq!(files.written(), (3, flushes[1]), "{sync:?}");
+    }
+}
+
+/// Proves that with `Every` the thread flushes although no further record comes, not before its time, and only what is new.
+#[test]
+fn what_was_written_is_flushed_so_often() {
+    const INTERVAL: Duration = Duration::from_millis(200);
+    let dir = tempfile::tempdir().unwrap();
+    let began = clock::now();
+    let files = Arc::new(Files::start(&Options { sync: Sync::Every(INTERVAL), ..Options::new(dir.path()) }).unwrap());
+    let mut bench = Bench::new(Arc::clone(&files) as Arc<dyn Sink>, super::super::Reopen::AfterPause);
+    for round in 1..=3 {
+        bench.safe("connection", vec![0]);
+        while files.written().1 < u64::from(round) {
+            assert!(clock::now() - began < PATIENCE, "nothing was flushed");
+            std::thread::yield_now();
+        }
+        let after = clock::now() - began;
+        assert!(after >= INTERVAL * round, "flush {round} came after {after:?}");
+    }
+    std::thread::sleep(2 * INTERVAL);
+    assert_eq!(files.written(), (3, 3), "nothing is left to flush");
+}
+
+/// A record of which nobody awaits the answer.
+fn parcel() -> Parcel {
+    let charge = Budget::new(1024).charge(1).unwrap();
+    let verdict = super::super::sink::unanswered();
+    let answer = Answer { key: "a".into(), tag: 0, life: 0, generation: 0, charge, verdict, space: None };
+    Parcel { key: "a".into(), value: vec![0], receipt: Receipt::new(Arc::default(), answer) }
+}
+
+/// Proves that with `Every` no record waits longer for its flush than it says: one that comes in between goes with the flush
+/// that is due, one that comes after a pause with a flush at once.
+#[test]
+fn no_record_waits_longer_for_its_flush() {
+    const INTERVAL: Duration = Duration::from_secs(5);
+    let dir = tempfile::tempdir().unwrap();
+    let (seal, _sealing) = mpsc::sync_channel(1);
+    let began = clock::now();
+    let mut writer = Writer {
+        options: Options {
+            sync: Sync::Every(INTERVAL),
+            segment_age_max: Duration::from_hours(1),
+            ..Options::new(dir.path())
+        },
+        open: None,
+        next: 0,
+        seal,
+        flushed_at: began,
+        flushes: Arc::default(),
+        frames: Vec::new(),
+        _lock: lock(dir.path()).unwrap(),
+    };
+    let flushes = Arc::clone(&writer.flushes);
+    let mut flushed_by = |comes: Duration, flush: Duration, count: u64| {
+        writer.write(&[parcel()], began + comes).unwrap();
+        writer.idle(began + comes);
+        if comes < flush {
+            assert_eq!(writer.wake_at(), Some(began + flush));
+            writer.idle(began + flush.saturating_sub(Duration::from_nanos(1)));
+            assert_eq!(flushes.load(Ordering::Relaxed), count - 1);
+            writer.idle(began + flush);
+        }
+        assert_eq!(flushes.load(Ordering::Relaxed), count);
+        assert!(writer.wake_at().unwrap() > began + Duration::from_mins(30), "only the segment's age is due");
+    };
+    let at = |tenths: u32| INTERVAL * tenths / 10;
+    flushed_by(at(0), at(10), 1);
+    flushed_by(at(19), at(20), 2);
+    flushed_by(at(57), at(57), 3);
+    flushed_by(at(58), at(67), 4);
 }
 
 /// A disk of so many megabytes, gone with the value.
