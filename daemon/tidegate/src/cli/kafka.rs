@@ -17,6 +17,9 @@ pub(super) use strangers::Strangers;
 
 use super::{Context, Exit, brokers::Brokers};
 
+/// The topic of Migration Assistant's capture proxy.
+pub(super) const TOPIC: &str = "logging-traffic-topic";
+
 /// The arguments of `tidegate kafka`.
 #[derive(Debug, clap::Args)]
 pub struct Kafka {
@@ -50,9 +53,9 @@ impl Kafka {
 /// A topic that is read.
 #[derive(Debug, clap::Args)]
 pub(super) struct Reading {
-    /// The topic.
-    #[arg(long, value_name = "NAME", default_value = "logging-traffic-topic")]
-    pub(super) topic: String,
+    /// The topic; logging-traffic-topic by default.
+    #[arg(long, value_name = "NAME")]
+    topic: Option<String>,
 
     #[command(flatten)]
     brokers: Brokers,
@@ -60,11 +63,15 @@ pub(super) struct Reading {
 
 impl Reading {
     pub(super) fn options(&self) -> anyhow::Result<Options> {
-        self.brokers.options(&self.topic)
+        self.brokers.options(self.topic())
+    }
+
+    pub(super) fn topic(&self) -> &str {
+        self.topic.as_deref().unwrap_or(TOPIC)
     }
 
     /// The name of a flag that is given and means nothing where no topic is read.
     pub(super) fn given(&self) -> Option<&'static str> {
-        self.brokers.given()
+        self.brokers.given().or_else(|| self.topic.is_some().then_some("--topic"))
     }
 }

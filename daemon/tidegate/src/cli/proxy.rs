@@ -28,7 +28,7 @@ use proxy::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{Context, Exit};
+use super::{Context, Exit, Wrong};
 use crate::{
     clock::Clock,
     config::{Log, LogFormat},
@@ -352,11 +352,10 @@ impl Proxy {
 
     fn config(self) -> anyhow::Result<(Config, alerts::AlertArgs)> {
         let listen = resolve(&self.listen)?;
+        if let Some(flag) = self.capture.of_target().filter(|_| self.target.is_empty()) {
+            return Err(Wrong::because(format!("{flag} is given, but the proxy has no target: name --target")));
+        }
         let [source_log, target_log] = self.capture.open(&self.listen)?;
-        ensure!(
-            target_log.is_none() || !self.target.is_empty(),
-            "the target's traffic is to be captured, but the proxy has none: name --target"
-        );
         let tls = if self.plaintext { None } else { Some(self.tls.server(listen)?) };
         let check = |path: Option<String>| {
             path.map(|path| HealthCheck {

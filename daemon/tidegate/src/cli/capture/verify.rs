@@ -144,7 +144,7 @@ impl Verify {
             what: "marked requests captured",
             ok: Some(found),
             evidence: {
-                let found_in = format!("{} of {} in topic `{}`", look.found, self.requests, self.reading.topic);
+                let found_in = format!("{} of {} in topic `{}`", look.found, self.requests, self.reading.topic());
                 let strangers = look.strangers.clause();
                 if found || service.ok != Some(true) {
                     format!("{found_in}{strangers}")

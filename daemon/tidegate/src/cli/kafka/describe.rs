@@ -103,7 +103,7 @@ impl Describe {
             })
             .collect();
         let all = counts.map(|counts| counts.values().fold(Counts::default(), Counts::with));
-        let description = Description { topic: &self.reading.topic, counts: all, partitions };
+        let description = Description { topic: self.reading.topic(), counts: all, partitions };
         if context.json {
             context.print_json(&description)?;
         } else {

@@ -6,9 +6,10 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use proxy::capture::chunks::CHUNK_BYTES_MAX;
-
-use super::java::{Translated, has};
+use super::{
+    capture::record_bytes_max,
+    java::{Translated, has},
+};
 use crate::workflow::{self, Auth, Authority, Capture, Proxy, Tls};
 
 /// What `--help` says of it.
@@ -112,8 +113,7 @@ fn captured(capture: &Capture, say: &mut impl FnMut(&str, &str)) {
         say("--kafka-client-id", name);
     }
     if let Some(bytes) = capture.buffer_bytes_max {
-        // The file speaks of the buffer, of which the Java proxy keeps some for what Kafka puts around a record.
-        say("--capture-record-max", &(bytes as usize).min(CHUNK_BYTES_MAX).to_string());
+        say("--capture-record-max", &record_bytes_max(bytes.into()).to_string());
     }
     for (name, pattern) in &capture.suppress.headers {
         say("--suppress-header", &format!("{name}: {pattern}"));
@@ -133,6 +133,7 @@ fn captured(capture: &Capture, say: &mut impl FnMut(&str, &str)) {
 mod tests {
     #[cfg(feature = "kafka")]
     use clap::Parser as _;
+    use proxy::capture::chunks::CHUNK_BYTES_MAX;
 
     use super::*;
     #[cfg(feature = "kafka")]

@@ -11,6 +11,8 @@ use std::{ffi::OsString, fmt::Write as _, path::PathBuf};
 
 use serde_json::Value;
 
+use super::capture::record_bytes_max;
+
 /// What a Java flag becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Becomes {
@@ -18,6 +20,8 @@ enum Becomes {
     Flag(&'static str),
     /// A flag of ours that has no value.
     Switch(&'static str),
+    /// A flag of ours with the largest record, from the size of a buffer.
+    Buffer(&'static str),
     /// A flag of ours with `NAME: VALUE`, from two values or one.
     Pair(&'static str),
     /// Something that is worked out below.
@@ -28,7 +32,7 @@ enum Becomes {
     NothingSwitch(&'static str),
 }
 
-use Becomes::{Flag, Nothing, NothingSwitch, Pair, Special, Switch};
+use Becomes::{Buffer, Flag, Nothing, NothingSwitch, Pair, Special, Switch};
 
 const NAMES: [(&str, Becomes); 34] = [
     ("destinationUri", Flag("--source")),
@@ -36,7 +40,7 @@ const NAMES: [(&str, Becomes); 34] = [
     ("insecureDestination", Switch("--source-insecure")),
     ("noCapture", Switch("--no-capture")),
     ("traceDirectory", Special),
-    ("maxTrafficBufferSize", Flag("--capture-record-max")),
+    ("maxTrafficBufferSize", Buffer("--capture-record-max")),
     ("numThreads", Special),
     ("destinationConnectionPoolSize", Nothing("connections to the source are pooled and used again by themselves")),
     (
@@ -68,6 +72,15 @@ const NAMES: [(&str, Becomes); 34] = [
     ("otelTraceCollectorEndpoint", Nothing("there are no traces; figures are at /metrics of the control API")),
     ("otelMetricsCollectorEndpoint", Nothing("figures are at /metrics of the control API, for Prometheus")),
     ("sslTrustCertPem", Nothing("it is read by the variable that --sslTrustCertPemEnvVar names")),
+];
+
+/// What says how traffic is recorded, wherever to.
+const OF_CAPTURE: [&str; 5] = [
+    "maxTrafficBufferSize",
+    "suppressCaptureForHeaderMatch",
+    "suppressCaptureForMethod",
+    "suppressCaptureForUriPath",
+    "suppressMethodAndPath",
 ];
 
 /// What the Java proxy was told, in the order in which it was said.
@@ -120,6 +133,11 @@ pub(crate) fn translate(
                 };
                 let mut values: Vec<String> = inline.map(str::to_owned).into_iter().collect();
                 while values.len() < becomes.arity() {
+                    if let Some(both) = values.first().filter(|text| text.contains(':')) {
+                        values = pair(both)
+                            .ok_or_else(|| format!("{word} `{both}` does not begin with the name of a field"))?;
+                        continue;
+                    }
                     let value = rest.next().and_then(|value| value.to_str());
                     values.push(value.ok_or_else(|| format!("{word} needs {} values", becomes.arity()))?.to_owned());
                 }
@@ -190,14 +208,14 @@ impl Becomes {
     const fn arity(self) -> usize {
         match self {
             Switch(_) | NothingSwitch(_) => 0,
-            Flag(_) | Special | Nothing(_) => 1,
+            Flag(_) | Buffer(_) | Special | Nothing(_) => 1,
             Pair(_) => 2,
         }
     }
 
     const fn ours(self) -> Option<&'static str> {
         match self {
-            Flag(flag) | Switch(flag) | Pair(flag) => Some(flag),
+            Flag(flag) | Switch(flag) | Buffer(flag) | Pair(flag) => Some(flag),
             Special | Nothing(_) | NothingSwitch(_) => None,
         }
     }
@@ -241,10 +259,8 @@ impl Told {
                     [first, second] => vec![scalar(first)?, scalar(second)?],
                     _ => return None,
                 },
-                Value::String(text) => match pair(text) {
-                    Some(both) => both,
-                    None => vec![text.clone(), scalar(rest.next()?)?],
-                },
+                Value::String(text) if text.contains(':') => pair(text)?,
+                Value::String(text) => vec![text.clone(), scalar(rest.next()?)?],
                 _ => return None,
             };
             self.given.push((name, values));
@@ -269,7 +285,8 @@ impl Told {
         let mut out = Translated::default();
         let repeatable = ["--suppress-method", "--suppress-path", "--suppress-method-and-path"];
         let mut done: Vec<&str> = Vec::new();
-        let kafka = !self.is_given("noCapture") && !self.is_given("traceDirectory");
+        let captured = !self.is_given("noCapture") && !has(beside, "--no-capture");
+        let kafka = captured && !self.is_given("traceDirectory");
         // Of what is said twice the last holds, as there; so the last is looked at first.
         for (name, values) in self.given.iter().rev() {
             let (_, becomes) = known(name).expect("only known names are kept");
@@ -278,10 +295,20 @@ impl Told {
                 out.notes.push(format!("--{name} means nothing where nothing goes to Kafka"));
                 continue;
             }
+            if !captured && OF_CAPTURE.contains(name) {
+                out.notes.push(format!("--{name} means nothing where nothing is captured"));
+                continue;
+            }
             match becomes {
                 Flag(ours) if repeatable.contains(&ours) || !done.contains(&ours) => {
                     done.push(ours);
                     out.flag(ours, &values[0]);
+                }
+                Buffer(ours) if !done.contains(&ours) => {
+                    done.push(ours);
+                    let bytes = values[0].parse().map(record_bytes_max);
+                    let bytes = bytes.map_err(|_| format!("--{name} {} is no number of bytes", values[0]))?;
+                    out.flag(ours, &bytes.to_string());
                 }
                 Pair(ours) => out.flag(ours, &format!("{}: {}", values[0], values[1])),
                 Switch(ours) if !done.contains(&ours) => {
@@ -289,7 +316,7 @@ impl Told {
                     out.args.push(ours.into());
                 }
                 Nothing(why) => out.notes.push(format!("--{name} means nothing here: {why}")),
-                Flag(_) | Switch(_) | Special | NothingSwitch(_) => {}
+                Flag(_) | Switch(_) | Buffer(_) | Special | NothingSwitch(_) => {}
             }
         }
         self.listener(beside, &mut out)?;
@@ -391,7 +418,7 @@ pub(crate) fn help() -> String {
     );
     for (name, becomes) in NAMES {
         let ours = match becomes {
-            Flag(ours) | Switch(ours) | Pair(ours) => ours,
+            Flag(ours) | Switch(ours) | Buffer(ours) | Pair(ours) => ours,
             Nothing(_) => "(nothing)",
             Special | NothingSwitch(_) => match name {
                 "listenPort" => "--listen",
@@ -409,112 +436,4 @@ pub(crate) fn help() -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn of(line: &[&str], env: &[(&str, &str)]) -> Result<Option<Vec<String>>, String> {
-        let args: Vec<OsString> = line.iter().map(Into::into).collect();
-        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Ok(translate(&args, env)?.map(|out| out.args.iter().map(|arg| arg.to_str().unwrap().to_owned()).collect()))
-    }
-
-    fn ours(line: &[&str], env: &[(&str, &str)]) -> String {
-        of(line, env).unwrap().unwrap().join(" ")
-    }
-
-    /// Proves that a command line of ours is left alone, whatever else is in the environment.
-    #[test]
-    fn our_own_words_are_left_alone() {
-        let line = ["--listen", "127.0.0.1:0", "--source", "http://a", "--no-capture"];
-        assert_eq!(of(&line, &[("CAPTURE_PROXY_HOME", "/x"), ("PATH", "/bin")]), Ok(None));
-    }
-
-    /// Proves the command line that the ECS and Kubernetes deployments start the Java proxy with.
-    #[test]
-    fn a_deployments_command_line_becomes_ours() {
-        let line = [
-            "--destinationUri",
-            "https://source:9200",
-            "--insecureDestination",
-            "--listenPort",
-            "9200",
-            "--sslCertChainFile",
-            "/c.pem",
-            "--sslKeyFile",
-            "/k.pem",
-            "--kafkaConnection",
-            "b1:9092,b2:9092",
-            "--kafkaTopic",
-            "t",
-            "--numThreads",
-            "0",
-            "--setHeader",
-            "Host",
-            "source",
-        ];
-        assert_eq!(
-            ours(
-                &line,
-                &[("CAPTURE_PROXY_KAFKA_USER_NAME", "alice"), ("CAPTURE_PROXY_KAFKA_AUTH_TYPE", "scram-sha-512")]
-            ),
-            "--source-header Host: source --topic t --tls-key /k.pem --tls-cert /c.pem --source-insecure \
-             --source https://source:9200 --kafka-user alice --kafka-auth scram-sha-512 --listen 0.0.0.0:9200 \
-             --capture kafka --kafka b1:9092,b2:9092"
-        );
-        let json = r#"{"destinationUri":"http://s","listenPort":9200,"noCapture":true,"setHeader":["A: b","C","d",["E","f"]],
-            "requireClientAuth":false,"kafkaClientId":null,"suppressCaptureForMethod":["GET","HEAD"]}"#;
-        let said = ours(&["---INLINE-JSON", json, "--drain-timeout", "5s"], &[]);
-        for part in [
-            "--source http://s",
-            "--listen 0.0.0.0:9200 --plaintext",
-            "--no-capture",
-            "--source-header A: b",
-            "--source-header C: d",
-            "--source-header E: f",
-            "--suppress-method GET",
-            "--suppress-method HEAD",
-        ] {
-            assert!(said.contains(part), "{part}: {said}");
-        }
-        assert!(said.ends_with("--drain-timeout 5s"));
-    }
-
-    /// Proves that variables come first, the Java flags over them, and that a flag of ours wins over a variable.
-    #[test]
-    fn the_command_line_wins_over_variables() {
-        let env = [("CAPTURE_PROXY_KAFKA_TOPIC", "env"), ("CAPTURE_PROXY_KAFKA_CONNECTION", "b:1")];
-        assert!(ours(&["--kafkaTopic=line"], &env).contains("--topic line"));
-        let said = ours(&["--topic", "ours"], &env);
-        assert!(!said.contains("env") && said.ends_with("--topic ours"), "{said}");
-    }
-
-    /// Proves that what is said of Kafka where nothing goes there becomes none of our flags, which would be refused.
-    #[test]
-    fn kafka_means_nothing_without_capture() {
-        let words = ["--noCapture", "--kafkaTopic", "t", "--kafkaUserName", "u", "--enableMSKAuth"];
-        assert!(!ours(&words, &[]).contains("kafka"));
-        let said = ours(&["--kafkaConnection", "b:1", "--kafkaTopic", "t", "--enableMSKAuth"], &[]);
-        assert!(said.contains("--topic t") && said.contains("--kafka-auth msk-iam"), "{said}");
-    }
-
-    /// Proves that each mistake is refused in words.
-    #[test]
-    fn mistakes_are_refused() {
-        for (line, why) in [
-            (&["--listenPort", "9200"][..], "exactly one of"),
-            (&["--noCapture", "--traceDirectory", "/d"], "exactly one of"),
-            (&["--noCapture", "--listenPort", "x"], "no port"),
-            (&["--noCapture", "--requireClientAuth"], "needs --sslTrustCertFile"),
-            (&["--noCapture", "--setHeader", "A"], "needs 2 values"),
-            (&["--noCapture=yes"], "has no value"),
-            (&["---INLINE-JSON", "{\"x\": 1}"], "names `x`"),
-            (&["---INLINE-JSON", "{"], "line 1 column 1"),
-            (&["---INLINE-JSON", "{\"listenPort\": {}}"], "cannot have"),
-            (&["---INLINE-JSON"], "needs a JSON object"),
-            (&["---JSON-FILE", "/there/is/none"], "cannot read"),
-        ] {
-            let error = of(line, &[]).unwrap_err();
-            assert!(error.contains(why), "{line:?}: {error}");
-        }
-    }
-}
+mod tests;

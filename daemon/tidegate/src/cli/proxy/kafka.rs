@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use anyhow::ensure;
 use clap::ValueEnum;
 use proxy::capture::{
     Breaker, Reopen,
@@ -69,13 +68,26 @@ impl KafkaArgs {
         .or_else(|| self.brokers.given())
     }
 
+    /// The name of the flag that has the target's traffic recorded.
+    pub(super) fn of_target(&self) -> Option<&'static str> {
+        self.target_topic.is_some().then_some("--target-topic")
+    }
+
+    /// Whether each side has a topic of its own.
+    pub(super) fn sound(&self, default_topic: &str) -> Result<(), String> {
+        let topic = self.topic.as_deref().unwrap_or(default_topic);
+        if self.target_topic.as_deref() != Some(topic) {
+            return Ok(());
+        }
+        Err(format!(
+            "source and target cannot be captured into the same topic `{topic}`, since a replay could not tell them apart: \
+             name another one with --target-topic"
+        ))
+    }
+
     /// Starts the log of the source, and the target's if that has a topic.
     pub(super) fn start(&self, default_topic: &str) -> anyhow::Result<(Log, Option<Log>)> {
         let topic = self.topic.as_deref().unwrap_or(default_topic);
-        ensure!(
-            self.target_topic.as_deref() != Some(topic),
-            "source and target cannot be captured into the same topic `{topic}`: a replay could not tell them apart"
-        );
         let source = self.log(topic)?;
         let target = self.target_topic.as_deref().map(|topic| self.log(topic)).transpose()?;
         Ok((source, target))
