@@ -14,6 +14,7 @@ mod faults;
 mod fleet;
 mod gates;
 mod guarantee;
+mod image;
 mod journal;
 mod kubernetes;
 mod load;
