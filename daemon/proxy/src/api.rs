@@ -91,10 +91,18 @@ pub struct CaptureStatus {
     pub under_way_bytes: u64,
     /// Anything but 0 means that the log lost what it had acknowledged: its topic was deleted, or deleted and made anew.
     pub life: u64,
-    /// Requests in the list of losses since capture began, those of earlier processes and of the other side included.
+    /// Requests that were forwarded uncaptured, and times that the log lost what it had: since capture began, those of
+    /// earlier processes and of the other side included.
     pub losses: u64,
     /// Losses of this process that could not be listed.
     pub losses_unlisted: u64,
+    /// Losses of earlier processes that could not be listed.
+    #[serde(default)]
+    pub losses_unlisted_before: u64,
+    /// Requests that were refused and that the log may have all the same, so that a replay would send what the source never
+    /// had; since capture began, like the losses, and none of them. 0 from a version that counts them as losses.
+    #[serde(default)]
+    pub phantoms: u64,
     /// What holds the records: a topic, a folder.
     #[serde(default)]
     pub place: String,

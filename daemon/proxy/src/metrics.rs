@@ -33,7 +33,7 @@ const ANSWERS: [Counted; 4] = [
 /// A figure of capture: its name, what it is, of which kind, and its value.
 type OfCapture = (&'static str, &'static str, &'static str, fn(&CaptureStatus) -> u64);
 
-const CAPTURE: [OfCapture; 8] = [
+const CAPTURE: [OfCapture; 10] = [
     ("capture_works", "Whether the capture log takes records", "gauge", |capture| u64::from(capture.works)),
     ("capture_safe_total", "Records the capture log has", "counter", |capture| capture.safe),
     ("capture_lost_total", "Records the capture log lost", "counter", |capture| capture.lost),
@@ -45,9 +45,21 @@ const CAPTURE: [OfCapture; 8] = [
         capture.oldest_millis
     }),
     ("capture_life", "Times the capture log lost what it had acknowledged", "gauge", |capture| capture.life),
-    ("capture_losses_total", "Requests not captured since capture began, both sides", "counter", |capture| {
-        capture.losses
+    (
+        "capture_losses_total",
+        "Requests forwarded uncaptured, and times the log lost what it had, since capture began, both sides",
+        "counter",
+        |capture| capture.losses,
+    ),
+    ("capture_losses_unlisted_total", "How many of capture_losses_total could not be listed", "counter", |capture| {
+        capture.losses_unlisted + capture.losses_unlisted_before
     }),
+    (
+        "capture_phantoms_total",
+        "Requests refused that the log may have all the same, since capture began, both sides",
+        "counter",
+        |capture| capture.phantoms,
+    ),
 ];
 
 /// Everything counted so far.

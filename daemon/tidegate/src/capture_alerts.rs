@@ -1,5 +1,6 @@
 //! Tells somebody when the capture of a proxy in this process fails or loses something, and when it is sound again: one
-//! episode from the first sign of trouble until the log has taken everything for a while.
+//! episode from the first sign of trouble until the log has taken everything for a while. That the log may have what was
+//! refused is trouble too, the smallest, and told as that.
 //!
 //! It looks from aside, once a second, so that nothing of it is ever in the way of traffic. Losses of an earlier process are
 //! no news; they stay on the list, and a cutover that relies on capture asks for that.
@@ -25,60 +26,86 @@ const SOUND_AFTER: Duration = Duration::from_secs(10);
 /// What was seen so far.
 #[derive(Debug, Default)]
 struct Watch {
-    /// The most losses that were seen.
-    losses: u64,
-    unlisted: u64,
+    /// What was seen last.
+    seen: Lost,
     open: Option<Open>,
     episodes: u32,
+}
+
+/// What a list of losses comes to.
+#[derive(Clone, Copy, Debug, Default)]
+struct Lost {
+    losses: u64,
+    unlisted: u64,
+    phantoms: u64,
+}
+
+/// What is wrong, the smallest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Trouble {
+    /// The log may have what was refused.
+    Phantoms,
+    /// The log lacks what it should have.
+    Losses,
+    /// The log takes nothing.
+    Fails,
 }
 
 /// The episode that is open.
 #[derive(Debug)]
 struct Open {
     alert: Alert,
+    /// The worst of it.
+    trouble: Trouble,
     /// When the last sign of trouble was seen.
     last: Instant,
-    /// Losses when it began.
-    before: u64,
+    /// What was lost when it began.
+    before: Lost,
 }
 
 impl Watch {
     /// One that takes what `captures` have lost until now as known.
     fn from(captures: &[CaptureStatus]) -> Self {
-        Self { losses: losses(captures), unlisted: unlisted(captures), ..Self::default() }
+        Self { seen: lost(captures), ..Self::default() }
     }
 
     /// What people must be told by what is seen now, if anything. `name` begins the ids of episodes.
     fn look(&mut self, name: &str, captures: &[CaptureStatus], now: Instant) -> Option<Alert> {
         let fails: Vec<&CaptureStatus> = captures.iter().filter(|capture| !capture.works).collect();
-        let (lost, unlisted) = (losses(captures), unlisted(captures));
-        let fresh = lost.saturating_sub(self.losses) + unlisted.saturating_sub(self.unlisted);
-        let before = self.losses;
-        (self.losses, self.unlisted) = (lost, unlisted);
-        if fails.is_empty() && fresh == 0 {
+        let lost = lost(captures);
+        let before = std::mem::replace(&mut self.seen, lost);
+        let trouble = if !fails.is_empty() {
+            Trouble::Fails
+        } else if lost.losses > before.losses || lost.unlisted > before.unlisted {
+            Trouble::Losses
+        } else if lost.phantoms > before.phantoms {
+            Trouble::Phantoms
+        } else {
             let open = self.open.take_if(|open| now.saturating_duration_since(open.last) >= SOUND_AFTER)?;
-            let meanwhile = lost - open.before;
-            let text =
-                format!("the log takes records again; {meanwhile} requests were lost meanwhile{}", listed(captures));
+            let text = format!("the log takes records; {} meanwhile{}", lost.since(open.before), listed(captures));
             return Some(Alert { change: Episode::Closed, text, ..open.alert });
-        }
+        };
         let which = |capture: &&CaptureStatus| format!("the {} to {}", capture.side, capture.place);
-        let title = match fails.as_slice() {
-            [] => format!("{name}: requests were not captured"),
-            fails => format!("{name}: capture fails: {}", fails.iter().map(which).collect::<Vec<_>>().join(", ")),
+        let title = match trouble {
+            Trouble::Phantoms => format!("{name}: the log may have what was refused"),
+            Trouble::Losses => format!("{name}: capture lost something"),
+            Trouble::Fails => {
+                format!("{name}: capture fails: {}", fails.iter().map(which).collect::<Vec<_>>().join(", "))
+            }
         };
         let why: Vec<&str> = fails.iter().filter_map(|capture| capture.failed_why.as_deref()).collect();
         let what = match captures.first().map(|capture| capture.on_failure.as_str()) {
             Some("refuse") => "writes are refused with 503 meanwhile",
             _ => "writes are forwarded uncaptured meanwhile, and no replay will bring them",
         };
-        let lost_text = format!("{lost} requests lost since capture began{}", listed(captures));
+        let lost_text = format!("{} since capture began{}", lost.since(Lost::default()), listed(captures));
         let text = if why.is_empty() { lost_text } else { format!("{}; {what}; {lost_text}", why.join("; ")) };
         let change = match &mut self.open {
             Some(open) => {
                 open.last = now;
-                // Counts rise each second; only another title is news, and what was lost while the log failed is not.
-                if open.alert.title == title || fails.is_empty() {
+                // Counts rise each second; only what is worse is news, and another log that fails: what was lost while one
+                // failed is not.
+                if trouble < open.trouble || open.alert.title == title {
                     return None;
                 }
                 Episode::Updated
@@ -92,19 +119,35 @@ impl Watch {
             format!("{name}/capture/{}", self.episodes)
         };
         let before = self.open.as_ref().map_or(before, |open| open.before);
-        let alert = Alert { episode, change, severity: Severity::Critical, title, text };
-        self.open = Some(Open { alert: alert.clone(), last: now, before });
+        let severity = match trouble {
+            Trouble::Phantoms => Severity::Warning,
+            Trouble::Losses | Trouble::Fails => Severity::Critical,
+        };
+        let alert = Alert { episode, change, severity, title, text };
+        self.open = Some(Open { alert: alert.clone(), trouble, last: now, before });
         Some(alert)
     }
 }
 
-/// Both sides have one list.
-fn losses(captures: &[CaptureStatus]) -> u64 {
-    captures.iter().map(|capture| capture.losses).max().unwrap_or(0)
+impl Lost {
+    /// What came since, for people.
+    fn since(self, before: Self) -> String {
+        let losses = self.losses.saturating_sub(before.losses);
+        match self.phantoms.saturating_sub(before.phantoms) {
+            0 => format!("{losses} lost"),
+            phantoms => format!("{losses} lost, {phantoms} refused that the log may have and a replay would send"),
+        }
+    }
 }
 
-fn unlisted(captures: &[CaptureStatus]) -> u64 {
-    captures.iter().map(|capture| capture.losses_unlisted).max().unwrap_or(0)
+/// Both sides have one list.
+fn lost(captures: &[CaptureStatus]) -> Lost {
+    let most = |count: fn(&CaptureStatus) -> u64| captures.iter().map(count).max().unwrap_or(0);
+    Lost {
+        losses: most(|capture| capture.losses),
+        unlisted: most(|capture| capture.losses_unlisted),
+        phantoms: most(|capture| capture.phantoms),
+    }
 }
 
 fn listed(captures: &[CaptureStatus]) -> String {
@@ -158,6 +201,8 @@ mod tests {
             life: 0,
             losses,
             losses_unlisted: 0,
+            losses_unlisted_before: 0,
+            phantoms: 0,
             place: "topic t".to_owned(),
             began_millis: 0,
             loss_log: "/l".to_owned(),
@@ -184,11 +229,44 @@ mod tests {
         assert_eq!(watch.look("p", &captures(true, 90), at(12)), None);
         let closed = watch.look("p", &captures(true, 90), at(13)).unwrap();
         assert_eq!((closed.change, &closed.episode), (Episode::Closed, &opened.episode));
-        assert_eq!(closed.text, "the log takes records again; 85 requests were lost meanwhile, listed in /l");
+        assert_eq!(closed.text, "the log takes records; 85 lost meanwhile, listed in /l");
         assert_eq!(watch.look("p", &captures(true, 90), at(14)), None);
         let again = watch.look("p", &captures(true, 91), at(15)).unwrap();
-        assert_eq!((&*again.episode, &*again.title), ("p/capture/2", "p: requests were not captured"));
+        assert_eq!((&*again.episode, &*again.title), ("p/capture/2", "p: capture lost something"));
         let worse = watch.look("p", &captures(false, 91), at(16)).unwrap();
         assert_eq!((worse.change, &*worse.episode), (Episode::Updated, "p/capture/2"));
+    }
+
+    /// Proves that refused requests which the log may have are told as that, below a loss, that those of earlier processes are
+    /// no news, and that a loss which follows is told in the same episode, once.
+    #[test]
+    fn phantoms_are_no_losses() {
+        let start = clock::instant();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let seen = |works, losses, phantoms| {
+            let mut captures = captures(works, losses);
+            captures[0].phantoms = phantoms;
+            captures
+        };
+        let mut watch = Watch::from(&seen(true, 0, 4));
+        assert_eq!(watch.look("p", &seen(true, 0, 4), at(0)), None);
+        let opened = watch.look("p", &seen(true, 0, 6), at(1)).unwrap();
+        assert_eq!((opened.change, opened.severity), (Episode::Opened, Severity::Warning));
+        assert_eq!(opened.title, "p: the log may have what was refused");
+        assert_eq!(
+            opened.text,
+            "0 lost, 6 refused that the log may have and a replay would send since capture began, listed in /l"
+        );
+        assert_eq!(watch.look("p", &seen(true, 0, 7), at(2)), None);
+        let worse = watch.look("p", &seen(true, 1, 7), at(3)).unwrap();
+        assert_eq!((worse.change, worse.severity), (Episode::Updated, Severity::Critical));
+        assert_eq!((&worse.episode, &*worse.title), (&opened.episode, "p: capture lost something"));
+        assert_eq!(watch.look("p", &seen(true, 2, 8), at(4)), None);
+        assert_eq!(watch.look("p", &seen(true, 2, 9), at(5)), None, "less than what is known is no news");
+        let closed = watch.look("p", &seen(true, 2, 9), at(15)).unwrap();
+        assert_eq!(
+            closed.text,
+            "the log takes records; 2 lost, 5 refused that the log may have and a replay would send meanwhile, listed in /l"
+        );
     }
 }

@@ -1,9 +1,13 @@
-//! The loss log: every request that reached a cluster without being captured, on disk before anyone may rely on it.
+//! The loss log: every request that reached a cluster without being captured, on disk before anyone may rely on it. Beside
+//! these losses it lists phantoms, which are the opposite: requests that were refused and that the log may have all the
+//! same. The two are counted apart.
 //!
 //! One JSON object a line, in a file that is only appended to, each batch of lines flushed to the disk together by a
-//! thread of its own. The lines carry a running number, so that the count of losses since capture began survives a
-//! restart: it is the number of the last whole line. A torn last line (the process was killed while writing it) is cut
-//! off at start.
+//! thread of its own. The lines carry running counts, so that what was lost since capture began survives a restart: the
+//! last whole line has it. A torn last line (the process was killed while writing it) is cut off at start.
+//!
+//! What could not be listed, since too much waited for the disk or the disk did not take it, is in the counts of the next
+//! line. Where no other comes, a line of its own carries them as soon as the disk takes one.
 //!
 //! A file that has grown to [`FILE_BYTES_MAX`] is put aside under the number of its first line, and the oldest beyond
 //! [`ASIDE_MAX`] are deleted: the count stays true, the list is of the newest.
@@ -19,7 +23,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread::JoinHandle,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
@@ -39,7 +43,13 @@ const QUEUED_MAX: usize = 100_000;
 /// The longest request target that a line holds, in bytes; a longer one is cut.
 const TARGET_BYTES_MAX: usize = 4096;
 
-/// One request that was lost to capture.
+/// How often the disk is asked to take the count of what it did not take.
+const OWED_EVERY: Duration = Duration::from_secs(1);
+
+/// What a line says for a reason that is of no request and only carries the counts.
+const UNLISTED: &str = "unlisted";
+
+/// One request that was lost to capture, or that the log has and no cluster does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Loss {
     /// When, in milliseconds since 1970.
@@ -56,9 +66,9 @@ pub struct Loss {
     pub bytes: u64,
     /// Why, as [`Why::word`](super::Why::word) has it.
     pub why: String,
-    /// Whether it was forwarded all the same; else it was refused.
+    /// Whether it was forwarded all the same, which is a loss; else it was refused, which is a phantom.
     pub forwarded: bool,
-    /// Whether the log may have it: a refused one of these is a phantom that a replay would send.
+    /// Whether the log may have it: a replay would send a phantom, which the source never had.
     pub perhaps_there: bool,
     /// How many records that were safe are gone with their topic; such a line is of the log, and of no request. 0 for a
     /// request.
@@ -71,21 +81,86 @@ fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
+impl Loss {
+    /// Whether it was refused, and is here because the log may have it.
+    pub fn is_phantom(&self) -> bool {
+        !self.forwarded
+    }
+
+    /// One of no request.
+    fn unlisted() -> Self {
+        Self {
+            at_millis: clock::unix_millis(),
+            connection: String::new(),
+            request: 0,
+            method: String::new(),
+            target: String::new(),
+            bytes: 0,
+            why: UNLISTED.to_owned(),
+            forwarded: true,
+            perhaps_there: false,
+            records: 0,
+        }
+    }
+}
+
 /// A loss as it is in the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listed {
-    /// How many losses there were with this one, since capture began.
+    /// How many losses and phantoms there were with this one, since capture began, those that are not listed included. It
+    /// is higher in each line.
     pub number: u64,
+    /// How many of them were phantoms; `None` from a version that did not count them apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phantoms: Option<u64>,
+    /// How many of them were losses that could not be listed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unlisted: u64,
     /// The loss.
     #[serde(flatten)]
     pub loss: Loss,
 }
 
+/// What was lost since capture began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Requests that were forwarded uncaptured, and times that the log lost what it had.
+    pub losses: u64,
+    /// Requests that were refused and that the log may have.
+    pub phantoms: u64,
+    /// How many of the losses could not be listed.
+    pub unlisted: u64,
+}
+
+impl Counts {
+    fn add(&mut self, loss: &Loss) {
+        if loss.is_phantom() {
+            self.phantoms += 1;
+        } else {
+            self.losses += 1;
+        }
+    }
+
+    fn line(self, loss: Loss) -> Listed {
+        let Self { losses, phantoms, unlisted } = self;
+        Listed { number: losses + phantoms, phantoms: Some(phantoms), unlisted, loss }
+    }
+
+    /// Takes what a line says, and what it is where that says too little. A line that is out of order takes nothing away.
+    fn read(&mut self, line: &Listed) {
+        let phantoms = line.phantoms.unwrap_or(self.phantoms + u64::from(line.loss.is_phantom()));
+        let number = line.number.max(self.losses + self.phantoms);
+        self.phantoms = self.phantoms.max(phantoms.min(number));
+        self.losses = number - self.phantoms;
+        self.unlisted = self.unlisted.max(line.unlisted);
+    }
+}
+
 /// What was found in the file at start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// Losses since capture began.
-    pub losses: u64,
+    /// What earlier processes had lost.
+    pub counts: Counts,
     /// Bytes of a torn last line that were cut off.
     pub torn_bytes: u64,
 }
@@ -104,6 +179,7 @@ struct Shared {
     filled: Condvar,
     emptied: Condvar,
     losses: AtomicU64,
+    phantoms: AtomicU64,
     unlisted: AtomicU64,
 }
 
@@ -112,6 +188,8 @@ struct Queue {
     losses: Vec<(Loss, oneshot::Sender<Result<(), String>>)>,
     /// Whether some are on their way to the disk.
     writing: bool,
+    /// What came while it was full.
+    skipped: Counts,
     ending: bool,
 }
 
@@ -134,10 +212,11 @@ impl LossLog {
             queue: Mutex::default(),
             filled: Condvar::new(),
             emptied: Condvar::new(),
-            losses: AtomicU64::new(found.losses),
+            losses: AtomicU64::new(found.counts.losses),
+            phantoms: AtomicU64::new(found.counts.phantoms),
             unlisted: AtomicU64::new(0),
         });
-        let mut writer = Writer { path: path.to_owned(), file, bytes_max, number: found.losses };
+        let mut writer = Writer { path: path.to_owned(), file, bytes_max, counts: found.counts, owes: false };
         let theirs = Arc::clone(&shared);
         let thread =
             std::thread::Builder::new().name("capture-loss".to_owned()).spawn(move || theirs.write(&mut writer))?;
@@ -169,6 +248,11 @@ impl LossLog {
         self.shared.losses.load(Ordering::Relaxed)
     }
 
+    /// Requests since capture began that were refused and that the log may have, those of earlier processes included.
+    pub fn phantoms(&self) -> u64 {
+        self.shared.phantoms.load(Ordering::Relaxed)
+    }
+
     /// Losses of this process that are counted but could not be listed: the disk was full, or slower than they came.
     pub fn unlisted(&self) -> u64 {
         self.shared.unlisted.load(Ordering::Relaxed)
@@ -180,15 +264,18 @@ impl LossLog {
         let cut = loss.target.floor_char_boundary(TARGET_BYTES_MAX);
         loss.target.truncate(cut);
         let (told, listed) = oneshot::channel();
-        self.shared.losses.fetch_add(1, Ordering::Relaxed);
+        let phantom = loss.is_phantom();
+        let count = if phantom { &self.shared.phantoms } else { &self.shared.losses };
+        count.fetch_add(1, Ordering::Relaxed);
         let mut queue = self.shared.queue.lock().expect("nobody panics while holding it");
         if queue.losses.len() < QUEUED_MAX {
             queue.losses.push((loss, told));
             drop(queue);
             self.shared.filled.notify_one();
         } else {
+            queue.skipped.add(&loss);
             drop(queue);
-            self.shared.unlisted.fetch_add(1, Ordering::Relaxed);
+            self.shared.unlisted.fetch_add(u64::from(!phantom), Ordering::Relaxed);
             drop(told.send(Err(format!("{QUEUED_MAX} losses wait for the disk already"))));
         }
         listed
@@ -223,21 +310,39 @@ impl Shared {
         loop {
             let mut queue = self.queue.lock().expect("nobody panics while holding it");
             while queue.losses.is_empty() && !queue.ending {
-                queue = self.filled.wait(queue).expect("nobody panics while holding it");
+                if writer.owes {
+                    let (woken, waited) =
+                        self.filled.wait_timeout(queue, OWED_EVERY).expect("nobody panics while holding it");
+                    queue = woken;
+                    if waited.timed_out() {
+                        break;
+                    }
+                } else {
+                    queue = self.filled.wait(queue).expect("nobody panics while holding it");
+                }
             }
             let batch = std::mem::take(&mut queue.losses);
             queue.writing = !batch.is_empty();
+            let skipped = std::mem::take(&mut queue.skipped);
+            let ending = queue.ending;
             drop(queue);
-            if batch.is_empty() {
+            if batch.is_empty() && !writer.owes {
                 return;
             }
             let (losses, told): (Vec<Loss>, Vec<_>) = batch.into_iter().unzip();
-            let written = writer.append(losses).map_err(|error| {
+            let before = writer.counts.unlisted + skipped.losses;
+            let written = writer.append(losses, skipped).map_err(|error| {
                 let why = format!("cannot write {}: {error}", writer.path.display());
-                tracing::error!(losses = told.len(), why, "losses are counted but not listed");
-                self.unlisted.fetch_add(told.len() as u64, Ordering::Relaxed);
+                if !told.is_empty() {
+                    tracing::error!(lines = told.len(), why, "losses and phantoms are counted but not listed");
+                }
+                self.unlisted.fetch_add(writer.counts.unlisted - before, Ordering::Relaxed);
                 why
             });
+            // The last look at a disk that takes nothing.
+            if told.is_empty() && ending {
+                return;
+            }
             for told in told {
                 drop(told.send(written.clone()));
             }
@@ -251,7 +356,7 @@ impl Shared {
 fn recover(path: &Path) -> io::Result<(File, Found)> {
     let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
     let bytes = file.metadata()?.len();
-    let (mut whole, mut losses) = (0, 0);
+    let (mut whole, mut counts) = (0, Counts::default());
     let mut lines = BufReader::new(&file);
     let mut line = Vec::new();
     loop {
@@ -263,7 +368,7 @@ fn recover(path: &Path) -> io::Result<(File, Found)> {
         whole += read as u64;
         // A line that someone wrote by hand is no reason to forget the count.
         if let Ok(listed) = serde_json::from_slice::<Listed>(&line) {
-            losses = losses.max(listed.number);
+            counts.read(&listed);
         }
     }
     if whole < bytes {
@@ -272,10 +377,10 @@ fn recover(path: &Path) -> io::Result<(File, Found)> {
     }
     file.seek(SeekFrom::End(0))?;
     if whole == 0 {
-        losses = aside(path)?.last().map_or(0, |(_, path)| last_number(path).unwrap_or(0));
+        counts = aside(path)?.last().map_or_else(Counts::default, |(_, path)| last_counts(path).unwrap_or_default());
     }
     sync_parent(path)?;
-    Ok((file, Found { losses, torn_bytes: bytes - whole }))
+    Ok((file, Found { counts, torn_bytes: bytes - whole }))
 }
 
 /// When capture began with a list, and which list that is.
@@ -322,8 +427,8 @@ fn began(path: &Path) -> io::Result<Began> {
     Ok(began)
 }
 
-/// The number of the last whole line of a file that was put aside.
-fn last_number(path: &Path) -> io::Result<u64> {
+/// What the last whole line of a file says that was put aside.
+fn last_counts(path: &Path) -> io::Result<Counts> {
     let mut text = Vec::new();
     let mut file = File::open(path)?;
     // No line is longer: what it holds of the client is cut, and the rest is short.
@@ -332,7 +437,11 @@ fn last_number(path: &Path) -> io::Result<u64> {
     file.seek(SeekFrom::Start(bytes.saturating_sub(tail)))?;
     file.read_to_end(&mut text)?;
     let last = text.split(|byte| *byte == b'\n').rev().find_map(|line| serde_json::from_slice::<Listed>(line).ok());
-    Ok(last.map_or(0, |listed| listed.number))
+    let mut counts = Counts::default();
+    if let Some(last) = last {
+        counts.read(&last);
+    }
+    Ok(counts)
 }
 
 /// The files put aside, with the number of their first line, oldest first.
@@ -366,25 +475,49 @@ struct Writer {
     path: PathBuf,
     file: File,
     bytes_max: u64,
-    number: u64,
+    /// All that happened, whether the file has it or not.
+    counts: Counts,
+    /// Whether the last line in the file says less.
+    owes: bool,
 }
 
 impl Writer {
-    /// Appends a batch and flushes it; either all of it is on the disk or nothing of it is in the file.
-    fn append(&mut self, losses: Vec<Loss>) -> io::Result<()> {
-        let before = self.file.metadata()?.len();
+    /// Appends a batch and the count of what was skipped after it, and flushes both; either all of it is on the disk or
+    /// nothing of it is in the file. With neither, it appends what it owes.
+    fn append(&mut self, losses: Vec<Loss>, skipped: Counts) -> io::Result<()> {
         let mut lines = Vec::new();
-        for loss in losses {
-            // The number counts a loss even if its line never gets there.
-            self.number += 1;
-            serde_json::to_writer(&mut lines, &Listed { number: self.number, loss })?;
+        let mut line = |listed: &Listed| {
+            serde_json::to_writer(&mut lines, listed).expect("a loss is JSON, and a Vec takes everything");
             lines.push(b'\n');
+        };
+        let before = self.counts;
+        let bare = losses.is_empty();
+        for loss in losses {
+            self.counts.add(&loss);
+            line(&self.counts.line(loss));
         }
+        let batch = self.counts.losses - before.losses;
+        self.counts.losses += skipped.losses;
+        self.counts.phantoms += skipped.phantoms;
+        self.counts.unlisted += skipped.losses;
+        if bare || skipped != Counts::default() {
+            line(&self.counts.line(Loss::unlisted()));
+        }
+        let written = self.put(&lines);
+        self.owes = written.is_err();
+        if self.owes {
+            self.counts.unlisted += batch;
+        }
+        written
+    }
+
+    fn put(&mut self, lines: &[u8]) -> io::Result<()> {
+        let before = self.file.metadata()?.len();
         if before > 0 && before + lines.len() as u64 > self.bytes_max {
             self.put_aside()?;
-            return self.append_lines(&lines, 0);
+            return self.append_lines(lines, 0);
         }
-        self.append_lines(&lines, before)
+        self.append_lines(lines, before)
     }
 
     fn append_lines(&mut self, lines: &[u8], before: u64) -> io::Result<()> {
@@ -424,118 +557,4 @@ pub fn read(path: &Path) -> io::Result<Vec<Listed>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn loss(request: u64) -> Loss {
-        Loss {
-            at_millis: 1_790_000_000_000,
-            connection: "c-1".to_owned(),
-            request,
-            method: "PUT".to_owned(),
-            target: "/orders/_doc/7".to_owned(),
-            bytes: 1200,
-            why: "timed-out".to_owned(),
-            forwarded: true,
-            perhaps_there: true,
-            records: 0,
-        }
-    }
-
-    fn note(log: &LossLog, request: u64) {
-        log.note(loss(request)).blocking_recv().unwrap().unwrap();
-    }
-
-    /// Proves that a loss which was answered for is in the file, and that the count goes on after a restart.
-    #[test]
-    fn the_count_of_losses_survives_a_restart() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("losses.jsonl");
-        let log = LossLog::open(&path).unwrap();
-        note(&log, 0);
-        note(&log, 1);
-        assert_eq!(read(&path).unwrap().len(), 2);
-        let (began, id) = (log.began_millis(), log.id().to_owned());
-        assert!((clock::unix_millis() - began).abs() < 60_000);
-        drop(log);
-        let log = LossLog::open(&path).unwrap();
-        assert_eq!(log.found(), Found { losses: 2, torn_bytes: 0 });
-        assert_eq!((log.began_millis(), log.id()), (began, &*id));
-        note(&log, 2);
-        assert_eq!(log.losses(), 3);
-        assert_eq!(read(&path).unwrap()[2], Listed { number: 3, loss: loss(2) });
-        drop(log);
-        // A file of the time before lists had an id keeps its time, and another list has another id.
-        fs::write(dir.path().join("losses.jsonl.began"), format!("{began}\n")).unwrap();
-        let log = LossLog::open(&path).unwrap();
-        assert_eq!((log.began_millis(), log.losses()), (began, 3));
-        assert_ne!(log.id(), LossLog::open(&dir.path().join("other.jsonl")).unwrap().id());
-    }
-
-    /// Proves that whoever waits finds all that was noted in the file, and that nobody waits for nothing.
-    #[test]
-    fn what_was_noted_is_waited_for() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("losses.jsonl");
-        let log = LossLog::open(&path).unwrap();
-        let soon = || clock::now() + std::time::Duration::from_mins(1);
-        assert!(log.wait_written(soon()));
-        for count in [1, 10, 1000] {
-            let before = read(&path).unwrap().len();
-            for request in 0..count {
-                drop(log.note(loss(request)));
-            }
-            assert!(log.wait_written(soon()));
-            assert_eq!(read(&path).unwrap().len(), before + count as usize);
-        }
-    }
-
-    /// Proves that a torn last line, of any length, costs only itself.
-    #[test]
-    fn a_torn_line_is_cut_off() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("losses.jsonl");
-        let log = LossLog::open(&path).unwrap();
-        note(&log, 0);
-        note(&log, 1);
-        drop(log);
-        let whole = fs::read(&path).unwrap();
-        let first = whole.iter().position(|byte| *byte == b'\n').unwrap() + 1;
-        for cut in first..whole.len() {
-            fs::write(&path, &whole[..cut]).unwrap();
-            let log = LossLog::open(&path).unwrap();
-            assert_eq!(log.found(), Found { losses: 1, torn_bytes: (cut - first) as u64 }, "cut at {cut}");
-            note(&log, 5);
-            assert_eq!(log.losses(), 2);
-            assert_eq!(read(&path).unwrap().len(), 2);
-        }
-    }
-
-    /// Proves that full files are put aside, that only so many are kept, and that the count does not depend on them.
-    #[test]
-    fn full_lists_are_put_aside_and_the_count_stays() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("losses.jsonl");
-        let log = LossLog::open_with(&path, 600).unwrap();
-        for request in 0..60 {
-            note(&log, request);
-        }
-        drop(log);
-        assert_eq!(aside(&path).unwrap().len(), ASIDE_MAX);
-        fs::remove_file(&path).unwrap();
-        fs::remove_file(dir.path().join("losses.jsonl.began")).unwrap();
-        let log = LossLog::open(&path).unwrap();
-        assert!(log.losses() >= 57, "the lines of one file are gone with it, the count of the others is not");
-    }
-
-    /// Proves that a disk that takes nothing is an error of the whole batch, and that the number goes on: the losses happened.
-    #[test]
-    fn a_full_disk_is_told_and_counted() {
-        let path = PathBuf::from("/dev/full");
-        let file = OpenOptions::new().append(true).open(&path).unwrap();
-        let mut writer = Writer { path, file, bytes_max: u64::MAX, number: 6 };
-        let error = writer.append(vec![loss(0), loss(1)]).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
-        assert_eq!(writer.number, 8);
-    }
-}
+mod tests;

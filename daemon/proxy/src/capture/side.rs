@@ -80,6 +80,8 @@ impl Captured {
             life: figures.life,
             losses: self.losses.losses(),
             losses_unlisted: self.losses.unlisted(),
+            losses_unlisted_before: self.losses.found().counts.unlisted,
+            phantoms: self.losses.phantoms(),
             place: figures.place,
             began_millis: self.losses.began_millis(),
             loss_log: self.losses.path().display().to_string(),

@@ -119,7 +119,9 @@ fn chance_breaks_no_promise() {
         let recorded = counts(complete().map(|exchange| exchange.request.as_slice()));
         let got: Vec<Vec<u8>> = source.got().iter().flat_map(|got| messages(got)).collect();
         let got = counts(got.iter().map(Vec::as_slice));
-        let listed = rig.behind.listed(rig.behind.losses.losses() as usize);
+        let listed = rig.behind.listed(rig.behind.lines() as usize);
+        let phantoms = listed.iter().filter(|listed| !listed.loss.forwarded).count() as u64;
+        assert_eq!(rig.behind.losses.phantoms(), phantoms);
         let listed: HashMap<&str, _> =
             listed.iter().map(|listed| (listed.loss.target.as_str(), &listed.loss)).collect();
         let (mut refused, mut missing) = (0, 0);

@@ -81,7 +81,7 @@ fn no_write_is_whole_before_the_log_has_it() {
             assert_eq!(String::from_utf8(exchange.request).unwrap(), write);
             assert_eq!(exchange.response.as_deref(), Some(OK.as_bytes()));
         }
-        assert_eq!(rig.behind.losses.losses(), 0);
+        assert_eq!(rig.behind.lines(), 0);
     }
 }
 
@@ -212,6 +212,6 @@ fn a_client_that_leaves_is_no_reason_to_forget_its_write() {
         std::thread::sleep(std::time::Duration::from_millis(400));
         rig.log.resume();
         assert_eq!(client.response().status(), 200);
-        assert_eq!((source.whole(), rig.behind.losses.losses()), (2, 0));
+        assert_eq!((source.whole(), rig.behind.lines()), (2, 0));
     }
 }

@@ -297,7 +297,7 @@ fn a_malformed_body_is_no_request() {
     }
     rig.log.wait_closed(12);
     assert!(rig.log.exchanges().iter().all(|exchange| !exchange.complete));
-    assert_eq!((source.whole(), rig.behind.losses.losses()), (0, 0));
+    assert_eq!((source.whole(), rig.behind.lines()), (0, 0));
 }
 
 /// Proves that what a client says on a connection that stays open is in the log within a second, and its end within a

@@ -72,6 +72,11 @@ pub(crate) struct Behind {
 }
 
 impl Behind {
+    /// How many lines the list of losses has, once all are written.
+    pub(crate) fn lines(&self) -> u64 {
+        self.losses.losses() + self.losses.phantoms()
+    }
+
     /// The list of losses, once it has so many lines.
     pub(crate) fn listed(&self, count: usize) -> Vec<Listed> {
         let deadline = clock::now() + PATIENCE;
@@ -80,7 +85,7 @@ impl Behind {
             let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
             let listed: Vec<Listed> = whole.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
             if listed.len() >= count {
-                assert_eq!(listed.len() as u64, self.losses.losses());
+                assert_eq!(listed.len() as u64, self.lines());
                 return listed;
             }
             assert!(clock::now() < deadline, "{} of {count} losses were listed", listed.len());

@@ -91,7 +91,7 @@ fn judge(policy: &CapturePolicy, told: &[Told], now: Timestamp) -> Vec<Check> {
     let mut checks = vec![live(told, &silent)];
     // What nobody is there to tell stays one line.
     if !captures.is_empty() {
-        checks.push(losses(policy, &answered().collect::<Vec<_>>(), &silent, now));
+        checks.extend(losses(policy, &answered().collect::<Vec<_>>(), &silent, now));
         checks.push(lag(policy, &captures, &silent));
         checks.push(kept(policy, &captures, &silent, now));
     }
@@ -162,8 +162,9 @@ fn where_to(capture: &CaptureStatus) -> String {
     if capture.place.is_empty() { capture.sink.clone() } else { format!("{} ({})", capture.sink, capture.place) }
 }
 
-/// How many requests are on the lists of losses. Both sides of a proxy have one list, and so has a proxy at two addresses.
-fn losses(policy: &CapturePolicy, answered: &[(&str, &Status)], silent: &[&str], now: Timestamp) -> Check {
+/// How many losses the lists have, and what they have besides. Both sides of a proxy have one list, and so has a proxy at two
+/// addresses.
+fn losses(policy: &CapturePolicy, answered: &[(&str, &Status)], silent: &[&str], now: Timestamp) -> Vec<Check> {
     let mut lists: Vec<LossList> = Vec::new();
     let captures =
         answered.iter().flat_map(|(proxy, status)| status.capture.iter().map(move |capture| (proxy, status, capture)));
@@ -182,11 +183,15 @@ fn losses(policy: &CapturePolicy, answered: &[(&str, &Status)], silent: &[&str],
             instance: status.instance.clone(),
             losses: capture.losses,
             unlisted: capture.losses_unlisted,
+            unlisted_before: capture.losses_unlisted_before,
+            phantoms: capture.phantoms,
         });
     }
-    let known = losses::check(policy, &Losses::of(&lists, now), &lists);
+    let all = Losses::of(&lists, now);
+    let known = losses::check(policy, &all, &lists);
     let check = if known.outcome.stops() { known } else { verdict(losses::CHECK, &[], "", silent, known.evidence) };
-    Check { lists, ..check }
+    let phantoms = losses::phantoms(&all, &lists);
+    std::iter::once(Check { lists, ..check }).chain(phantoms).collect()
 }
 
 /// How long the oldest record waits for the log.
@@ -299,6 +304,8 @@ mod tests {
             life: 0,
             losses: 0,
             losses_unlisted: 0,
+            losses_unlisted_before: 0,
+            phantoms: 0,
             place: format!("topic {side}s"),
             began_millis: NOW.0 - 3_600_000,
             loss_log: "/var/lib/losses.jsonl".to_owned(),
@@ -338,11 +345,11 @@ mod tests {
         Arc::make_mut(&mut cutover.policy).capture = policy();
         assert_eq!(
             captured::told(&cutover).unwrap(),
-            "2 of 2 proxies record the source to kafka (topic sources) and the target to kafka (topic targets); 0 requests \
-             lost since 2027-01-15T07:00:00Z; the oldest record has waited for 0.0 s; records are kept for 168 h"
+            "2 of 2 proxies record the source to kafka (topic sources) and the target to kafka (topic targets); 0 losses \
+             since 2027-01-15T07:00:00Z; the oldest record has waited for 0.0 s; records are kept for 168 h"
         );
         cutover.checks = judge(&policy(), &changed(|capture| capture.losses = 1), NOW);
-        assert_eq!(captured::told(&cutover).unwrap(), "NOT WHOLE: b lost 1 request (listed in /var/lib/losses.jsonl)");
+        assert_eq!(captured::told(&cutover).unwrap(), "NOT WHOLE: b has 1 loss (listed in /var/lib/losses.jsonl)");
         cutover.checks.clear();
         assert_eq!(captured::told(&cutover).unwrap(), "not looked at yet");
     }
@@ -404,7 +411,7 @@ mod tests {
     fn losses_close_until_they_are_accepted() {
         let told = changed(|capture| capture.losses = 3);
         let mut policy = policy();
-        assert_eq!(wrong(&policy, &told), ["Fail capture losses: b lost 3 requests (listed in /var/lib/losses.jsonl)"]);
+        assert_eq!(wrong(&policy, &told), ["Fail capture losses: b has 3 losses (listed in /var/lib/losses.jsonl)"]);
         let fix = |policy: &CapturePolicy, told: &[Told]| {
             let checks = judge(policy, told, NOW);
             checks.into_iter().find(|check| check.name == "capture losses").unwrap().fix
@@ -418,7 +425,7 @@ mod tests {
         assert_eq!(wrong(&policy, &told).len(), 1);
         policy.losses_accepted = 9;
         let unlisted = changed(|capture| (capture.losses, capture.losses_unlisted) = (3, 1));
-        assert_eq!(wrong(&policy, &unlisted), ["Fail capture losses: b lost 1 request that it could not even list"]);
+        assert_eq!(wrong(&policy, &unlisted), ["Fail capture losses: b has 1 loss that it could not even list"]);
         let said = fix(&policy, &unlisted);
         assert!(said.contains("begin capture anew") && !said.contains("losses_accepted"), "{said}");
         // Both sides of a proxy write one list.
@@ -428,6 +435,32 @@ mod tests {
             capture.losses = 4;
         }
         assert_eq!(wrong(&policy, &[proxy("a", sides.to_vec())]), Vec::<String>::new());
+    }
+
+    /// Proves that refused requests which the log may have are told of with their list and what to do, by one line of both
+    /// sides, in the picture of the cutover too, and that they neither close nor count as losses.
+    #[test]
+    fn phantoms_are_told_and_close_nothing() {
+        let mut sides = [captures("source"), captures("target")];
+        for capture in &mut sides {
+            capture.phantoms = 2;
+        }
+        let told = [proxy("a", sides.to_vec())];
+        assert_eq!(
+            wrong(&policy(), &told),
+            ["Warn capture phantoms: a refused 2 requests that the log may have (listed in /var/lib/losses.jsonl)"]
+        );
+        let mut cutover = testing::cutover("search");
+        Arc::make_mut(&mut cutover.policy).capture = policy();
+        cutover.checks = judge(&policy(), &told, NOW);
+        assert_eq!(captured::whole(&cutover), Some(true));
+        let picture = captured::told(&cutover).unwrap();
+        assert!(picture.contains("0 losses since"), "{picture}");
+        assert!(picture.contains("a refused 2 requests that the log may have"), "{picture}");
+        sides[0].losses = 1;
+        let both = wrong(&policy(), &[proxy("a", sides.to_vec())]);
+        assert_eq!(both[0], "Fail capture losses: a has 1 loss (listed in /var/lib/losses.jsonl)");
+        assert_eq!(both.len(), 2, "{both:?}");
     }
 
     /// Proves that a record that waits for too long, and a log that forgets too soon or cannot say, stand in the way, and that

@@ -202,13 +202,15 @@ fn what_a_proxy_lost_outlives_it() {
         instance: "1".to_owned(),
         losses: 2,
         unlisted: 0,
+        unlisted_before: 0,
+        phantoms: 0,
     };
     let mut checks = stage.checks();
     checks.last_mut().expect("capture is looked at").lists = vec![list];
     let event = Event::Checked { checks, begun: stage.now };
     stage.send(&event);
     stage.pass(30 * MINUTE);
-    let held = |stage: &Stage| stage.cutover.blockers.iter().any(|blocker| blocker.text.contains("by 10.0.0.7:9901"));
+    let held = |stage: &Stage| stage.cutover.blockers.iter().any(|blocker| blocker.text.contains("of 10.0.0.7:9901"));
     assert!(held(&stage), "{:?}", stage.cutover.blockers);
     assert_eq!(stage.cutover.phase, Phase::Gated { step: 1 });
 

@@ -8,6 +8,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Write as _,
     path::PathBuf,
     time::Duration,
 };
@@ -244,14 +245,16 @@ impl Verify {
         let token = crate::cli::token(self.token_file.as_deref())?;
         let Known { remotes, failed } = Proxies::at(self.proxy.iter().cloned(), token.as_deref()).now().await;
         let mut ill: Vec<String> = failed.into_iter().collect();
-        let mut losses = 0;
+        let (mut losses, mut phantoms) = (0, 0);
         for (remote, answer) in each(&remotes, |proxy| async move { proxy.status().await }).await {
             let address = remote.name();
             match answer {
                 Err(error) => ill.push(error.why),
                 Ok(status) if status.capture.is_empty() => ill.push(format!("{address} captures nothing")),
                 Ok(status) => {
+                    // Both sides have one list.
                     losses += status.capture.iter().map(|capture| capture.losses).max().unwrap_or(0);
+                    phantoms += status.capture.iter().map(|capture| capture.phantoms).max().unwrap_or(0);
                     for capture in status.capture.iter().filter(|capture| !capture.works) {
                         let why = capture.failed_why.as_deref().unwrap_or("it does not say why");
                         ill.push(format!("{address}: {} of the {} does not work: {why}", capture.sink, capture.side));
@@ -260,9 +263,16 @@ impl Verify {
             }
         }
         if losses > 0 {
-            ill.push(format!("{losses} requests were not captured since capture began: see the list of losses"));
+            ill.push(format!("{losses} lost since capture began: see the list of losses"));
         }
-        let evidence = if ill.is_empty() { format!("{} proxies, no loss", remotes.len()) } else { ill.join("; ") };
+        let mut evidence = if ill.is_empty() { format!("{} proxies, no loss", remotes.len()) } else { ill.join("; ") };
+        if phantoms > 0 {
+            write!(
+                evidence,
+                "; {phantoms} refused that the log may have and a replay would send: see the list of losses"
+            )
+            .expect("a String takes everything");
+        }
         Ok(Part { what, ok: Some(ill.is_empty()), evidence })
     }
 }
