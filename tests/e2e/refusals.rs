@@ -1,8 +1,13 @@
 //! What cannot work is refused at once, and says what is wrong, where, and what to do.
 
-use std::{fs, net::TcpListener};
+use std::{fs, net::TcpListener, process::Command, time::Duration};
+
+use tidegate_tests::servers::{Process, built_binary};
 
 use crate::daemon::{SERVICE, Said, World, verb};
+
+/// How long a proxy may take to listen or to end; builds may run beside the tests.
+const START_MAX: Duration = Duration::from_secs(20);
 
 /// Fails unless a refusal ended with `code`, said nothing on stdout, and has every word.
 fn check(what: &str, said: &Said, code: i32, words: &[&str]) {
@@ -119,4 +124,55 @@ fn a_proxy_that_cannot_start_says_why() {
     check("no address", &run(&["--listen", "nowhere", "--plaintext"]), 1, &["`nowhere`", "HOST:PORT"]);
     let said = run(&["--listen", "127.0.0.1:0", "--plaintext", "--control", "127.0.0.1:0"]);
     check("TCP control without a token", &said, 1, &["TIDEGATE_TOKEN"]);
+}
+
+/// Proves that a proxy whose flags on capture make no sense, or would record nothing, ends with 2 and says what to say; that
+/// the same keys of a daemon's section are told by their place; and that the Java proxy's own buffer size is taken.
+#[test]
+fn a_capture_that_makes_no_sense_says_why() {
+    let start = ["proxy", "--listen", "127.0.0.1:0", "--plaintext", "--source", "http://127.0.0.1:9"];
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let dir = folder.path().join("log").display().to_string();
+    let (file, kafka) =
+        (["--capture", "file", "--capture-dir", &dir], ["--capture", "kafka", "--kafka", "127.0.0.1:9"]);
+    for (given, more, words) in [
+        (&[][..], &["--capture", "file"][..], &["--capture-dir"][..]),
+        (&[], &["--capture-dir", &dir], &["--capture-dir", "say --capture file"]),
+        (&[], &["--topic", "t"], &["--topic", "say --capture kafka"]),
+        (&[], &["--loss-log", "f"], &["--loss-log", "say --capture file or --capture kafka"]),
+        (&["--no-capture"], &["--on-capture-failure", "refuse"], &["--on-capture-failure", "nothing is captured"]),
+        (&file, &["--topic", "t"], &["--topic", "capture goes to files"]),
+        (&file, &["--target-capture-dir", &dir, "--target", "http://127.0.0.1:9"], &["the same folder", &dir]),
+        (&file, &["--target-capture-dir", "other"], &["--target-capture-dir", "name --target"]),
+        (&file, &["--capture-record-max", "5"], &["--capture-record-max 5", "200 to 1048076"]),
+        (&file, &["--suppress-path", "("], &["--suppress-path", "`(`"]),
+        (&file, &["--redact-header", "bad name"], &["--redact-header", "'bad name'", "write the name alone"]),
+        (&kafka, &["--topic", "t", "--target-topic", "t", "--target", "http://127.0.0.1:9"], &["same topic `t`"]),
+        (&kafka, &["--target-topic", "t"], &["--target-topic", "name --target"]),
+        (&["--capture", "kafka"], &[], &["name them with --kafka"]),
+    ] {
+        let said = verb(&[&start[..], given, more].concat(), &[]);
+        check(&format!("{given:?} {more:?}"), &said, 2, words);
+    }
+    assert!(!folder.path().join("log").exists(), "what is refused leaves nothing behind");
+
+    let world = World::new(&[], "");
+    let config = world.path("tidegate.toml").display().to_string();
+    world.configure(&format!("\n[proxy]\nservice = \"{SERVICE}\"\nlisten = \"127.0.0.1:0\"\nloss_log = \"/l\"\n"));
+    check("a daemon's", &verb(&["run", "--config", &config], &[]), 2, &["tidegate.toml:", "--loss-log is given"]);
+
+    let json = format!(
+        "{{\"destinationUri\": \"http://127.0.0.1:9\", \"listenPort\": 0, \"maxTrafficBufferSize\": 1048576, \
+         \"traceDirectory\": \"{dir}\"}}"
+    );
+    let flags = ["--destinationUri", "http://127.0.0.1:9", "--listenPort", "0", "--maxTrafficBufferSize", "1048576"];
+    let flags = [&flags[..], &["--setHeader", "X-One: 1", "--traceDirectory", &dir]].concat();
+    for (name, words) in [("java-flags", &flags[..]), ("java-json", &["---INLINE-JSON", &json])] {
+        let mut command = Command::new(built_binary());
+        command.arg("proxy").args(words).current_dir(folder.path());
+        let mut proxy = Process::start(name, folder.path(), command);
+        proxy.wait_for_line("listening on http://0.0.0.0:", START_MAX);
+        proxy.signal("TERM");
+        assert!(proxy.wait(START_MAX).success(), "{}", proxy.log());
+    }
 }

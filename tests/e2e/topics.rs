@@ -85,6 +85,24 @@ fn a_topic_is_written_as_lines_that_are_read_again() {
     let keyed = part(&["--keys", "--start-offset", "7", "--end-offset", "8"]);
     assert_eq!(keyed, [format!("key-7|{}", lines[7])]);
 
+    let described = |more: &[&str]| -> Said {
+        verb(&[&["kafka", "describe-topic-records", "--kafka", &brokers, "--topic", TOPIC], more].concat(), &[])
+    };
+    let ends = described(&["--offsets-only", "--json"]).expect(0).json().remove(0);
+    let partition = serde_json::json!({ "partition": 0, "first_offset": 0, "end_offset": 120 });
+    assert_eq!(ends, serde_json::json!({ "topic": TOPIC, "partitions": [partition] }), "nothing else is known");
+    let page = described(&["--offsets-only"]).expect(0).out;
+    let columns: Vec<Vec<&str>> = page.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(columns, [["TOPIC", "PARTITION", "RECORDS"], [TOPIC, "0", "120"]]);
+    let last = folder.path().join("last");
+    fs::write(&last, lines[60..].join("\n")).expect("a file");
+    for (asked, path, records) in [("60", &last, 60), ("1000", &original, 120)] {
+        let complete = cat(path).json().iter().filter(|exchange| exchange["complete"] == true).count();
+        let told = described(&["--last", asked, "--json"]).expect(0).json().remove(0);
+        assert_eq!((&told["records"], &told["requests"]), (&records.into(), &complete.into()), "{asked}: {told}");
+    }
+    described(&["--last", "1", "--offsets-only"]).expect(2);
+
     for (more, wanted) in [
         (&["--partition", "7"][..], "there is no partition 7 in `java`: it has 1, from 0 on"),
         (&["--out", &out], "cannot make"),
@@ -117,6 +135,7 @@ fn who_asks_amiss_is_told_what_to_say() {
         ([&["kafka", "dump"][..], &at, &["--partition", "0", "--start-offset", "-1"]].concat(), 2, "-1 is not in"),
         (["capture", "cat"].to_vec(), 2, "--kafka HOST:PORT with --topic, --dir DIR, or --file FILE"),
         ([&["capture", "cat", "--file", "x"][..], &at].concat(), 2, "leave one of both out"),
+        (["capture", "cat", "--file", "x", "--topic", TOPIC].to_vec(), 2, "--topic is given, and a file or a folder"),
         (
             [&records[..], &["--topic", TOPIC, "--interval", "1s", "--expect-from", "nlb"]].concat(),
             2,
@@ -171,7 +190,7 @@ fn what_is_captured_is_held_against_what_came() {
     let folder = tempfile::tempdir().expect("a folder");
     let broker = broker(folder.path(), &[]);
     let brokers = broker.plaintext();
-    let upstreams = nginx::upstreams(folder.path(), &["source"]);
+    let upstreams = nginx::upstreams(folder.path(), &["source", "target"]);
     let look = |topic: &str, more: &[&str]| -> Said {
         let asked =
             ["kafka", "describe-topic-records", "--kafka", &brokers, "--topic", topic, "--tolerance", "2%", "--json"];
@@ -197,6 +216,42 @@ fn what_is_captured_is_held_against_what_came() {
     }
     let refused = look("whole", &["--interval", "1s", "--expect-from", "proxy"]).expect(2);
     assert!(refused.err.contains("name the control API of each proxy"), "{refused:?}");
+    each_side_has_its_topic(folder.path(), &brokers, &upstreams.ports);
+}
+
+/// Fails unless what each side was asked is in its own topic alone.
+fn each_side_has_its_topic(folder: &Path, brokers: &str, ports: &[u16]) {
+    let target = format!("http://127.0.0.1:{}", ports[1]);
+    let more = ["--target", &target, "--target-topic", "of-target"];
+    let (mut proxy, port, control) = capturing(folder, ports[0], brokers, "of-source", &more);
+    let socket = Path::new(control.trim_start_matches("unix:"));
+    for (generation, side, share) in [(1, "source", 0), (2, "target", 1000)] {
+        let weight = serde_json::json!({ "target": share, "generation": generation });
+        crate::support::control(socket, "PUT", "/v1/weight", Some(&weight)).expect("it takes a weight");
+        for number in 0..10 {
+            let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).expect("the proxy listens");
+            let head = "HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}";
+            stream.write_all(format!("POST /{side}-{number} {head}").as_bytes()).expect("it reads");
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).expect("it answers");
+            assert!(answer.contains(&format!("X-Side: {side}\r\n")), "{answer}");
+        }
+    }
+    proxy.signal("TERM");
+    assert!(proxy.wait(PATIENCE).success(), "{}", proxy.log());
+    for side in ["source", "target"] {
+        use base64::{Engine as _, engine::general_purpose::STANDARD};
+
+        let topic = format!("of-{side}");
+        let read = verb(&["capture", "cat", "--kafka", brokers, "--topic", &topic, "--json"], &[]).expect(0);
+        let asked = |exchange: &serde_json::Value| {
+            let request = STANDARD.decode(exchange["request"].as_str().expect("base64")).expect("base64");
+            String::from_utf8_lossy(&request).split(' ').nth(1).expect("a request line").to_owned()
+        };
+        let mut found: Vec<String> = read.json().iter().map(asked).collect();
+        found.sort_unstable();
+        assert_eq!(found, (0..10).map(|number| format!("/{side}-{number}")).collect::<Vec<_>>(), "{}", read.err);
+    }
 }
 
 /// A producer of somebody else.

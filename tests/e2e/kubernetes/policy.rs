@@ -128,6 +128,16 @@ fn a_policy_adds_the_cutover() {
     for side in ["source", "target"] {
         let said = verb(&["capture", "cat", "--dir", &at(&format!("{side}-log"))], &[]).expect(0);
         assert!(said.out.contains("X-Side: the client's") && !said.out.contains(&format!("the {side}'s")), "{said:?}");
+        let (dir, lines) = (at(&format!("{side}-log")), at(&format!("{side}-lines")));
+        let export = ["capture", "export", "--dir", &dir];
+        let exported = verb(&[&export[..], &["--out", &lines]].concat(), &[]).expect(0);
+        let written = fs::read_to_string(&lines).unwrap();
+        assert_eq!(exported.err, format!("{} records\n", written.lines().count()));
+        assert_eq!(verb(&export, &[]).expect(0).out, written, "without a file they go to stdout");
+        assert_eq!(verb(&["capture", "cat", "--file", &lines], &[]).expect(0).out, said.out, "the same requests");
+        let again = verb(&[&export[..], &["--out", &lines]].concat(), &[]).expect(1);
+        assert!(again.err.contains("cannot make") && again.err.contains(&lines), "{again:?}");
+        assert_eq!(fs::read_to_string(&lines).unwrap(), written, "a file that is there stays as it is");
     }
 }
 
