@@ -15,10 +15,14 @@ use proxy::capture::{
 use serde_json::{Value, json};
 use tidegate_tests::{
     clock,
-    servers::kafka::{self, Broker},
+    servers::{
+        Process,
+        kafka::{self, Broker},
+    },
 };
 
 use crate::{
+    CONNECTIONS,
     load::{self, CASES, Case, Latency},
     peers::{NAMES, Peer},
 };
@@ -31,6 +35,13 @@ const BUSY: usize = 1000;
 
 /// The large request, in bytes.
 const BULK_BYTES: usize = 100_000_000;
+
+/// The size of each answer that a slow client does not read, in bytes, and how many it has asked for.
+const UNREAD_BYTES: usize = 65_536;
+const UNREAD: usize = 64;
+
+/// How long somebody is slow: not so long that a log counts as failed.
+const SLOW: Duration = Duration::from_millis(1500);
 
 /// How often memory is looked at while something large passes.
 const LOOK: Duration = Duration::from_millis(20);
@@ -72,11 +83,19 @@ pub(crate) struct Extra {
     busy: Vec<u64>,
     /// For each peer: seconds that the large request took, and the most memory meanwhile, in bytes.
     bulk: Vec<(f64, u64)>,
+    /// Who was slow, and the most memory of each peer meanwhile, in bytes; `None` where that is nobody to a peer.
+    slow: Vec<(&'static str, Vec<Option<u64>>)>,
 }
 
 /// Measures it.
-pub(crate) async fn measure(brokers: &str, peers: &[Peer], length: Duration) -> Result<Extra, String> {
-    let write = CASES.iter().copied().find(|case| case.name == "post-1k").expect("it is one of them");
+pub(crate) async fn measure(
+    broker: &Broker,
+    upstream: &Process,
+    peers: &[Peer],
+    length: Duration,
+) -> Result<Extra, String> {
+    let brokers = &broker.plaintext();
+    let write = case("post-1k");
     let mut writes = Vec::new();
     for rate in RATES {
         let produce = produce(brokers, rate, length, write.bytes()).await?;
@@ -86,6 +105,12 @@ pub(crate) async fn measure(brokers: &str, peers: &[Peer], length: Duration) -> 
         }
         writes.push(Write { rate, produce, peers: found });
     }
+    // Before what takes most, since memory is given back late.
+    let slow = vec![
+        ("client", slow_client(peers).await?),
+        ("source", slow_server(upstream, peers).await?),
+        ("Kafka", slow_server(&broker.process, &peers[..1]).await?),
+    ];
     let (mut busy, mut bulk) = (Vec::new(), Vec::new());
     for peer in peers {
         load::closed(write, peer.port, BUSY, length).await?;
@@ -94,7 +119,59 @@ pub(crate) async fn measure(brokers: &str, peers: &[Peer], length: Duration) -> 
     for peer in peers {
         bulk.push(large(peer).await?);
     }
-    Ok(Extra { writes, busy, bulk })
+    Ok(Extra { writes, busy, bulk, slow })
+}
+
+fn case(name: &str) -> Case {
+    CASES.iter().copied().find(|case| case.name == name).expect("it is one of them")
+}
+
+/// Clients that ask for much and read none of it for a while.
+async fn slow_client(peers: &[Peer]) -> Result<Vec<Option<u64>>, String> {
+    let mut found = Vec::new();
+    for peer in peers {
+        let asked = load::unread(case("get-64k"), peer.port, CONNECTIONS, UNREAD, SLOW);
+        let (received, most) = most(peer, asked).await;
+        let wanted = (CONNECTIONS * UNREAD * UNREAD_BYTES) as u64;
+        if received? < wanted {
+            return Err(format!("{}: a client that reads late did not get {wanted} bytes", peer.name));
+        }
+        found.push(Some(most));
+    }
+    Ok(found)
+}
+
+/// Somebody behind the proxies who does nothing for a while, and writes of 64 KB meanwhile.
+async fn slow_server(server: &Process, peers: &[Peer]) -> Result<Vec<Option<u64>>, String> {
+    let mut found = Vec::new();
+    for peer in peers {
+        server.signal("STOP");
+        let (answered, most) = most(peer, async {
+            let asked = load::closed(case("post-64k"), peer.port, CONNECTIONS, SLOW / 2);
+            let goes_on = async {
+                tokio::time::sleep(SLOW).await;
+                server.signal("CONT");
+            };
+            tokio::join!(asked, goes_on).0
+        })
+        .await;
+        answered?;
+        found.push(Some(most));
+    }
+    found.resize(NAMES.len(), None);
+    Ok(found)
+}
+
+/// What comes of it, and the most memory of the peer meanwhile, in bytes.
+async fn most<T>(peer: &Peer, done: impl Future<Output = T>) -> (T, u64) {
+    let mut most = peer.process.usage().memory_bytes;
+    tokio::pin!(done);
+    loop {
+        tokio::select! {
+            done = &mut done => return (done, most),
+            () = tokio::time::sleep(LOOK) => most = most.max(peer.process.usage().memory_bytes),
+        }
+    }
 }
 
 /// How long the broker takes for records of that size at that rate, by the producer that Tidegate has: from when one was
@@ -141,19 +218,8 @@ pub(crate) const TOPIC: &str = "bench";
 /// One large write.
 async fn large(peer: &Peer) -> Result<(f64, u64), String> {
     let start = clock::now();
-    let case = Case::large(BULK_BYTES);
-    let mut most = peer.process.usage().memory_bytes;
-    let sent = load::once(case, peer.port);
-    tokio::pin!(sent);
-    loop {
-        tokio::select! {
-            done = &mut sent => {
-                done?;
-                return Ok((start.elapsed().as_secs_f64(), most));
-            }
-            () = tokio::time::sleep(LOOK) => most = most.max(peer.process.usage().memory_bytes),
-        }
-    }
+    let (done, most) = most(peer, load::once(Case::large(BULK_BYTES), peer.port)).await;
+    done.map(|()| (start.elapsed().as_secs_f64(), most))
 }
 
 fn mib(bytes: u64) -> f64 {
@@ -186,6 +252,9 @@ impl Extra {
             "busy_mib": named(self.busy.iter().map(|&bytes| json!(mib(bytes))).collect()),
             "bulk_bytes": BULK_BYTES,
             "bulk": named(self.bulk.iter().map(|&(seconds, bytes)| json!({ "seconds": seconds, "most_mib": mib(bytes) })).collect()),
+            "slow_most_mib": self.slow.iter().map(|(who, found)| {
+                ((*who).to_owned(), named(found.iter().map(|most| json!(most.map(mib))).collect()))
+            }).collect::<serde_json::Map<_, _>>(),
         })
     }
 
@@ -211,6 +280,15 @@ impl Extra {
         ));
         for ((name, busy), (seconds, most)) in NAMES.iter().zip(&self.busy).zip(&self.bulk) {
             line(format!("  {name}: {} MiB; {} MiB, {seconds:.2} s", mib(*busy), mib(*most)));
+        }
+        line(format!(
+            "\nthe most memory with {CONNECTIONS} connections while somebody does nothing for {} s",
+            SLOW.as_secs_f64()
+        ));
+        for (who, found) in &self.slow {
+            let of = |(name, most): (&&str, &Option<u64>)| most.map(|most| format!("{name} {} MiB", mib(most)));
+            let told: Vec<String> = NAMES.iter().zip(found).filter_map(of).collect();
+            line(format!("  a slow {who}: {}", told.join(", ")));
         }
         text
     }

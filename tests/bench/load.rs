@@ -172,6 +172,38 @@ pub(crate) async fn once(case: Case, port: u16) -> Result<(), String> {
     exchange(&mut stream, &case.request(), &mut scratch).await
 }
 
+/// Sends so many requests on each connection at once and reads nothing for `pause`, then all the answers.
+pub(crate) async fn unread(
+    case: Case,
+    port: u16,
+    connections: usize,
+    count: usize,
+    pause: Duration,
+) -> Result<u64, String> {
+    let request = String::from_utf8(case.request()).map_err(|why| why.to_string())?;
+    let last = request.replacen("\r\n", "\r\nConnection: close\r\n", 1);
+    let text: Rc<str> = (request.repeat(count - 1) + &last).into();
+    let mut tasks = JoinSet::new();
+    for _ in 0..connections {
+        let text = Rc::clone(&text);
+        tasks.spawn_local(async move {
+            let mut stream = connect(port).await?;
+            stream.write_all(text.as_bytes()).await.map_err(|why| format!("cannot send: {why}"))?;
+            tokio::time::sleep(pause).await;
+            let (mut scratch, mut received) = (vec![0; 65_536], 0);
+            loop {
+                match stream.read(&mut scratch).await {
+                    Ok(0) => break,
+                    Ok(read) => received += read as u64,
+                    Err(why) => return Err(format!("cannot receive: {why}")),
+                }
+            }
+            Ok(received)
+        });
+    }
+    join(tasks).await
+}
+
 /// What is due and what has been found, shared by the connections of one thread.
 #[derive(Default)]
 struct Schedule {

@@ -146,10 +146,11 @@ async fn measure(options: &Options, folder: &std::path::Path) -> Result<Report, 
             Err(Fault::Broken(why)) => return Err(why),
         });
     }
-    let extra = match &brokers {
-        Some(brokers) => {
-            progress(options, "writes beside the broker, busy connections, one large request");
-            Some(capture::measure(brokers, &running, Duration::from_secs_f64(options.seconds)).await?)
+    let extra = match &broker {
+        Some(broker) => {
+            progress(options, "writes beside the broker, busy connections, one large request, somebody slow");
+            let length = Duration::from_secs_f64(options.seconds);
+            Some(capture::measure(broker, &upstream.process, &running, length).await?)
         }
         None => None,
     };
